@@ -1,0 +1,162 @@
+"""The vocabulary that everything speaks: visual tokens, where they lie on the picture, and what a pruner chose.
+
+Letters: N visual tokens, K budget, D width of the language model, C width of the vision encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class FsrError(Exception):
+    """An error a person can act on: one sentence that says what was wrong and what is allowed."""
+
+
+class InvalidInput(FsrError, ValueError):
+    """The caller's picture, question, budget or parameter cannot be used."""
+
+
+class Role(IntEnum):
+    """What became of one visual token. Everything from KEPT on reaches the language model."""
+
+    DROPPED = 0
+    MERGED = 1  # dropped, but averaged into its anchor (Refine)
+    KEPT = 2  # kept by a method that knows no stages
+    SCAN = 3
+    FOCUS = 4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One frame: its size and the part of it the model saw, both in pixels of the visitor's picture."""
+
+    width: int
+    height: int
+    rows: int
+    cols: int
+    seen: tuple[float, float, float, float]  # x0, y0, x1, y1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every token lies.
+
+    frame, row, col: (N,) int64; row and col are -1 for tokens outside the grid (newline, CLS).
+    rect: (N, 4) float32, x0, y0, x1, y1 in pixels of the visitor's frame; NaN for tokens outside the grid.
+    grids: one Grid a frame.
+    """
+
+    frame: Tensor
+    row: Tensor
+    col: Tensor
+    rect: Tensor
+    grids: tuple[Grid, ...]
+
+    def __len__(self) -> int:
+        return self.row.shape[0]
+
+    @staticmethod
+    def of_grid(rows: int, cols: int, width: int | None = None, height: int | None = None) -> Layout:
+        """One frame cut into rows x cols equal rectangles, in raster order."""
+        width, height = width or cols, height or rows
+        row = torch.arange(rows).repeat_interleave(cols)
+        col = torch.arange(cols).repeat(rows)
+        w, h = width / cols, height / rows
+        rect = torch.stack([col * w, row * h, (col + 1) * w, (row + 1) * h], dim=1).float()
+        grid = Grid(width, height, rows, cols, (0.0, 0.0, float(width), float(height)))
+        return Layout(torch.zeros_like(row), row, col, rect, (grid,))
+
+
+@dataclass(frozen=True, eq=False)
+class VisualTokens:
+    """The visual tokens of one question, with every score that was captured.
+
+    embeddings: (N, D), what the language model reads (projected). features: (N, C), before the projector, or None.
+    saliency: (N,), Eq. 1, or None. relevance: (N,), the cosine of Eq. 2 *before* the sign, or None.
+    relevance_sign: +1 or -1, the sign the model's tower needs (a property of the tower, see `fsr.focus`).
+    """
+
+    embeddings: Tensor
+    layout: Layout
+    features: Tensor | None = None
+    saliency: Tensor | None = None
+    relevance: Tensor | None = None
+    relevance_sign: int = 1
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or self.embeddings.shape[0] == 0:
+            raise InvalidInput(f"embeddings must be (N, D) with N >= 1, got {tuple(self.embeddings.shape)}.")
+        n = self.embeddings.shape[0]
+        if len(self.layout) != n:
+            raise InvalidInput(f"the layout describes {len(self.layout)} tokens, the embeddings {n}.")
+        for name in ("embeddings", "features", "saliency", "relevance"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if value.shape[0] != n:
+                raise InvalidInput(f"{name} has {value.shape[0]} rows, the embeddings have {n}.")
+            if not torch.isfinite(value).all():
+                raise InvalidInput(f"{name} holds NaN or infinite values; every score and feature must be finite.")
+
+    def __len__(self) -> int:
+        return self.embeddings.shape[0]
+
+    def space(self, name: str) -> Tensor:
+        """(N, D or C) float32 unit rows of the similarity space `projected` or `encoder`; computed once."""
+        if name == "projected":
+            return self._unit_projected
+        if name == "encoder":
+            if self.features is None:
+                raise InvalidInput("similarity 'encoder' needs the encoder's features, which were not captured.")
+            return self._unit_encoder
+        raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
+
+    @cached_property
+    def _unit_projected(self) -> Tensor:
+        return unit_rows(self.embeddings)
+
+    @cached_property
+    def _unit_encoder(self) -> Tensor:
+        assert self.features is not None
+        return unit_rows(self.features)
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """(N, D) -> (N, D) float32 rows of length one; a zero row stays zero."""
+    return torch.nn.functional.normalize(x.float(), dim=-1, eps=1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What a pruner chose at one budget.
+
+    kept: (K,) int64, ascending. roles: (N,) uint8 of `Role`. embeddings: (K, D), in the order of `kept`, merges applied.
+    anchor: (N,) int64, the nearest scan token of every dropped token (-1: none, or the token is kept).
+    similarity: (N,) float32, its cosine to that anchor (NaN where anchor is -1).
+    weight: (N,) float32, the share with which a token enters its merged embedding: for a MERGED token and for its anchor
+    itself (a group's weights sum to 1); 0 for dropped tokens, 1 for kept tokens that absorbed nothing.
+    scores: every (N,) score that led here, by name. facts: plain numbers worth showing, e.g. k_focus.
+    """
+
+    method: str
+    budget: int
+    kept: Tensor
+    roles: Tensor
+    embeddings: Tensor
+    anchor: Tensor
+    similarity: Tensor
+    weight: Tensor
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+def check_budget(budget: int, n: int) -> int:
+    """The budget itself, or a sentence: it must be a whole number from 1 to N."""
+    if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget <= n:
+        raise InvalidInput(f"the budget must be a whole number from 1 to {n} visual tokens, not {budget!r}.")
+    return budget
