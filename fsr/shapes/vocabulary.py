@@ -1,0 +1,45 @@
+"""The word-level tokenizer of the embedded model, shared by its language model and its text tower."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from fsr.shapes.questions import PLURALS, THIRDS
+from fsr.shapes.scenes import COLORS, SHAPES
+
+PAD, UNK, BOS, EOS, IMAGE = "<pad>", "<unk>", "<s>", "</s>", "<image>"
+SPECIAL = (PAD, UNK, BOS, EOS, IMAGE)
+_GRAMMAR = """
+user assistant : ? , . ' ! what which where how many is are there no any a an the of in on to does do can you see have
+contain show present color colour shape object thing shapes objects things digit number written read count position part
+kind tell me list describe picture image scene yes nothing s t it this that and or not with
+left right above below under top bottom center
+"""
+
+
+def words() -> list[str]:
+    """Every token in the order of its id."""
+    vocabulary = [*SPECIAL, *COLORS, *SHAPES, *PLURALS.values(), *map(str, range(10))]
+    vocabulary += [w for row in THIRDS for place in row for w in place.split()] + _GRAMMAR.split()
+    return list(dict.fromkeys(vocabulary))
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Lower-cases, splits at spaces and punctuation, one token a word; unknown words become <unk>."""
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words())}, unk_token=UNK))
+    core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)])
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    bos = core.token_to_id(BOS)
+    core.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=PAD,
+        unk_token=UNK,
+        bos_token=BOS,
+        eos_token=EOS,
+        extra_special_tokens={"image_token": IMAGE},
+        model_max_length=2048,
+        padding_side="left",
+    )
