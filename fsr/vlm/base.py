@@ -1,0 +1,288 @@
+"""What every model family offers: media -> encoding -> answer. Nothing is kept between calls but a bounded cache."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsr.cost import Cost, DecoderShape, decode_flops, prefill_flops, synchronize
+from fsr.tokens import InvalidInput, Layout, Selection, VisualTokens
+from fsr.vlm.decode import Decoder, Progress
+
+EVERYTHING = frozenset({"saliency", "relevance"})
+
+
+@dataclass(eq=False)
+class Media:
+    """Encoded frames: all that does not depend on the question.
+
+    key: content hash. embeddings: (N, D), projected. features: (N, C), before the projector. saliency: (N,) or None.
+    clip_patches: (N, P) unit rows for relevance, filled the first time a question asks for them.
+    encode_ms: what the vision tower took when these frames were encoded.
+    """
+
+    key: str
+    layout: Layout
+    embeddings: Tensor
+    features: Tensor
+    saliency: Tensor | None
+    encode_ms: float
+    clip_patches: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        held = (self.embeddings, self.features, self.saliency, self.clip_patches)
+        return sum(x.numel() * x.element_size() for x in held if x is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """One question about one media: its visual tokens with scores, and the prompt that waits for a selection.
+
+    prompt: (L,) int64 on the CPU, image placeholders expanded to one per visual token. visual: (N,) their positions.
+    unknown_words: words of the question that the tokenizer does not know.
+    """
+
+    media: Media
+    question: str
+    tokens: VisualTokens
+    prompt: Tensor
+    visual: Tensor
+    unknown_words: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An answer so far. The last step has `done`, the measured `cost` and `end`: "eos", "length" or "stopped"."""
+
+    text: str
+    token_ids: list[int]
+    done: bool = False
+    cost: Cost | None = None
+    end: str | None = None
+
+
+class MediaCache:
+    """A bounded, thread-safe cache that forgets the least recently used media."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._held: OrderedDict[str, Media] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Media | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, media: Media) -> None:
+        with self._lock:
+            self._held[media.key] = media
+            self._held.move_to_end(media.key)
+            while len(self._held) > self.size:
+                self._held.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+class VLM(ABC):
+    """A vision-language model with an opening between its projector and its language model.
+
+    Safe to share between threads: every forward pass takes `lock`, a second caller waits.
+    max_question_chars, max_new_tokens_limit: what is refused, with a sentence.
+    """
+
+    id: str
+    title: str
+    device: torch.device
+    dtype: torch.dtype
+    relevance_sign: int
+    decoder: Decoder
+    tokenizer: Any
+    max_question_chars: int = 2000
+    max_new_tokens_limit: int = 1024
+
+    def __init__(self, media_cache: int = 16) -> None:
+        self.lock = threading.RLock()
+        self._media = MediaCache(media_cache)
+        self._warm = False
+
+    @property
+    @abstractmethod
+    def pathways(self) -> dict[str, str]:
+        """What saliency and relevance are made of here, in plain words; starts with "none" where there is none."""
+
+    @abstractmethod
+    def encode_media(self, frames: Sequence[Image.Image]) -> Media:
+        """Run the vision tower, or take the same frames from the cache."""
+
+    @abstractmethod
+    def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
+        """Relevance and prompt of a question; the vision tower does not run."""
+
+    @abstractmethod
+    def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
+        """`inputs_embeds` (1, L, D), and whatever else the language model's positions need."""
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """The scores this model can give: a subset of {"saliency", "relevance"}."""
+        return frozenset(name for name, made_of in self.pathways.items() if not made_of.startswith("none"))
+
+    def generate(
+        self,
+        encoding: Encoding,
+        selection: Selection | None = None,
+        max_new_tokens: int = 128,
+        stop: threading.Event | None = None,
+        select_ms: float = 0.0,
+    ) -> Iterator[Step]:
+        """Stream the greedy answer; `selection` None reads every visual token.
+
+        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens.
+        """
+        limit = self.max_new_tokens_limit
+        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or not 1 <= max_new_tokens <= limit:
+            raise InvalidInput(f"max_new_tokens must be a whole number from 1 to {limit}, not {max_new_tokens!r}.")
+        self.warm_up()
+        return self._stream(encoding, selection, max_new_tokens, stop, select_ms)
+
+    def _stream(
+        self,
+        encoding: Encoding,
+        selection: Selection | None,
+        max_new_tokens: int,
+        stop: threading.Event | None,
+        select_ms: float,
+    ) -> Iterator[Step]:
+        self._reset_peak()
+        with self.lock:
+            inputs, build_ms = self._built(encoding, selection)
+        embeds = inputs.pop("inputs_embeds")
+        for progress in self.decoder.greedy(embeds, max_new_tokens, stop, **inputs):
+            text = self.text(progress.ids, whole=progress.end is not None)
+            if progress.end is None:
+                yield Step(text, list(progress.ids))
+                continue
+            n = len(encoding.tokens) if selection is None else len(selection.kept)
+            cost = self._cost(progress, n, embeds.shape[1], encoding.media.encode_ms, select_ms, build_ms)
+            yield Step(text, list(progress.ids), True, cost, progress.end)
+
+    def _built(self, encoding: Encoding, selection: Selection | None) -> tuple[dict[str, Tensor], float]:
+        from fsr.cost import timed
+
+        return timed(lambda: self.language_inputs(encoding, selection), self.device)
+
+    def generate_batch(
+        self,
+        requests: Sequence[tuple[Encoding, Selection | None]],
+        max_new_tokens: int = 128,
+        batch_size: int = 16,
+    ) -> list[str]:
+        """The same answers as `generate`, several prompts at a time, for evaluations (nothing is timed).
+
+        Prompts of similar length share a batch; half precision may differ from `generate` in the last bits.
+        """
+        embeds = [self.language_inputs(e, s)["inputs_embeds"] for e, s in requests]
+        order = sorted(range(len(embeds)), key=lambda i: embeds[i].shape[1])
+        answers = [""] * len(embeds)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = self.decoder.greedy_batch([embeds[i] for i in rows], max_new_tokens)
+            for i, ids in zip(rows, batch, strict=True):
+                answers[i] = self.text(ids)
+        return answers
+
+    def logits(self, encoding: Encoding, selection: Selection | None = None) -> Tensor:
+        """(L, V) next-token scores at every position of the prompt that the language model reads."""
+        inputs = self.language_inputs(encoding, selection)
+        return self.decoder.logits(inputs.pop("inputs_embeds"), **inputs)
+
+    def text(self, ids: list[int], whole: bool = True) -> str:
+        """The words of an answer; while it grows, a half-arrived character is held back."""
+        with self.lock:
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip() if whole else text.rstrip("\ufffd").strip()
+
+    @property
+    def shape(self) -> DecoderShape:
+        """The language model's numbers, for the formulas in `fsr.cost`."""
+        return DecoderShape.of(self.decoder.model.config.get_text_config())
+
+    def warm_up(self) -> None:
+        """Run the language model once, uncounted, so that the first answer pays no one-time cost. Runs once a model."""
+        with self.lock:
+            if self._warm:
+                return
+            self._warm = True
+            embeds = torch.zeros(1, 32, self.shape.width, device=self.device, dtype=self.dtype)
+            for _ in self.decoder.greedy(embeds, 2):
+                pass
+
+    def _cost(self, p: Progress, n: int, length: int, encode_ms: float, select_ms: float, build_ms: float) -> Cost:
+        flops = prefill_flops(self.shape, length) + decode_flops(self.shape, length, p.new_tokens)
+        per_token = p.decode_ms / (p.new_tokens - 1) if p.new_tokens > 1 else None
+        return Cost(
+            visual_tokens=n,
+            encode_ms=encode_ms,
+            select_ms=select_ms,
+            prefill_ms=p.prefill_ms + build_ms,
+            decode_ms_per_token=per_token,
+            new_tokens=p.new_tokens,
+            kv_bytes=p.kv_bytes,
+            peak_bytes=self._peak(),
+            flops_estimated=flops,
+        )
+
+    def _reset_peak(self) -> None:
+        if self.device.type == "cuda":
+            synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _peak(self) -> int | None:
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def checked_question(self, question: str) -> str:
+        """The question without surrounding blanks, or a sentence."""
+        if not isinstance(question, str) or not question.strip():
+            raise InvalidInput("the question is empty; type what you want to know about the picture.")
+        if len(question) > self.max_question_chars:
+            limit = self.max_question_chars
+            raise InvalidInput(f"the question has {len(question)} characters, at most {limit} are allowed.")
+        return question.strip()
+
+
+def without_picture(encoding: Encoding) -> Selection:
+    """A selection of no visual token at all: what the language model answers blind."""
+    n, tokens = len(encoding.tokens), encoding.tokens
+    none = torch.zeros(0, dtype=torch.long)
+    return Selection(
+        method="blind",
+        budget=0,
+        kept=none,
+        roles=torch.zeros(n, dtype=torch.uint8),
+        embeddings=tokens.embeddings[:0],
+        anchor=torch.full((n,), -1),
+        similarity=torch.full((n,), torch.nan),
+        weight=torch.zeros(n),
+    )
+
+
+def content_key(frames: Sequence[Image.Image], *settings: Any) -> str:
+    """A hash of the pixels of every frame and of the settings that change how they are encoded."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for frame in frames:
+        digest.update(f"{frame.mode}{frame.size}".encode())
+        digest.update(frame.tobytes())
+    return digest.hexdigest()

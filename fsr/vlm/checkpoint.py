@@ -1,0 +1,222 @@
+"""Finding and loading a checkpoint: the embedded model, a directory, or a hub id. Failures are one clear sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsr.tokens import FsrError, InvalidInput
+from fsr.vlm.base import VLM
+from fsr.vlm.capture import find
+from fsr.vlm.relevance import ClipRelevance, same_tower
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
+NAMES = {"shapes": "Shapes: the embedded model, knows drawn scenes only"}
+SUGGESTED = {"llava-hf/llava-1.5-7b-hf": "LLaVA-1.5 7B", "llava-hf/llava-1.5-13b-hf": "LLaVA-1.5 13B"}
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
+# the CLIP that a tower was taken from, by (width, layers, picture side, patch)
+KNOWN_CLIP = {
+    (1024, 24, 336, 14): "openai/clip-vit-large-patch14-336",
+    (1024, 24, 224, 14): "openai/clip-vit-large-patch14",
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def available() -> list[dict[str, Any]]:
+    """What `load` can be given by name: id, title, and whether it is on this machine already."""
+    embedded = [{"id": k, "title": v, "here": (EMBEDDED / "config.json").is_file()} for k, v in NAMES.items()]
+    return embedded + [{"id": k, "title": v, "here": _in_hub_cache(k)} for k, v in SUGGESTED.items()]
+
+
+def load(
+    model: str,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    framing: str = "processor",
+    media_cache: int = 16,
+) -> VLM:
+    """Load "shapes" (embedded), a checkpoint directory, or a hub id such as llava-hf/llava-1.5-7b-hf.
+
+    device: default cuda where there is one, else cpu. dtype: default float32 on the CPU, the checkpoint's own on cuda.
+    Nothing is downloaded for "shapes" and directories. Raises FsrError with one sentence when it cannot be loaded.
+    """
+    source, local = _source(model)
+    config = _config(source, local)
+    if config.model_type != "llava":
+        raise FsrError(f"{model} is a '{config.model_type}' model; supported are 'llava' checkpoints.")
+    device = _device(device)
+    facts = _facts(source) if local else {}
+    llava, processor = _weights(source, local, device, _dtype(dtype, device, config))
+    from fsr.vlm.llava import Llava
+
+    clip, clip_source = _clip(source, local, facts, config, llava)
+    vlm = Llava(
+        llava,
+        processor,
+        id=model,
+        title=str(facts.get("title") or SUGGESTED.get(model) or Path(model).name),
+        clip=clip,
+        clip_source=clip_source,
+        relevance_sign=_sign(facts, config),
+        framing=framing,
+        media_cache=media_cache,
+    )
+    if local and (Path(source) / "clip").is_dir():
+        vlm.relevance_model  # noqa: B018  small and on this disk: load it now, so that `pathways` tells how it went
+    return vlm
+
+
+def _source(model: str) -> tuple[str, bool]:
+    """Where to load from, and whether that is a directory."""
+    if model in NAMES:
+        if not (EMBEDDED / "config.json").is_file():
+            raise FsrError(
+                f"the embedded model is missing: {EMBEDDED} has no config.json (make train-shapes makes it)."
+            )
+        return str(EMBEDDED), True
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FsrError(f"the directory {model} holds no config.json, so it is not a checkpoint.")
+        return str(path), True
+    if not _HUB_ID.fullmatch(model) or model.startswith("."):
+        names = ", ".join(NAMES)
+        raise FsrError(
+            f"there is no model {model!r}: give {names}, a checkpoint directory or a hub id like owner/name."
+        )
+    return model, False
+
+
+def _config(source: str, local: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise FsrError(reason(source, error)) from error
+
+
+def _weights(source: str, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    try:
+        model: Any = LlavaForConditionalGeneration.from_pretrained(source, dtype=dtype, local_files_only=local)
+        processor = AutoProcessor.from_pretrained(source, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise FsrError(reason(source, error)) from error
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise FsrError(f"{source} has no processor with an image processor and a tokenizer.")
+    try:
+        return model.to(device), processor
+    except torch.cuda.OutOfMemoryError as error:
+        raise FsrError(f"{source} does not fit into the memory of {device}; try dtype float16 or the CPU.") from error
+
+
+def reason(source: str, error: BaseException) -> str:
+    """One sentence for a failed load: gated, unknown, unreachable or damaged."""
+    names = {type(e).__name__ for e in _chain(error)}
+    if "GatedRepoError" in names:
+        return f"{source} is gated: accept its licence on its hub page and log in with `hf auth login`."
+    if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
+        return f"the hub knows no model {source} (or it is private)."
+    if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"}:
+        return f"{source} is not on this machine and the hub cannot be reached; download it once, or load 'shapes'."
+    detail = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return f"{source} cannot be loaded: {detail}"
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _facts(source: str) -> dict[str, Any]:
+    """fsr.json beside the weights: title, relevance_sign, clip (a directory or hub id); all optional."""
+    path = Path(source) / "fsr.json"
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError as error:
+        raise FsrError(f"{path} is not valid JSON.") from error
+    if not isinstance(facts, dict) or facts.get("relevance_sign", 1) not in (1, -1):
+        raise FsrError(f"{path} must be an object whose relevance_sign is 1 or -1.")
+    return facts
+
+
+def _sign(facts: dict[str, Any], config: Any) -> int:
+    """The tower's relevance sign: its own facts, else -1 for the CLIP towers of LLaVA, +1 for others."""
+    default = -1 if config.vision_config.model_type == "clip_vision_model" else 1
+    return int(facts.get("relevance_sign", default))
+
+
+def _clip(source: str, local: bool, facts: dict[str, Any], config: Any, llava: Any) -> tuple[Any, str]:
+    """A loader for the tower's CLIP and its name, or (None, why there is none)."""
+    vision = config.vision_config
+    if vision.model_type != "clip_vision_model":
+        return None, f"the text encoder of a {vision.model_type} tower is not aligned with its patches"
+    tower = find(llava, "vision_tower")
+    beside = Path(source) / "clip"
+    if local and (beside / "config.json").is_file():
+        return partial(_load_clip, str(beside), True, tower), "the CLIP model stored beside it"
+    known = (vision.hidden_size, vision.num_hidden_layers, vision.image_size, vision.patch_size)
+    name = facts.get("clip") or KNOWN_CLIP.get(known)
+    if name is None:
+        return None, "no CLIP model with a text encoder lies beside this checkpoint"
+    return partial(_load_clip, name, local, tower), name
+
+
+def _load_clip(source: str, local: bool, tower: Any) -> ClipRelevance:
+    from transformers import AutoTokenizer, CLIPModel
+
+    try:
+        clip = CLIPModel.from_pretrained(source, dtype=torch.float32, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except (OSError, ValueError) as error:
+        raise FsrError(reason(source, error)) from error
+    try:
+        equal = same_tower(tower, clip.vision_model)
+    except FsrError as error:
+        raise FsrError(f"{source} does not belong to this checkpoint: {error}") from error
+    return ClipRelevance.of(clip, tokenizer, exact=equal)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInput(f"the device {device!r} cannot be used here; cpu always can.") from error
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device, config: Any) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is not None:
+        if dtype not in DTYPES:
+            raise InvalidInput(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
+        return DTYPES[dtype]
+    own = getattr(config, "dtype", None)
+    return own if device.type == "cuda" and isinstance(own, torch.dtype) else torch.float32
+
+
+def _in_hub_cache(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)

@@ -1,0 +1,134 @@
+"""Greedy decoding that is measured phase by phase, streamed, stoppable, and the same on both sides of a comparison."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsr.cost import synchronize
+
+
+@dataclass
+class Progress:
+    """What is known after each new token. `ids` never holds the end-of-text id. end: None while it goes on."""
+
+    ids: list[int]
+    new_tokens: int
+    prefill_ms: float
+    decode_ms: float
+    kv_bytes: int
+    end: str | None = None  # "eos", "length" or "stopped"
+
+
+class Decoder:
+    """Prefill and decode of one language model; sampling settings of the checkpoint are not used.
+
+    Each forward pass takes `lock`; nothing is held between two tokens, so a slow reader blocks nobody, and
+    the time a reader takes is not counted.
+    """
+
+    def __init__(self, model: Any, eos: frozenset[int], lock: threading.RLock) -> None:
+        self.model, self.eos, self.lock = model, eos, lock
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.get_input_embeddings().weight.device
+
+    def greedy(
+        self, embeds: Tensor, max_new_tokens: int, stop: threading.Event | None = None, **inputs: Tensor
+    ) -> Iterator[Progress]:
+        """Yield after every token, the first after prefill. embeds: (1, L, D). inputs: e.g. position_ids for mRoPE."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        token, prefill_ms = self._step(cache, inputs_embeds=embeds, **inputs)
+        progress = Progress([], 1, prefill_ms, 0.0, cache_bytes(cache))
+        while True:
+            if token in self.eos:
+                progress.end = "eos"
+            else:
+                progress.ids.append(token)
+                if progress.new_tokens >= max_new_tokens:
+                    progress.end = "length"
+                elif stop is not None and stop.is_set():
+                    progress.end = "stopped"
+            yield progress
+            if progress.end:
+                return
+            token, ms = self._step(cache, input_ids=torch.tensor([[token]], device=self.device))
+            progress.decode_ms += ms
+            progress.new_tokens += 1
+
+    @torch.no_grad()
+    def _step(self, cache: Any, **inputs: Tensor) -> tuple[int, float]:
+        with self.lock:
+            synchronize(self.device)
+            start = time.perf_counter()
+            logits = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs).logits
+            token = int(logits[0, -1].argmax())  # reading the number waits for the device
+            return token, (time.perf_counter() - start) * 1e3
+
+    @torch.no_grad()
+    def greedy_batch(self, embeds: list[Tensor], max_new_tokens: int) -> list[list[int]]:
+        """The answers' ids for several prompts (each (1, L_i, D)) at once, padded on the left and masked."""
+        from transformers import DynamicCache
+
+        padded, mask = left_padded(embeds)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self.model.config)
+        answers: list[list[int]] = [[] for _ in embeds]
+        open_rows = set(range(len(embeds)))
+        inputs: dict[str, Tensor] = {"inputs_embeds": padded, "position_ids": positions}
+        with self.lock:
+            for _ in range(max_new_tokens):
+                out = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, attention_mask=mask, **inputs)
+                tokens = out.logits[:, -1].argmax(dim=-1)
+                for row, token in enumerate(tokens.tolist()):
+                    if token in self.eos:
+                        open_rows.discard(row)
+                    elif row in open_rows:
+                        answers[row].append(token)
+                if not open_rows:
+                    break
+                mask = torch.cat([mask, mask.new_ones(len(embeds), 1)], dim=1)
+                positions = positions[:, -1:] + 1
+                inputs = {"input_ids": tokens[:, None], "position_ids": positions}
+        return answers
+
+    @torch.no_grad()
+    def logits(self, embeds: Tensor, **inputs: Tensor) -> Tensor:
+        """(L, V) next-token scores at every position of a prompt."""
+        with self.lock:
+            return self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
+
+
+def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack prompts of different lengths: (B, L, D) with zeros on the left, and the (B, L) mask of what is real."""
+    longest = max(e.shape[1] for e in embeds)
+    padded = embeds[0].new_zeros(len(embeds), longest, embeds[0].shape[2])
+    mask = torch.zeros(len(embeds), longest, dtype=torch.long, device=padded.device)
+    for row, one in enumerate(embeds):
+        padded[row, longest - one.shape[1] :] = one[0]
+        mask[row, longest - one.shape[1] :] = 1
+    return padded, mask
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of all keys and values in a transformers cache object."""
+    layers = [layer for layer in cache.layers if layer.is_initialized]
+    return sum(x.numel() * x.element_size() for layer in layers for x in (layer.keys, layer.values))
+
+
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends an answer, from the generation settings, else the language model's, else the tokenizer's."""
+    text = model.config.get_text_config()
+    for found in (model.generation_config.eos_token_id, text.eos_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return frozenset(found if isinstance(found, list | tuple) else [found])
+    return frozenset()

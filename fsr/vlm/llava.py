@@ -1,0 +1,259 @@
+"""LLaVA-1.5 and its kin: any LlavaForConditionalGeneration checkpoint with a fixed grid of patches per frame.
+
+Saliency is the [CLS] row of the tower layer whose output feeds the projector (towers without [CLS]: the attention
+received); relevance is the cosine in the space of the CLIP model that the tower comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsr.cost import timed
+from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens
+from fsr.vlm import geometry, prompt
+from fsr.vlm.base import EVERYTHING, VLM, Encoding, Media, content_key
+from fsr.vlm.capture import capture, cls_attention, find, received_attention
+from fsr.vlm.decode import Decoder, end_ids
+from fsr.vlm.relevance import ClipRelevance
+
+MAX_FRAMES = 64
+FRAMES_AT_ONCE = 8
+
+
+class Llava(VLM):
+    """A loaded checkpoint. Build one with `fsr.vlm.load`.
+
+    clip: gives the ClipRelevance on first use, or raises FsrError with the reason why there is none.
+    framing: "processor" (the checkpoint's own geometry) or "pad" (to a square first, as the original LLaVA code).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        id: str,
+        title: str,
+        clip: Callable[[], ClipRelevance] | None = None,
+        clip_source: str = "",
+        relevance_sign: int = 1,
+        framing: str = "processor",
+        media_cache: int = 16,
+    ) -> None:
+        super().__init__(media_cache)
+        self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
+        self.id, self.title, self.relevance_sign = id, title, relevance_sign
+        self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
+        if framing not in geometry.FRAMINGS:
+            raise InvalidInput(f"framing must be one of {', '.join(geometry.FRAMINGS)}, not {framing!r}.")
+        self.framing = framing
+        self.decoder = Decoder(model, end_ids(model, self.tokenizer), self.lock)
+        self._clip: ClipRelevance | None = None
+        self._load_clip, self._clip_source = clip, clip_source
+        self._no_clip = "" if clip else clip_source or "this checkpoint has no matching CLIP text encoder"
+        self.tower = _Tower(model)
+        self._vision_warm = False
+
+    # -- what it is made of
+
+    @property
+    def pathways(self) -> dict[str, str]:
+        return {"saliency": self.tower.saliency_words(), "relevance": self._relevance_words()}
+
+    def _relevance_words(self) -> str:
+        if self._no_clip:
+            return f"none: {self._no_clip}"
+        words = f"cosine of every patch to the question in the space of {self._clip_source}"
+        tuned = self._clip is not None and not self._clip.exact
+        return words + (" (this tower was trained further, so it is approximate)" if tuned else "")
+
+    @property
+    def relevance_model(self) -> ClipRelevance | None:
+        """The CLIP parts, loaded on first use; None where there are none (see `pathways`)."""
+        if self._clip is None and not self._no_clip and self._load_clip is not None:
+            with self.lock:
+                try:
+                    self._clip = self._clip or self._load_clip().to(self.device)
+                except FsrError as error:
+                    self._no_clip = str(error)
+        return self._clip
+
+    # -- media
+
+    def encode_media(self, frames: Sequence[Image.Image]) -> Media:
+        """Encode 1 to 64 pictures; the same pictures again come from a bounded cache.
+
+        Raises InvalidInput for no or too many frames, or a picture the processor cannot frame.
+        """
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            raise InvalidInput(f"this model takes 1 to {MAX_FRAMES} frames, not {len(frames)}.")
+        frames = [frame.convert("RGB") for frame in frames]
+        key = content_key(frames, self.id, self.framing)
+        held = self._media.get(key)
+        if held is not None:
+            return held
+        with self.lock:
+            held = self._media.get(key)  # another thread may have encoded the same frames while we waited
+            if held is None:
+                held = self._encode_frames(frames, key)
+                self._media.put(held)
+        return held
+
+    def _encode_frames(self, frames: Sequence[Image.Image], key: str) -> Media:
+        views = [geometry.view(self.processor.image_processor, *frame.size, self.framing) for frame in frames]
+        pixels = self.pixels(frames)
+        if not self._vision_warm:
+            self.tower.read(torch.zeros_like(pixels[:1]))
+            self._vision_warm = True
+        (embeddings, features, saliency), ms = timed(lambda: self._read_all(pixels), self.device)
+        layout = geometry.layout(views, self.tower.patch, self.tower.extra)
+        if len(layout) != embeddings.shape[0]:
+            raise FsrError(f"the model made {embeddings.shape[0]} visual tokens where its grid has {len(layout)}.")
+        return Media(key, layout, embeddings, features, saliency, ms)
+
+    def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
+        """(F, 3, H, W): what the vision tower sees."""
+        framed = [geometry.framed(self.processor.image_processor, frame, self.framing) for frame in frames]
+        pixels = self.processor.image_processor(images=framed, return_tensors="pt")["pixel_values"]
+        return pixels.to(self.device, self.dtype)
+
+    def _read_all(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings (N, D), features (N, C) and saliency (N,) of all frames, frame after frame."""
+        parts = [self.tower.read(part) for part in pixels.split(FRAMES_AT_ONCE)]
+        embeddings = torch.cat([part[0] for part in parts]).flatten(0, 1)
+        features = torch.cat([part[1] for part in parts]).flatten(0, 1)
+        saliency = torch.cat([part[2] for part in parts]).flatten()
+        return embeddings, features, saliency
+
+    # -- question
+
+    def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
+        """Scores and prompt of one question.
+
+        Raises InvalidInput for an empty or too long question, and when the prompt does not fit the language model.
+        """
+        question = self.checked_question(question)
+        with self.lock:
+            before, after = prompt.template(self.processor, len(media.layout.grids), self._image_token)
+            ids = prompt.encode(self.tokenizer, before, question, after)
+            unknown = prompt.unknown_words(self.tokenizer, question)
+            relevance = self._relevance(media, question) if "relevance" in needs else None
+        expanded, visual = self._expanded(ids, media)
+        tokens = VisualTokens(
+            embeddings=media.embeddings,
+            layout=media.layout,
+            features=media.features,
+            saliency=media.saliency if "saliency" in needs else None,
+            relevance=relevance,
+            relevance_sign=self.relevance_sign,
+        )
+        return Encoding(media, question, tokens, expanded, visual, unknown)
+
+    def _relevance(self, media: Media, question: str) -> Tensor | None:
+        clip = self.relevance_model
+        if clip is None:
+            return None
+        if media.clip_patches is None:
+            width = clip.post_layernorm.normalized_shape[0]
+            media.clip_patches = clip.patches(media.features[:, -width:])
+        return clip.cosine(media.clip_patches, question)
+
+    @property
+    def _image_id(self) -> int:
+        return self.model.config.image_token_id
+
+    @property
+    def _image_token(self) -> str:
+        return getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self._image_id)
+
+    def _expanded(self, ids: list[int], media: Media) -> tuple[Tensor, Tensor]:
+        """Prompt ids with every image token repeated once per visual token of its frame, and their positions."""
+        prompt_ids = torch.tensor(ids)
+        is_image = prompt_ids == self._image_id
+        frames = len(media.layout.grids)
+        if int(is_image.sum()) != frames:
+            raise InvalidInput("the question holds the model's image token; leave it out.")
+        per_frame = torch.bincount(media.layout.frame, minlength=frames)
+        repeats = torch.ones_like(prompt_ids)
+        repeats[is_image] = per_frame
+        expanded = prompt_ids.repeat_interleave(repeats)
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if room is not None and len(expanded) >= room:
+            raise InvalidInput(f"question and pictures make {len(expanded)} tokens, the model reads at most {room}.")
+        return expanded, (expanded == self._image_id).nonzero().flatten()
+
+    # -- answer
+
+    @torch.no_grad()
+    def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
+        """The prompt with the kept visual tokens in the place of all; positions stay contiguous."""
+        ids, visual = encoding.prompt, encoding.visual
+        embeddings = encoding.tokens.embeddings
+        if selection is not None:
+            keep = torch.ones(len(ids), dtype=torch.bool)
+            keep[visual] = False
+            keep[visual[selection.kept.cpu()]] = True
+            ids, embeddings = ids[keep], selection.embeddings
+        table = self.model.get_input_embeddings()
+        is_image = (ids == self._image_id).to(self.device)
+        embeds = table(ids.to(self.device).masked_fill(is_image, 0))
+        embeds[is_image] = embeddings.to(self.device, embeds.dtype)
+        return {"inputs_embeds": embeds[None]}
+
+
+class _Tower:
+    """The vision side of a LLaVA model, read with hooks in one forward pass."""
+
+    def __init__(self, model: Any) -> None:
+        vision = model.config.vision_config
+        if vision.model_type not in ("clip_vision_model", "siglip_vision_model"):
+            raise FsrError(f"vision towers of type {vision.model_type} are not supported; CLIP and SigLIP are.")
+        self.model, self.patch = model, int(vision.patch_size)
+        tower = find(model, "vision_tower")
+        self.projector = find(model, "multi_modal_projector")
+        self.layers = find(tower, "encoder.layers")
+        self.has_cls = any(name.endswith("class_embedding") for name, _ in tower.named_parameters())
+        self.layer = self._fed_layer(model.config.vision_feature_layer)
+        keeps_cls = model.config.vision_feature_select_strategy == "full"
+        self.extra = 1 if self.has_cls and keeps_cls else 0
+
+    def _fed_layer(self, feature: int | list[int]) -> int:
+        """The layer whose output feeds the projector: hidden_states[-2] of n layers is the output of layer n - 2.
+
+        Where several are concatenated, the last listed.
+        """
+        last = feature if isinstance(feature, int) else feature[-1]
+        layer = last - 1 if last >= 0 else len(self.layers) + last
+        if not 0 <= layer < len(self.layers):
+            raise FsrError(f"vision_feature_layer {feature} names no layer of a tower with {len(self.layers)}.")
+        return layer
+
+    def saliency_words(self) -> str:
+        heads, where = self.attention.num_heads, f"layer {self.layer + 1} of {len(self.layers)}"
+        if self.has_cls:
+            return f"attention from [CLS] to every patch in {where} of the vision tower, mean over {heads} heads"
+        return f"attention every patch receives in {where} of the vision tower, mean over {heads} heads and all patches"
+
+    @property
+    def attention(self) -> Any:
+        return self.layers[self.layer].self_attn
+
+    @torch.no_grad()
+    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(F, n, D) embeddings, (F, n, C) features and (F, n) saliency of a few frames; one pass of the tower."""
+        attention = self.attention
+        watched = {"projector": self.projector, "q": attention.q_proj, "k": attention.k_proj}
+        with capture(watched) as seen:
+            self.model.get_image_features(pixel_values=pixels)
+        queries, keys = seen["q"].output, seen["k"].output
+        scale = getattr(attention, "scale", None)
+        if self.has_cls:
+            saliency = cls_attention(queries, keys, attention.num_heads, scale)
+            saliency = torch.nn.functional.pad(saliency, (self.extra, 0))  # a kept [CLS] token has no patch
+        else:
+            saliency = received_attention(queries, keys, attention.num_heads, scale)
+        return seen["projector"].output, seen["projector"].input, saliency
