@@ -12,12 +12,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fsr.similarity import Similarities, first_equal
+
 
 class FsrError(Exception):
     """An error a person can act on: one sentence that says what was wrong and what is allowed."""
 
 
-class InvalidInput(FsrError, ValueError):
+class InvalidInput(FsrError, ValueError):  # noqa: N818
     """The caller's picture, question, budget or parameter cannot be used."""
 
 
@@ -116,6 +118,20 @@ class VisualTokens:
             return self._unit_encoder
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
+    def similarities(self, name: str) -> Similarities:
+        """The cosines of the similarity space `projected` or `encoder`, shared by all methods; rows come on demand."""
+        self.space(name)
+        return self._similarities_projected if name == "projected" else self._similarities_encoder
+
+    @cached_property
+    def _similarities_projected(self) -> Similarities:
+        return Similarities(self._unit_projected, first_equal(self.embeddings))
+
+    @cached_property
+    def _similarities_encoder(self) -> Similarities:
+        assert self.features is not None
+        return Similarities(self._unit_encoder, first_equal(self.features))
+
     @cached_property
     def _unit_projected(self) -> Tensor:
         return unit_rows(self.embeddings)
@@ -135,11 +151,11 @@ def unit_rows(x: Tensor) -> Tensor:
 class Selection:
     """What a pruner chose at one budget.
 
-    kept: (K,) int64, ascending. roles: (N,) uint8 of `Role`. embeddings: (K, D), in the order of `kept`, merges applied.
+    kept: (K,) int64, ascending. roles: (N,) uint8 of `Role`. embeddings: (K, D) in the order of `kept`, after merging.
     anchor: (N,) int64, the nearest scan token of every dropped token (-1: none, or the token is kept).
     similarity: (N,) float32, its cosine to that anchor (NaN where anchor is -1).
-    weight: (N,) float32, the share with which a token enters its merged embedding: for a MERGED token and for its anchor
-    itself (a group's weights sum to 1); 0 for dropped tokens, 1 for kept tokens that absorbed nothing.
+    weight: (N,) float32, the share with which a token enters its merged embedding: for a MERGED token and for its
+    anchor itself (a group's weights sum to 1); 0 for dropped tokens, 1 for kept tokens that absorbed nothing.
     scores: every (N,) score that led here, by name. facts: plain numbers worth showing, e.g. k_focus.
     """
 

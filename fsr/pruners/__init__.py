@@ -1,0 +1,40 @@
+"""The pruning methods: one file each, one registry that the page and the command line read."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fsr.pruners.base import Pruner
+from fsr.pruners.fsr import FocusScanRefine
+from fsr.pruners.full import Full
+from fsr.pruners.grid import UniformGrid
+from fsr.pruners.plan import NestedPlan, Plan, RankPlan, TablePlan
+from fsr.pruners.random import Random
+from fsr.pruners.relevance import TopRelevance
+from fsr.pruners.saliency import TopSaliency
+from fsr.tokens import InvalidInput
+
+# name -> class, in display order
+REGISTRY: dict[str, type[Pruner]] = {
+    cls.name: cls for cls in (Full, FocusScanRefine, Random, UniformGrid, TopSaliency, TopRelevance)
+}
+
+__all__ = ["REGISTRY", "NestedPlan", "Plan", "Pruner", "RankPlan", "TablePlan", "describe", "make"]
+
+
+def make(name: str, **parameters: Any) -> Pruner:
+    """The method of that name. Raises InvalidInput for a name, a parameter or a value that does not exist."""
+    if name not in REGISTRY:
+        raise InvalidInput(f"there is no method {name!r}; choose one of {', '.join(REGISTRY)}.")
+    known = [f.name for f in dataclasses.fields(REGISTRY[name])]
+    for parameter in parameters:
+        if parameter not in known:
+            have = f"its parameters are {', '.join(known)}" if known else "it has none"
+            raise InvalidInput(f"{name} has no parameter {parameter!r}; {have}.")
+    return REGISTRY[name](**parameters)
+
+
+def describe() -> list[dict[str, Any]]:
+    """Every method with its parameters, as plain JSON values, in display order."""
+    return [cls.describe() for cls in REGISTRY.values()]
