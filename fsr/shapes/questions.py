@@ -42,7 +42,9 @@ class Reference:
         return f"{self.color} {shape}" if self.color else shape
 
     def plural(self, rng: np.random.Generator) -> str:
-        shape = PLURALS[self.shape] if self.shape else str(rng.choice(["objects", "shapes", "things"], p=[0.45, 0.4, 0.15]))
+        shape = (
+            PLURALS[self.shape] if self.shape else str(rng.choice(["objects", "shapes", "things"], p=[0.45, 0.4, 0.15]))
+        )
         return f"{self.color} {shape}" if self.color else shape
 
 
@@ -323,7 +325,12 @@ def _relation(scene: Scene, rng: np.random.Generator, subject: int | None) -> Qu
             phrase = str(rng.choice(phrases[str(direction)]))
             text = _fill(
                 rng,
-                ["what is {d} the {x}", "which object is {d} the {x}", "what object is {d} the {x}", "what do you see {d} the {x}"],
+                [
+                    "what is {d} the {x}",
+                    "which object is {d} the {x}",
+                    "what object is {d} the {x}",
+                    "what do you see {d} the {x}",
+                ],
                 d=phrase,
                 x=found[1].noun(rng),
             )

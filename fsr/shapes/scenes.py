@@ -151,7 +151,9 @@ def _place(
         else:
             return None
         rgb = tuple(int(v) for v in np.clip(np.array(COLORS[color]) + rng.normal(0, 5, 3), 0, 255))
-        digit = int(rng.integers(10)) if shape in WRITABLE and min(w, h) >= WRITABLE_FROM and rng.random() < 0.7 else None
+        digit = (
+            int(rng.integers(10)) if shape in WRITABLE and min(w, h) >= WRITABLE_FROM and rng.random() < 0.7 else None
+        )
         things.append(Thing(shape, color, x, y, w, h, rgb, digit))  # type: ignore[arg-type]
     return things
 

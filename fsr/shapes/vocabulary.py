@@ -29,7 +29,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """Lower-cases, splits at spaces and punctuation, one token a word; unknown words become <unk>."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words())}, unk_token=UNK))
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)]
+    )
     core.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     bos = core.token_to_id(BOS)
     core.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])

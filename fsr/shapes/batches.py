@@ -1,0 +1,217 @@
+"""Training batches: pictures with a label for every patch, and questions packed behind one shared picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsr.shapes.questions import DIRECTIONS, THIRDS, TYPES, Question, ask, neighbour, third_of
+from fsr.shapes.scenes import COLORS, GRID, PATCH, SHAPES, Scene, Window, coverage, draw, generator, random_scene
+from fsr.shapes.vocabulary import build_tokenizer
+
+IGNORE = -100
+COLOR_ID = {c: i + 1 for i, c in enumerate(COLORS)}  # 0 is background or "no such neighbour"
+SHAPE_ID = {s: i + 1 for i, s in enumerate(SHAPES)}
+PLACE_ID = {p: i for i, p in enumerate(p for row in THIRDS for p in row)}
+PAIRS = len(COLORS) * len(SHAPES)
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # CLIP's own normalisation
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+# One head a label. name -> classes.
+HEADS = {"color": 13, "shape": 10, "digit": 11, "center": 2, "place": 9}
+HEADS |= {f"{d}_{what}": n for d in DIRECTIONS for what, n in (("color", 13), ("shape", 10))}
+
+
+def random_scenes(
+    step: int, stage: int, batch: int, rows: int, cols: int, small: float = 0.45
+) -> tuple[list[Scene], np.random.Generator]:
+    """The scenes of one training step; their windows lie anywhere in the picture's grid."""
+    rng = generator("train", stage, step)
+    most = 8 if rows * cols >= 300 else (5 if rows * cols >= 120 else 3)
+    scenes = []
+    for _ in range(batch):
+        window = Window(int(rng.integers(GRID - rows + 1)), int(rng.integers(GRID - cols + 1)), rows, cols)
+        scenes.append(random_scene(rng, int(rng.integers(1, most + 1)), window, small_share=small))
+    return scenes, rng
+
+
+def pixels(scenes: list[Scene]) -> Tensor:
+    """(B, 3, H, W) float32, normalised as the image processor does."""
+    images = torch.from_numpy(np.stack([draw(s) for s in scenes])).permute(0, 3, 1, 2).float() / 255
+    return (images - MEAN) / STD
+
+
+def positions(scenes: list[Scene]) -> Tensor:
+    """(B, rows * cols) int64: the place of every patch of every window in the full picture's position table."""
+    w = scenes[0].window
+    row, col = torch.arange(w.rows), torch.arange(w.cols)
+    local = row[:, None] * GRID + col
+    offset = torch.tensor([s.window.top * GRID + s.window.left for s in scenes])
+    return 1 + (offset[:, None] + local.flatten())
+
+
+def focus_map(scene: Scene, covered: np.ndarray) -> np.ndarray:
+    """(objects, rows * cols): each object's patches, weighted towards its centre, summing to one an object."""
+    w = scene.window
+    y = (np.arange(w.rows) + 0.5 + w.top) * PATCH
+    x = (np.arange(w.cols) + 0.5 + w.left) * PATCH
+    out = np.zeros_like(covered)
+    for i, t in enumerate(scene.things):
+        sigma = max(max(t.width, t.height) / 3, 0.75 * PATCH)
+        d2 = (y[:, None] - t.y) ** 2 + (x[None] - t.x) ** 2
+        g = np.exp(-d2 / (2 * sigma**2)) * np.minimum(covered[i], 0.5)
+        out[i] = g / max(g.sum(), 1e-6)
+    return out.reshape(len(scene.things), -1)
+
+
+@dataclass
+class Labels:
+    """Per patch: a class for every head (IGNORE where it does not count), a weight, the wanted CLS attention.
+
+    Per picture: which colour-shape pairs there are, and how many objects.
+    """
+
+    heads: dict[str, Tensor]
+    weight: Tensor
+    attention: Tensor
+    pairs: Tensor
+    count: Tensor
+
+
+def label(scenes: list[Scene]) -> Labels:
+    b, n = len(scenes), scenes[0].window.rows * scenes[0].window.cols
+    heads = {name: np.full((b, n), IGNORE, np.int64) for name in HEADS}
+    weight, attention = np.zeros((b, n), np.float32), np.zeros((b, n), np.float32)
+    pairs, count = np.zeros((b, PAIRS), np.float32), np.zeros(b, np.int64)
+    for k, scene in enumerate(scenes):
+        covered = coverage(scene)
+        attention[k] = focus_map(scene, covered).mean(0)
+        flat = covered.reshape(len(scene.things), -1)
+        owner, most = flat.argmax(0), flat.max(0)
+        empty = most < 0.03
+        for name in ("color", "shape", "center"):
+            heads[name][k, empty] = 0
+        weight[k, empty] = 0.5 * len(scene.things) / max(empty.sum(), 1)
+        count[k] = len(scene.things)
+        for i, t in enumerate(scene.things):
+            mine = (owner == i) & (most >= 0.10)
+            if not mine.any():
+                mine[flat[i].argmax()] = True
+            weight[k, mine] = 1 / mine.sum()
+            pairs[k, (COLOR_ID[t.color] - 1) * len(SHAPES) + SHAPE_ID[t.shape] - 1] = 1
+            for name, value in _facts(scene, i).items():
+                heads[name][k, mine] = value
+            centre = int(t.y // PATCH - scene.window.top) * scene.window.cols + int(t.x // PATCH - scene.window.left)
+            heads["center"][k, mine] = 0
+            heads["center"][k, centre] = 1
+    tensors = {name: torch.from_numpy(v) for name, v in heads.items()}
+    return Labels(*map(_tensor, (tensors, weight, attention, pairs, count)))  # type: ignore[arg-type]
+
+
+def _tensor(value: object) -> object:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _facts(scene: Scene, i: int) -> dict[str, int]:
+    """What every patch of an object should know of it, its place and its neighbours."""
+    t = scene.things[i]
+    place = third_of(t)
+    facts = {"color": COLOR_ID[t.color], "shape": SHAPE_ID[t.shape], "digit": 0 if t.digit is None else t.digit + 1}
+    facts["place"] = IGNORE if place is None else PLACE_ID[place]
+    for direction in DIRECTIONS:
+        j = neighbour(scene, i, direction)
+        if j is None:
+            facts[f"{direction}_color"] = facts[f"{direction}_shape"] = IGNORE
+        else:
+            facts[f"{direction}_color"] = 0 if j == -1 else COLOR_ID[scene.things[j].color]
+            facts[f"{direction}_shape"] = 0 if j == -1 else SHAPE_ID[scene.things[j].shape]
+    return facts
+
+
+@lru_cache(maxsize=1)
+def _word_id() -> dict[str, int]:
+    return build_tokenizer().get_vocab()
+
+
+@lru_cache(maxsize=200_000)
+def token_ids(text: str) -> tuple[int, ...]:
+    """The tokenizer's ids of a lower-case text, without special tokens."""
+    vocabulary = _word_id()
+    for mark in "?,:":
+        text = text.replace(mark, f" {mark} ")
+    return tuple(vocabulary[w] for w in text.split())
+
+
+@dataclass
+class Packed:
+    """Questions behind one shared picture: every question sees the picture and itself, never another question.
+
+    ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
+    """
+
+    ids: Tensor
+    target: Tensor
+    position: Tensor
+    block: Tensor
+    kinds: Tensor  # (B, L) index into TYPES of every answer token, -1 elsewhere
+
+    def mask(self, prefix: int) -> Tensor:
+        """(B, 1, prefix + L, prefix + L) bool: True where a token may look."""
+        b, length = self.ids.shape
+        total = prefix + length
+        out = torch.ones(total, total, dtype=torch.bool).tril().repeat(b, 1, 1)
+        same = self.block[:, :, None] == self.block[:, None, :]
+        out[:, prefix:, prefix:] &= same
+        return out[:, None]
+
+
+PREFIX = ("<s>", "user", ":")
+
+
+def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict[str, float]) -> Packed:
+    """As many questions a scene as fit into `room` tokens, their types drawn by `weights`."""
+    b, n = len(scenes), scenes[0].window.rows * scenes[0].window.cols
+    p = np.array([weights[t] for t in TYPES])
+    ids, target = np.zeros((b, room), np.int64), np.full((b, room), IGNORE, np.int64)
+    position, block, kinds = np.zeros((b, room), np.int64), np.full((b, room), -1), np.full((b, room), -1)
+    ask_end, eos = token_ids("assistant :"), _word_id()["</s>"]
+    for k, scene in enumerate(scenes):
+        used = 0
+        for number in range(40):
+            question = ask(scene, str(rng.choice(TYPES, p=p / p.sum())), rng)
+            if question is None:
+                continue
+            q = (*token_ids(question.text), *ask_end)
+            a = (*token_ids(question.answer), eos)
+            size = len(q) + len(a) - 1
+            if used + size > room:
+                break
+            at = slice(used, used + size)
+            ids[k, at] = (*q, *a[:-1])
+            target[k, used + len(q) - 1 : used + size] = a
+            kinds[k, used + len(q) - 1 : used + size] = TYPES.index(question.type)
+            position[k, at] = len(PREFIX) + n + np.arange(size)
+            block[k, at] = number
+            used += size
+    return Packed(*map(torch.from_numpy, (ids, target, position, block, kinds)))
+
+
+def prefix_ids() -> Tensor:
+    return torch.tensor([_word_id()[w] for w in PREFIX])
+
+
+def questions_for(scenes: list[Scene], rng: np.random.Generator, each: int) -> list[tuple[int, Question]]:
+    """`each` questions a scene, as (index of the scene, question)."""
+    out = []
+    for k, scene in enumerate(scenes):
+        found = 0
+        while found < each:
+            question = ask(scene, str(rng.choice(TYPES)), rng)
+            if question is not None:
+                out.append((k, question))
+                found += 1
+    return out

@@ -1,0 +1,373 @@
+"""Train the embedded model from scratch: `make train-shapes`.
+
+Three stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place, neighbours), and its CLS token
+   which objects there are and where to look; first on crops, then on full pictures.
+2. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; crops, then full pictures.
+3. text: tower frozen; the CLIP text tower learns to point at the patches a question is about.
+No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsr.shapes import batches as data
+from fsr.shapes.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
+from fsr.shapes.questions import TYPES
+
+EQUAL = dict.fromkeys(TYPES, 1.0)
+BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps on pictures of rows x cols patches.
+
+    small: share of small objects. context: weight of the neighbours' labels (vision).
+    room: question tokens behind a picture, kinds: how often each type of question (language).
+    """
+
+    steps: int
+    rows: int
+    cols: int
+    batch: int
+    small: float = 0.45
+    context: float = 0.0
+    room: int = 0
+    kinds: dict[str, float] = field(default_factory=dict)
+
+
+def phases(stage: str, scale: float) -> list[Phase]:
+    plan = {
+        "vision": [
+            Phase(900, 8, 8, 64, small=0.2, context=0.02),
+            Phase(800, 12, 12, 32, context=0.2),
+            Phase(420, 24, 24, 12, context=0.4),
+        ],
+        "language": [
+            Phase(700, 10, 10, 32, room=96, kinds=BINDING),
+            Phase(900, 12, 12, 32, room=160, kinds=EQUAL),
+            Phase(1000, 24, 24, 12, room=256, kinds=EQUAL),
+        ],
+        "text": [Phase(700, 24, 24, 10)],
+    }[stage]
+    return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
+
+
+class Run:
+    """One stage: modules to train, a loss for a step, a schedule, checkpoints and a log."""
+
+    def __init__(self, stage: str, folder: Path, scale: float, modules: dict[str, nn.Module], lr: float) -> None:
+        self.stage, self.folder, self.modules, self.lr = stage, folder, modules, lr
+        self.phases = phases(stage, scale)
+        self.total = sum(p.steps for p in self.phases)
+        self.step = 0
+        self.optimizers = _optimizers(modules)
+        self.path = folder / f"{stage}.pt"
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True)
+            self.step = state["step"]
+            for name, module in modules.items():
+                module.load_state_dict(state["modules"][name])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+
+    def schedule(self) -> Iterator[tuple[int, Phase]]:
+        done = 0
+        for phase in self.phases:
+            for _ in range(phase.steps):
+                if done >= self.step:
+                    yield done, phase
+                done += 1
+
+    def train(self, loss_of: Callable[[int, Phase], tuple[Tensor, dict[str, float]]]) -> None:
+        shown: dict[str, list[float]] = {}
+        start, since = time.time(), self.step
+        for step, phase in self.schedule():
+            _set_rate(self.optimizers, self.lr * _rate(step, self.total))
+            loss, facts = loss_of(step, phase)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([p for g in self.optimizers for q in g.param_groups for p in q["params"]], 1.0)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.step = step + 1
+            for name, value in facts.items():
+                shown.setdefault(name, []).append(value)
+            if self.step % 25 == 0 or self.step == self.total:
+                means = {k: round(sum(v) / len(v), 4) for k, v in shown.items()}
+                rate = (self.step - since) / (time.time() - start)
+                self.log(
+                    {"step": self.step, "of": self.total, "grid": phase.rows, "steps_per_s": round(rate, 2), **means}
+                )
+                shown, start, since = {}, time.time(), self.step
+            if self.step % 200 == 0 or self.step == self.total:
+                self.checkpoint()
+
+    def checkpoint(self) -> None:
+        state = {
+            "step": self.step,
+            "modules": {n: m.state_dict() for n, m in self.modules.items()},
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+        torch.save(state, self.path.with_suffix(".tmp"))
+        self.path.with_suffix(".tmp").replace(self.path)
+
+    def log(self, record: dict) -> None:
+        line = json.dumps({"stage": self.stage, **record})
+        print(line, flush=True)
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(line + "\n")
+
+
+def _optimizers(modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside transformer blocks, AdamW for everything else."""
+    matrices, rest = [], []
+    for module in modules.values():
+        for name, p in module.named_parameters():
+            if p.requires_grad:
+                (matrices if p.ndim == 2 and ".layers." in "." + name else rest).append(p)
+    return [
+        torch.optim.Muon(matrices, lr=1.0, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def _rate(step: int, total: int) -> float:
+    """Warm-up over 60 steps, flat, then linear to 2 % over the last 40 %."""
+    warm = min(1.0, (step + 1) / 60)
+    left = (total - step) / (0.4 * total)
+    return warm * max(0.02, min(1.0, left))
+
+
+def _set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+
+# ---------------------------------------------------------------------------------------------------------- vision
+
+
+def embed(tower: nn.Module, pixels: Tensor, positions: Tensor) -> Tensor:
+    """The tower's embedding of windows: (B, 1 + rows * cols, WIDTH), each patch with its place in the full grid."""
+    e = tower.embeddings
+    patches = e.patch_embedding(pixels).flatten(2).transpose(1, 2) + e.position_embedding(positions)
+    cls = (e.class_embedding + e.position_embedding.weight[0]).expand(len(pixels), 1, -1)
+    return tower.pre_layrnorm(torch.cat([cls, patches], 1))
+
+
+def blocks(tower: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(input of the last but one layer, its output = hidden_states[-2], output of the last layer)."""
+    layers = tower.encoder.layers
+    for layer in layers[:-2]:
+        x = layer(x, None)
+    penultimate = layers[-2](x, None)
+    return x, penultimate, layers[-1](penultimate, None)
+
+
+def cls_attention(layer: nn.Module, x: Tensor) -> Tensor:
+    """(B, N) mean over heads of the CLS row of a layer's attention, patches only."""
+    h, a = layer.layer_norm1(x), layer.self_attn
+    q = a.q_proj(h[:, :1]).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
+    k = a.k_proj(h).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
+    return (q.float() @ k.float().mT * a.scale).softmax(-1).mean(1)[:, 0, 1:]
+
+
+HEAD_WEIGHT = {"color": 0.5, "shape": 2.0, "digit": 1.0, "center": 0.3, "place": 0.3}  # neighbours: Phase.context
+
+
+class VisionHeads(nn.Module):
+    """Linear read-outs used in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in data.HEADS.items()})
+        self.pairs = nn.Linear(WIDTH, data.PAIRS)
+        self.last_pairs = nn.Linear(WIDTH, data.PAIRS)
+        self.count = nn.Linear(WIDTH, 9)
+
+
+def vision_loss(
+    tower: nn.Module, heads: VisionHeads, run_blocks: Callable, step: int, phase: Phase
+) -> tuple[Tensor, dict]:
+    scenes, _ = data.random_scenes(step, 1, phase.batch, phase.rows, phase.cols, phase.small)
+    labels = data.label(scenes)
+    with torch.autocast("cpu", torch.bfloat16):
+        before, penultimate, last = run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes)))
+        seen = tower.post_layernorm(penultimate)
+        patches, cls, top = seen[:, 1:], seen[:, 0], tower.post_layernorm(last)[:, 0]
+        attention = cls_attention(tower.encoder.layers[-2], before)
+    facts, loss = {}, torch.zeros(())
+    for name, head in heads.patch.items():
+        wanted, chosen = labels.heads[name], labels.heads[name] != data.IGNORE
+        logits = head(patches[chosen].float())
+        w = labels.weight[chosen]
+        share = HEAD_WEIGHT.get(name, phase.context)
+        loss = loss + share * (F.cross_entropy(logits, wanted[chosen], reduction="none") * w).sum() / w.sum().clamp_min(
+            1
+        )
+        if name in ("color", "shape", "digit", "place", "left_shape"):
+            on = (wanted[chosen] > 0) | (name in ("place", "left_shape"))
+            facts[name] = ((logits.argmax(-1) == wanted[chosen])[on] * w[on]).sum().item() / max(
+                w[on].sum().item(), 1e-6
+            )
+    loss = loss + 4 * F.binary_cross_entropy_with_logits(heads.pairs(cls.float()), labels.pairs)
+    loss = loss + 4 * F.binary_cross_entropy_with_logits(heads.last_pairs(top.float()), labels.pairs)
+    loss = loss + 0.2 * F.cross_entropy(heads.count(cls.float()), labels.count)
+    divergence = F.kl_div(attention.clamp_min(1e-8).log(), labels.attention, reduction="batchmean")
+    facts |= {"loss": loss.item(), "attention_kl": divergence.item()}
+    return loss + 0.5 * divergence, facts
+
+
+@torch.no_grad()
+def see(tower: nn.Module, scenes: list) -> Tensor:
+    """hidden_states[-2] of the patches, (B, N, WIDTH) float32, from the frozen tower."""
+    with torch.autocast("cpu", torch.bfloat16):
+        x = embed(tower, data.pixels(scenes), data.positions(scenes))
+        for layer in tower.encoder.layers[:-1]:
+            x = layer(x, None)
+    return x[:, 1:].float()
+
+
+# -------------------------------------------------------------------------------------------------------- language
+
+
+def language_loss(llava: nn.Module, run_llama: Callable, step: int, phase: Phase) -> tuple[Tensor, dict]:
+    scenes, rng = data.random_scenes(step, 2, phase.batch, phase.rows, phase.cols)
+    packed = data.pack(scenes, rng, phase.room, phase.kinds)
+    features = see(llava.model.vision_tower, scenes)
+    embedding = llava.get_input_embeddings()
+    prefix = data.prefix_ids().expand(len(scenes), -1)
+    ahead = prefix.shape[1] + features.shape[1]
+    position = torch.cat([torch.arange(ahead).expand(len(scenes), -1), packed.position], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        visual = llava.model.multi_modal_projector(features)
+        x = torch.cat([embedding(prefix), visual.float(), embedding(packed.ids)], 1)
+        hidden = run_llama(x, packed.mask(ahead), position)[:, ahead:]
+    answered = packed.target != data.IGNORE
+    logits = llava.lm_head(hidden[answered].float())
+    wanted, kinds = packed.target[answered], packed.kinds[answered]
+    loss = F.cross_entropy(logits, wanted)
+    right = logits.argmax(-1) == wanted
+    facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}
+    real = wanted != 3
+    for i, kind in enumerate(TYPES):
+        of_kind = (kinds == i) & real
+        if of_kind.any():
+            facts[kind] = right[of_kind].float().mean().item()
+    return loss, facts
+
+
+def llama_blocks(llava: nn.Module, x: Tensor, mask: Tensor, position: Tensor) -> Tensor:
+    model = llava.model.language_model
+    rope = model.rotary_emb(x, position)
+    for layer in model.layers:
+        x = layer(x, attention_mask=mask, position_embeddings=rope)
+    return model.norm(x)
+
+
+# ------------------------------------------------------------------------------------------------------------ text
+
+
+def text_loss(clip: nn.Module, tower: nn.Module, step: int, phase: Phase) -> tuple[Tensor, dict]:
+    """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest of the picture low."""
+    scenes, rng = data.random_scenes(step, 3, phase.batch, phase.rows, phase.cols)
+    with torch.no_grad():
+        seen = tower.post_layernorm(see(tower, scenes))
+    patches = F.normalize(clip.visual_projection(seen), dim=-1)
+    maps = [data.focus_map(s, data.coverage(s)) for s in scenes]
+    asked = [(k, q) for k, q in data.questions_for(scenes, rng, 16) if q.about]
+    text = F.normalize(embed_questions(clip, [q.text for _, q in asked]), dim=-1)
+    owner = torch.tensor([k for k, _ in asked])
+    wanted = torch.stack([torch.from_numpy(_wanted(maps[k], q)) for k, q in asked])
+    cosine = torch.einsum("qd,qnd->qn", text, patches[owner])
+    loss = F.cross_entropy(cosine / 0.05, wanted)
+    peak = wanted / wanted.amax(1, keepdim=True)
+    level = F.mse_loss(cosine, 0.75 * peak, reduction="none")
+    weight = 1 + 12 * peak
+    hit = (wanted.gather(1, cosine.argmax(1, keepdim=True)) > 0).float().mean()
+    return loss + 4 * (level * weight).sum() / weight.sum(), {"loss": loss.item(), "points_at_object": hit.item()}
+
+
+def _wanted(maps, question):  # type: ignore[no-untyped-def]
+    """Patches of the objects a question names; of a relation, the object it asks for counts half."""
+    rows = maps[list(question.about)]
+    if question.type == "relation" and len(rows) == 2:
+        return (rows[0] + 0.5 * rows[1]) / 1.5
+    return rows.mean(0)
+
+
+def embed_questions(clip: nn.Module, texts: list[str]) -> Tensor:
+    """(questions, WIDTH) text_projection of the state at EOS; padded on the right with EOS, whose first is pooled."""
+    rows = [[2, *data.token_ids(t), 3] for t in texts]
+    longest = max(map(len, rows))
+    ids = torch.tensor([r + [3] * (longest - len(r)) for r in rows])
+    return clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
+
+
+# ------------------------------------------------------------------------------------------------------------ main
+
+
+def compiled(function: Callable) -> Callable:
+    """torch.compile where a C++ compiler is there, else the function itself."""
+    try:
+        torch._inductor.cpp_builder.get_cpp_compiler()
+    except Exception:
+        return function
+    return torch.compile(function, dynamic=False)
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    return module.requires_grad_(False).eval()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, default=Path("train/shapes"), help="checkpoints and log")
+    parser.add_argument("--out", type=Path, default=Path("assets/shapes"), help="where the weights go")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on every phase's steps")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
+
+
+def main(options: argparse.Namespace) -> int:
+    options.work.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    torch.manual_seed(options.seed)
+    llava, clip = build_llava(), build_clip()
+    tower = llava.model.vision_tower
+    print(f"{count(llava)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
+
+    heads = VisionHeads()
+    run = Run("vision", options.work, options.scale, {"tower": tower, "heads": heads}, lr=2.5e-3)
+    blocks_of_tower = compiled(lambda x: blocks(tower, x))
+    run.train(lambda step, phase: vision_loss(tower, heads, blocks_of_tower, step, phase))
+    freeze(tower)
+    clip.vision_model.load_state_dict(tower.state_dict())
+    freeze(clip.vision_model)
+
+    reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
+    reader["lm_head"] = llava.lm_head
+    run = Run("language", options.work, options.scale, {"reader": reader}, lr=2.5e-3)
+    blocks_of_llama = compiled(lambda x, mask, position: llama_blocks(llava, x, mask, position))
+    run.train(lambda step, phase: language_loss(llava, blocks_of_llama, step, phase))
+
+    pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
+    pointer["visual_projection"] = clip.visual_projection
+    run = Run("text", options.work, options.scale, {"pointer": pointer}, lr=1.5e-3)
+    run.train(lambda step, phase: text_loss(clip, tower, step, phase))
+
+    save(options.out, llava, clip, {"title": "Shapes (embedded)", "relevance_sign": 1})
+    print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")
+    return 0
