@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fsr.similarity import STEPS, Similarities
 
-FIRST_BATCH, LARGEST_BATCH = 32, 256
+FIRST_BATCH, LARGEST_BATCH = 32, 128
 TAKEN = float(2**23)  # above every similarity: a token that is kept is never the farthest
 
 

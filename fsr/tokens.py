@@ -96,13 +96,18 @@ class VisualTokens:
         n = self.embeddings.shape[0]
         if len(self.layout) != n:
             raise InvalidInput(f"the layout describes {len(self.layout)} tokens, the embeddings {n}.")
-        for name in ("embeddings", "features", "saliency", "relevance"):
+        if self.relevance_sign not in (-1, 1):
+            raise InvalidInput(f"relevance_sign must be -1 or 1, not {self.relevance_sign!r}.")
+        for name, ndim in (("embeddings", 2), ("features", 2), ("saliency", 1), ("relevance", 1)):
             value = getattr(self, name)
             if value is None:
                 continue
-            if value.shape[0] != n:
-                raise InvalidInput(f"{name} has {value.shape[0]} rows, the embeddings have {n}.")
-            if not torch.isfinite(value).all():
+            if value.ndim != ndim or value.shape[0] != n:
+                wanted = f"({n}, C)" if ndim == 2 else f"({n},)"
+                raise InvalidInput(f"{name} must be {wanted} like the embeddings, not {tuple(value.shape)}.")
+            if not value.is_floating_point():
+                raise InvalidInput(f"{name} must be floating point, not {value.dtype}.")
+            if not _finite(value):
                 raise InvalidInput(f"{name} holds NaN or infinite values; every score and feature must be finite.")
 
     def __len__(self) -> int:
@@ -140,6 +145,11 @@ class VisualTokens:
     def _unit_encoder(self) -> Tensor:
         assert self.features is not None
         return unit_rows(self.features)
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether all of x is finite. A finite sum proves it, and is several times cheaper than looking at each value."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
 
 
 def unit_rows(x: Tensor) -> Tensor:

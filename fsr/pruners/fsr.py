@@ -17,16 +17,24 @@ from fsr.tokens import Role, Selection, VisualTokens
 
 
 @dataclass(frozen=True, eq=False)
-class Focus:
-    """What Focus found, on the CPU. order: (N,) int64, by priority. k_focus: K_F before the cap of a budget."""
+class _Focus:
+    """Stage 1, on the CPU. order: (N,) int64, pi. k_focus: K_F. cap: the focus_cap in force."""
 
     scores: dict[str, Tensor]
     order: Tensor
     k_focus: int
     cap: float
 
-    def count(self, budget: int) -> int:
-        return capped_count(self.k_focus, self.cap, budget)
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """All three stages at one budget, on the CPU. Fields as in `Selection`; merged: (M,) int64."""
+
+    roles: Tensor
+    merged: Tensor
+    anchor: Tensor
+    similarity: Tensor
+    facts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -56,68 +64,38 @@ class FocusScanRefine(Pruner):
     )
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        focus = self.focus(tokens)
-        similarities = tokens.similarities(self.similarity)
-        n_focus = focus.count(budget)
-        focused = focus.order[:n_focus]
-        scan, facts = torch.zeros(0, dtype=torch.int64), {}
-        if n_focus < budget:
-            order, radius = scan_order(similarities, focused.tolist(), budget - n_focus)
-            scan, facts = torch.tensor(order), {"covering_radius": radius}
-        facts |= {"k_focus": focus.k_focus, "n_focus": n_focus, "k_scan": len(scan), "focus_cap": focus.cap}
-        return self._refined(tokens, similarities, focus, focused, scan, facts)
-
-    def _refined(
-        self,
-        tokens: VisualTokens,
-        similarities: Similarities,
-        focus: Focus,
-        focused: Tensor,
-        scan: Tensor,
-        facts: dict[str, float],
-    ) -> Selection:
-        roles = stage_roles(len(tokens), focused, scan)
-        kept, phi = roles.nonzero()[:, 0], focus.scores["priority"]
-        anchor, similarity = torch.full((len(tokens),), -1), torch.full((len(tokens),), math.nan)
-        merged = torch.zeros(0, dtype=torch.int64)
-        dropped = (roles == int(Role.DROPPED)).nonzero()[:, 0]
-        if len(scan) and len(dropped):
-            nearest, steps = (x.cpu() for x in nearest_anchor(similarities, scan))
-            merged = merged_tokens(steps, dropped, merge_count(self.kappa, len(scan), len(dropped)))
-            anchor[dropped], similarity[dropped] = nearest[dropped], steps[dropped] / STEPS
-        roles[merged] = int(Role.MERGED)
-        weight = group_weights(phi, merged, anchor)
-        weight[kept] = torch.where(torch.isin(kept, anchor[merged]), weight[kept], 1.0)
-        device = tokens.embeddings.device
-        on = [x.to(device) for x in (kept, merged, anchor, weight)]
-        facts |= {"n_merged": len(merged), "n_anchors": len(anchor[merged].unique())}
+        focus = self._focus(tokens)
+        chosen = self._choose(tokens.similarities(self.similarity), focus, budget)
+        kept = (chosen.roles >= int(Role.KEPT)).nonzero()[:, 0]
+        weight = group_weights(focus.scores["priority"], chosen.merged, chosen.anchor)
+        weight[kept[~torch.isin(kept, chosen.anchor[chosen.merged])]] = 1.0
+        to = tokens.embeddings.device
+        kept, merged, anchor, weight = (x.to(to) for x in (kept, chosen.merged, chosen.anchor, weight))
         return Selection(
             method=self.name,
-            budget=len(kept),
-            kept=on[0],
-            roles=roles.to(device),
-            embeddings=merge(tokens.embeddings, *on),
-            anchor=on[2],
-            similarity=similarity.to(device),
-            weight=on[3],
-            scores={name: score.to(device) for name, score in focus.scores.items()},
-            facts=facts,
+            budget=budget,
+            kept=kept,
+            roles=chosen.roles.to(to),
+            embeddings=merge(tokens.embeddings, kept, merged, anchor, weight),
+            anchor=anchor,
+            similarity=chosen.similarity.to(to),
+            weight=weight,
+            scores={name: score.to(to) for name, score in focus.scores.items()},
+            facts=chosen.facts,
         )
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        n, focus = len(tokens), self.focus(tokens)
-        if focus.cap < 1:
-            return TablePlan(n, table_budgets(n), lambda budget: self(tokens, budget).roles.cpu())
-        similarities = tokens.similarities(self.similarity)
+        n, focus, similarities = len(tokens), self._focus(tokens), tokens.similarities(self.similarity)
         similarities.compute_all()
+        if focus.cap < 1:
+            return TablePlan(n, table_budgets(n), lambda budget: self._choose(similarities, focus, budget).roles)
         order, _ = scan_order(similarities, focus.order[: focus.k_focus].tolist(), n - focus.k_focus)
         scan_rank = torch.full((n,), -1)
         scan_rank[order] = torch.arange(len(order))
         phi = focus.scores["priority"]
         return NestedPlan(rank_of(focus.order), focus.k_focus, scan_rank, self.kappa, phi, similarities)
 
-    def focus(self, tokens: VisualTokens) -> Focus:
-        """Stage 1 on these tokens: normalised scores, priority, its order and K_F."""
+    def _focus(self, tokens: VisualTokens) -> _Focus:
         assert tokens.saliency is not None
         saliency, relevance = min_max(tokens.saliency.cpu()), None
         scores = {"saliency": saliency}
@@ -128,12 +106,22 @@ class FocusScanRefine(Pruner):
         cap = self.focus_cap
         if cap is None:
             cap = 1.0 if relevance is not None and self.alpha > 0 else 0.5
-        return Focus(scores, focus_order(phi, saliency), focus_count(phi, self.rho), cap)
+        return _Focus(scores, focus_order(phi, saliency), focus_count(phi, self.rho), cap)
 
-
-def stage_roles(n: int, focused: Tensor, scan: Tensor) -> Tensor:
-    """(N,) uint8 of `Role`, from the tokens of the two stages that keep tokens."""
-    roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
-    roles[focused] = int(Role.FOCUS)
-    roles[scan] = int(Role.SCAN)
-    return roles
+    def _choose(self, similarities: Similarities, focus: _Focus, budget: int) -> _Choice:
+        n, n_focus = len(similarities), capped_count(focus.k_focus, focus.cap, budget)
+        facts = {"k_focus": focus.k_focus, "focus_cap": focus.cap, "n_focus": n_focus, "k_scan": budget - n_focus}
+        roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
+        roles[focus.order[:n_focus]] = int(Role.FOCUS)
+        anchor, similarity = torch.full((n,), -1), torch.full((n,), math.nan)
+        merged = torch.zeros(0, dtype=torch.int64)
+        if n_focus < budget:
+            order, facts["covering_radius"] = scan_order(similarities, focus.order[:n_focus].tolist(), budget - n_focus)
+            roles[order] = int(Role.SCAN)
+            dropped = (roles == int(Role.DROPPED)).nonzero()[:, 0]
+            nearest, steps = (x.cpu() for x in nearest_anchor(similarities, torch.tensor(order)))
+            merged = merged_tokens(steps, dropped, merge_count(self.kappa, len(order), len(dropped)))
+            anchor[dropped], similarity[dropped] = nearest[dropped], steps[dropped] / STEPS
+            roles[merged] = int(Role.MERGED)
+        facts |= {"n_merged": len(merged), "n_anchors": len(anchor[merged].unique())}
+        return _Choice(roles, merged, anchor, similarity, facts)
