@@ -13,12 +13,13 @@ TYPES = ("color", "shape", "exists", "count", "digit", "where", "relation", "lis
 PLURALS = {s: ("crosses" if s == "cross" else s + "s") for s in SHAPES}
 THIRDS = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+_THINGS, _THING_SHARE = ("object", "shape", "thing"), (0.45, 0.4, 0.15)
 PLACE_MARGIN = 8.0  # pixels that an asked-about centre keeps from the borders between thirds
 
 
 @dataclass(frozen=True)
 class Question:
-    """text and answer in lower case; `about`: indices of the objects it names; `subject`: the one object asked about, if one."""
+    """text and answer in lower case. about: indices of the objects it names. subject: the one object asked about."""
 
     type: str
     text: str
@@ -38,7 +39,7 @@ class Reference:
         return self.color in (None, thing.color) and self.shape in (None, thing.shape)
 
     def noun(self, rng: np.random.Generator) -> str:
-        shape = self.shape or str(rng.choice(["object", "shape", "thing"], p=[0.45, 0.4, 0.15]))
+        shape = self.shape or str(rng.choice(_THINGS, p=_THING_SHARE))
         return f"{self.color} {shape}" if self.color else shape
 
     def plural(self, rng: np.random.Generator) -> str:

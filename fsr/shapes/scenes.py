@@ -1,7 +1,7 @@
 """Drawn scenes: coloured shapes, some with a digit, on plain, gradient and textured backgrounds.
 
-A scene is described in pixels of the full picture (`SIDE` x `SIDE`). A training crop is a scene of its own, drawn only in a
-window of whole patches: nothing outside the window exists, and no token inside it is dropped.
+A scene is described in pixels of the full picture (`SIDE` x `SIDE`). A training crop is a scene of its own, drawn only
+in a window of whole patches: nothing outside the window exists, and no token inside it is dropped.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def random_scene(
     unseen: str = "never",
     small_share: float = 0.45,
 ) -> Scene:
-    """A scene with `count` objects that do not touch. `unseen`: 'never' or 'one' (the first object is an unseen pair)."""
+    """A scene with `count` objects that do not touch. unseen: 'never', or 'one': the first object is an unseen pair."""
     window = window or Window()
     while True:
         pairs = _random_pairs(rng, count, unseen)
@@ -185,6 +185,14 @@ def _star() -> np.ndarray:
 
 
 _ARM = 0.34
+_CORNER = np.array([[-_ARM, -1], [_ARM, -1], [_ARM, -_ARM]])  # a quarter of the cross's outline
+
+
+def _rotated(points: np.ndarray, quarters: int) -> np.ndarray:
+    c, s = np.cos(quarters * np.pi / 2), np.sin(quarters * np.pi / 2)
+    return points @ np.array([[c, s], [-s, c]])
+
+
 _OUTLINES = {
     "square": np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.94,
     "rectangle": np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float),
@@ -192,10 +200,7 @@ _OUTLINES = {
     "diamond": np.array([[0, -1], [0.82, 0], [0, 1], [-0.82, 0]]),
     "star": _star(),
     "hexagon": _regular(6, 0),
-    "cross": np.array(
-        [[-_ARM, -1], [_ARM, -1], [_ARM, -_ARM], [1, -_ARM], [1, _ARM], [_ARM, _ARM]]
-        + [[_ARM, 1], [-_ARM, 1], [-_ARM, _ARM], [-1, _ARM], [-1, -_ARM], [-_ARM, -_ARM]]
-    ),
+    "cross": np.concatenate([_rotated(_CORNER, k) for k in range(4)]),
 }
 _SHIFT = 4  # fractional bits of cv2's coordinates
 

@@ -1,9 +1,10 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
 Three stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
-1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place, neighbours), and its CLS token
-   which objects there are and where to look; first on crops, then on full pictures.
-2. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; crops, then full pictures.
+1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place, neighbours), and its CLS
+   token which objects there are and where to look; first on crops, then on full pictures.
+2. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; crops, then full
+   pictures.
 3. text: tower frozen; the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
@@ -283,7 +284,7 @@ def llama_blocks(llava: nn.Module, x: Tensor, mask: Tensor, position: Tensor) ->
 
 
 def text_loss(clip: nn.Module, tower: nn.Module, step: int, phase: Phase) -> tuple[Tensor, dict]:
-    """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest of the picture low."""
+    """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest near 0."""
     scenes, rng = data.random_scenes(step, 3, phase.batch, phase.rows, phase.cols)
     with torch.no_grad():
         seen = tower.post_layernorm(see(tower, scenes))
