@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
 ENDS = ("eos", "length", "stopped")
 
-__all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record"]
+__all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record", "scores_record"]
 
 
 @dataclass
@@ -97,7 +97,7 @@ def build_trace(
         max_new_tokens=max_new_tokens,
         frames=[{**asdict(grid), "seen": [_short(x, 6) for x in grid.seen]} for grid in layout.grids],
         tokens=_tokens(layout),
-        scores=_scores(encoding, [pruner for pruner, _ in plans.values()]),
+        scores=scores_record(encoding, [pruner for pruner, _ in plans.values()]),
         methods=records,
         answers=dict(answers or {}),
     )
@@ -135,7 +135,8 @@ def _tokens(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _scores(encoding: Encoding, pruners: list[Pruner]) -> dict[str, list[float]]:
+def scores_record(encoding: Encoding, pruners: Iterable[Pruner]) -> dict[str, list[float]]:
+    """Saliency (Eq. 1) and relevance (Eq. 2, sign applied) as captured; priority (Eq. 3) if a pruner has one."""
     tokens = encoding.tokens
     found: dict[str, torch.Tensor] = {}
     sign = tokens.relevance_sign

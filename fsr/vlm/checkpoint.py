@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ KNOWN_CLIP = {
     (1024, 24, 336, 14): "openai/clip-vit-large-patch14-336",
     (1024, 24, 224, 14): "openai/clip-vit-large-patch14",
 }
+FAMILIES = ("llava",)  # model_type of the configurations that `load` understands
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -54,8 +57,8 @@ def load(
     """
     source, local = _source(model)
     config = _config(source, local)
-    if config.model_type != "llava":
-        raise FsrError(f"{model} is a '{config.model_type}' model; supported are 'llava' checkpoints.")
+    if config.model_type not in FAMILIES:
+        raise FsrError(f"{model} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
     device = _device(device)
     facts = _facts(source) if local else {}
     llava, processor = _weights(source, local, device, _dtype(dtype, device, config))
@@ -102,26 +105,41 @@ def _source(model: str) -> tuple[str, bool]:
 def _config(source: str, local: bool) -> Any:
     from transformers import AutoConfig
 
-    try:
+    with _explained(source):
         return AutoConfig.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise FsrError(reason(source, error)) from error
 
 
 def _weights(source: str, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-    try:
-        model: Any = LlavaForConditionalGeneration.from_pretrained(source, dtype=dtype, local_files_only=local)
+    with _explained(source):
+        model = _complete(LlavaForConditionalGeneration, source, dtype, local)
         processor = AutoProcessor.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise FsrError(reason(source, error)) from error
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise FsrError(f"{source} has no processor with an image processor and a tokenizer.")
     try:
         return model.to(device), processor
     except torch.cuda.OutOfMemoryError as error:
         raise FsrError(f"{source} does not fit into the memory of {device}; try dtype float16 or the CPU.") from error
+
+
+def _complete(kind: Any, source: str, dtype: torch.dtype, local: bool) -> Any:
+    """from_pretrained, but weights that are not in the files are an error, not a random beginning."""
+    model, info = kind.from_pretrained(source, dtype=dtype, local_files_only=local, output_loading_info=True)
+    if info["missing_keys"]:
+        raise FsrError(f"{source} lacks weights, for example {min(info['missing_keys'])}.")
+    return model
+
+
+@contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """Turn whatever a loader raises into one sentence."""
+    try:
+        yield
+    except FsrError:
+        raise
+    except Exception as error:  # config, weights and tokenizer readers raise nearly anything on damaged files
+        raise FsrError(reason(source, error)) from error
 
 
 def reason(source: str, error: BaseException) -> str:
@@ -184,11 +202,9 @@ def _clip(source: str, local: bool, facts: dict[str, Any], config: Any, llava: A
 def _load_clip(source: str, local: bool, tower: Any) -> ClipRelevance:
     from transformers import AutoTokenizer, CLIPModel
 
-    try:
-        clip = CLIPModel.from_pretrained(source, dtype=torch.float32, local_files_only=local)
+    with _explained(source):
+        clip = _complete(CLIPModel, source, torch.float32, local)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError) as error:
-        raise FsrError(reason(source, error)) from error
     try:
         equal = same_tower(tower, clip.vision_model)
     except FsrError as error:

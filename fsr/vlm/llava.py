@@ -134,7 +134,7 @@ class Llava(VLM):
     def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
         """Scores and prompt of one question.
 
-        Raises InvalidInput for an empty or too long question, and when the prompt does not fit the language model.
+        Raises InvalidInput for an empty or too long question.
         """
         question = self.checked_question(question)
         with self.lock:
@@ -181,16 +181,16 @@ class Llava(VLM):
         repeats = torch.ones_like(prompt_ids)
         repeats[is_image] = per_frame
         expanded = prompt_ids.repeat_interleave(repeats)
-        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if room is not None and len(expanded) >= room:
-            raise InvalidInput(f"question and pictures make {len(expanded)} tokens, the model reads at most {room}.")
         return expanded, (expanded == self._image_id).nonzero().flatten()
 
     # -- answer
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
-        """The prompt with the kept visual tokens in the place of all; positions stay contiguous."""
+        """The prompt with the kept visual tokens in the place of all; positions stay contiguous.
+
+        Raises InvalidInput where that is more than the language model can read.
+        """
         ids, visual = encoding.prompt, encoding.visual
         embeddings = encoding.tokens.embeddings
         if selection is not None:
@@ -198,11 +198,17 @@ class Llava(VLM):
             keep[visual] = False
             keep[visual[selection.kept.cpu()]] = True
             ids, embeddings = ids[keep], selection.embeddings
+        self._check_room(len(ids))
         table = self.model.get_input_embeddings()
         is_image = (ids == self._image_id).to(self.device)
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None]}
+
+    def _check_room(self, length: int) -> None:
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if room is not None and length >= room:
+            raise InvalidInput(f"question and pictures make {length} tokens, the model reads at most {room}.")
 
 
 class _Tower:

@@ -1,0 +1,222 @@
+"""The command line: answer a question about a picture, list methods and models, run benchmarks.
+
+Bad input ends with one sentence on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fsr.tokens import FsrError, InvalidInput
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for input that cannot be used, 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser(bench=argv[:1] == ["bench"]).parse_args(argv)
+    try:
+        return args.run(args)
+    except FsrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser(bench: bool = False) -> argparse.ArgumentParser:
+    """bench: also read the arguments of that command, which needs its code."""
+    parser = argparse.ArgumentParser(prog="fsr", description="Focus-Scan-Refine visual token pruning.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    answer = commands.add_parser("answer", help="answer a question about a picture, pruned and unpruned")
+    _add_answer_arguments(answer)
+    answer.set_defaults(run=run_answer)
+    methods = commands.add_parser("methods", help="list the pruning methods and their parameters")
+    methods.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    methods.set_defaults(run=run_methods)
+    models = commands.add_parser("models", help="list the models that can be given by name")
+    models.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    models.set_defaults(run=run_models)
+    measure = commands.add_parser("bench", help="measure the pruners on this machine")
+    measure.set_defaults(run=run_bench)
+    if bench:
+        from fsr.bench import add_arguments
+
+        add_arguments(measure)
+    return parser
+
+
+def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="a JPEG, PNG or WebP file")
+    parser.add_argument("question")
+    parser.add_argument("--method", default="fsr", help="pruning method (see: methods); default fsr")
+    parser.add_argument("--budget", type=int, help="visual tokens to keep; default a ninth of them (64 of 576)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
+    parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
+    parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
+    parser.add_argument("--dtype", help="float32, float16 or bfloat16")
+    parser.add_argument("--framing", default="processor", help="processor or pad (to a square)")
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+
+
+def run_answer(args: argparse.Namespace) -> int:
+    from fsr.media import load_image
+    from fsr.pruners import make
+
+    pruner = make(args.method, **parsed(args.set))
+    picture = load_image(args.picture)
+    _quiet()
+    import fsr.vlm
+
+    vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
+    encoding = vlm.encode(vlm.encode_media([picture]), args.question, pruner.requires)
+    n = len(encoding.tokens)
+    budget = max(1, round(n / 9)) if args.budget is None else args.budget
+    answers = {}
+    if args.method != "full" and not args.only:
+        answers["full"] = _answered(vlm, encoding, make("full"), n, args.max_new_tokens)
+    answers[args.method] = _answered(vlm, encoding, pruner, budget, args.max_new_tokens)
+    record = {
+        "model": vlm.id,
+        "device": str(vlm.device),
+        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "pathways": vlm.pathways,
+        "question": encoding.question,
+        "unknown_words": encoding.unknown_words,
+        "visual_tokens": n,
+        "parameters": pruner.parameters(),
+        "answers": answers,
+    }
+    if args.json:
+        write_json(record, args.json)
+    else:
+        print(described(record))
+    return 0
+
+
+def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens: int) -> dict[str, Any]:
+    from fsr.cost import timed
+    from fsr.trace import answer_record
+
+    pruner(replace(encoding.tokens), budget)  # uncounted, like the language model's warm-up
+    fresh = replace(encoding.tokens)  # without what other selections computed, so that the time is the whole time
+    selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
+    step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
+    return {**answer_record(pruner.name, len(selection.kept), step), "facts": selection.facts}
+
+
+def described(record: dict[str, Any]) -> str:
+    """The record of `answer` for people: one block per answer, then what FSR did and which words were unknown."""
+    lines = [f"{record['model']} on {record['device']}, {record['dtype']}"]
+    for name, answer in record["answers"].items():
+        cost = answer["cost"]
+        decode = f", decode {ms:.3g} ms/token" if (ms := cost["decode_ms_per_token"]) is not None else ""
+        times = (
+            f"encode {cost['encode_ms']:.3g} ms, select {cost['select_ms']:.3g} ms, prefill {cost['prefill_ms']:.3g} ms"
+        )
+        peak = f", peak {cost['peak_bytes'] / 1e9:.2f} GB" if cost["peak_bytes"] else ""
+        lines += [
+            "",
+            f"{name}, {answer['budget']} of {record['visual_tokens']} visual tokens",
+            f"  {answer['text'] or '(no text)'}",
+            f"  {times}{decode}, {cost['new_tokens']} new tokens",
+            f"  KV cache {cost['kv_bytes'] / 1e6:.3g} MB{peak}, estimated {cost['flops_estimated'] / 1e9:.3g} GFLOP",
+        ]
+        if answer["facts"]:
+            lines.append("  " + ", ".join(f"{k} {v:.4g}" for k, v in answer["facts"].items()))
+    if record["unknown_words"]:
+        lines += ["", f"The model does not know: {', '.join(record['unknown_words'])}."]
+    return "\n".join(lines)
+
+
+def parsed(settings: Sequence[str]) -> dict[str, Any]:
+    """["alpha=2", "focus_cap=none"] -> {"alpha": 2.0, "focus_cap": None}; numbers, none, else text."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise InvalidInput(f"--set takes NAME=VALUE, for example alpha=2, not {setting!r}.")
+        found[name.strip()] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> int | float | str | None:
+    if text.lower() == "none":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def run_methods(args: argparse.Namespace) -> int:
+    from fsr.pruners import describe
+
+    methods = describe()
+    if args.json:
+        return write_json(methods, args.json)
+    for method in methods:
+        needs = f"  needs {', '.join(method['requires'])}" if method["requires"] else ""
+        print(f"{method['name']:<12}{method['label']}{needs}  {method['paper']}".rstrip())
+        for one in method["parameters"]:
+            print(f"{'':<12}{one['name']} = {one['default']}  {one.get('doc', '')}".rstrip())
+    return 0
+
+
+def run_models(args: argparse.Namespace) -> int:
+    from fsr.vlm import available
+
+    models = available()
+    if args.json:
+        return write_json(models, args.json)
+    for model in models:
+        print(f"{model['id']:<28}{'here' if model['here'] else 'not here yet':<14}{model['title']}")
+    print("Any directory with a LLaVA checkpoint of transformers works as well.")
+    return 0
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    from fsr import bench
+
+    return bench.run(args)
+
+
+def write_json(value: Any, where: str) -> int:
+    """Write JSON to a file, or to standard output for "-"."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    if where == "-":
+        print(text)
+        return 0
+    try:
+        Path(where).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{where} cannot be written: {error.strerror}.") from error
+    return 0
+
+
+def _quiet() -> None:
+    """No progress bars and no advice from transformers between our lines."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    hub_logging.set_verbosity_error()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
