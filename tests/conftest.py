@@ -1,141 +1,43 @@
-"""Tiny random checkpoints of the real transformers classes, saved to disk and loaded through `fsr.vlm.load`."""
+"""Tiny checkpoints, saved to disk and loaded through `fsr.vlm.load`; see tests/tiny.py."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPProcessor,
-    CLIPTextConfig,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from PIL import Image
 
 import fsr.vlm
+from tests.tiny import save_tiny
 
-SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
-SIDE, PATCH = 70, 14  # a grid of 5 x 5
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ m['role'].upper() + ': ' }}{% for part in m['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}{{ part['text'] + ' ' }}{% endif %}"
-    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte: every text is known, and a character can take several tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({t: i for i, t in enumerate([*SPECIAL, *alphabet])}, merges=[], unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        extra_special_tokens={"image_token": "<image>"},
-        padding_side="left",
-    )
-
-
-def vision_config() -> CLIPVisionConfig:
-    return CLIPVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        image_size=SIDE,
-        patch_size=PATCH,
-        projection_dim=24,
-    )
-
-
-def tiny_llava(vocabulary: int, **llava: object) -> LlavaForConditionalGeneration:
-    text = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        bos_token_id=2,
-        eos_token_id=3,
-        pad_token_id=0,
-    )
-    config = LlavaConfig(vision_config=vision_config(), text_config=text, image_token_id=4, **llava)
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config.update(bos_token_id=2, eos_token_id=3, pad_token_id=0, do_sample=True, temperature=1.7)
-    return enlivened(model)
-
-
-def tiny_clip(vocabulary: int) -> CLIPModel:
-    text = CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=20,
-        bos_token_id=2,
-        eos_token_id=3,
-        pad_token_id=0,
-    )
-    vision = vision_config().to_dict()
-    return enlivened(CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision, projection_dim=24)))
-
-
-def enlivened(model):
-    """Weights large enough that attention is uneven and the answers depend on every input."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=1.5 * parameter[0].numel() ** -0.5)
-    return model.eval()
-
-
-def save_tiny(folder: Path, clip: bool = True, tokenizer=None, facts: dict | None = None, **llava: object) -> Path:
-    """A complete checkpoint directory as users have them; `clip/` shares the vision tower."""
-    torch.manual_seed(0)
-    tokenizer = tokenizer or byte_tokenizer()
-    pictures = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
-    model = tiny_llava(len(tokenizer), **llava)
-    processor = LlavaProcessor(
-        image_processor=pictures,
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy=model.config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    if clip:
-        twin = tiny_clip(len(tokenizer))
-        twin.vision_model.load_state_dict(model.model.vision_tower.state_dict())
-        twin.save_pretrained(folder / "clip")
-        CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder / "clip")
-    if facts is not None:
-        (folder / "fsr.json").write_text(json.dumps(facts))
-    return folder
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("tiny") / "tiny-llava")
+
+
+@pytest.fixture(scope="session")
+def word_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer of the embedded model, which knows a few dozen words, and facts in fsr.json."""
+    from fsr.shapes.vocabulary import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("words") / "tiny-words"
+    return save_tiny(folder, tokenizer=build_tokenizer(), facts={"title": "Tiny words", "relevance_sign": 1})
+
+
+@pytest.fixture(scope="session")
+def word_vlm(word_folder: Path) -> fsr.vlm.VLM:
+    return fsr.vlm.load(str(word_folder))
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A landscape picture of noise, the same every time."""
+    pixels = torch.randint(0, 256, (100, 160, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy())
 
 
 @pytest.fixture(scope="session")
