@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
     parser.add_argument("--threads", type=_wholes, default=(1, 2), help="thread counts, e.g. 1,2")
     parser.add_argument("--repeats", type=int, default=5, help="times each case is run; small ones run more often")
-    parser.add_argument("--json", metavar="PATH", help="write the result there as JSON; - prints it")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
     jobs: dict[str, Callable[[], object]] = {"gram": lambda: unit @ unit.T}
     jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in REGISTRY}  # type: ignore[misc] # noqa: B008
     jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
-    repeats = max(repeats, repeats * (1000 // n) ** 2)
+    repeats *= max(1, min(5, 3000 // n))
     ms = medians(jobs, repeats)
     seen = tokens()
     facts = make("fsr")(seen, k).facts

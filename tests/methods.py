@@ -1,0 +1,104 @@
+"""The table of methods and the table of token sets that drive every property test: a new method is one row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from fsr.tokens import Grid, Layout, VisualTokens
+
+# id, name, parameters
+METHODS = [
+    ("full", "full", {}),
+    ("fsr", "fsr", {}),
+    ("fsr, capped focus", "fsr", {"focus_cap": 0.5}),
+    ("fsr, saliency alone", "fsr", {"alpha": 0.0}),
+    ("fsr, little focus", "fsr", {"rho": 0.2}),
+    ("fsr, no merging", "fsr", {"rho": 0.2, "kappa": 0.0}),
+    ("fsr, much merging", "fsr", {"rho": 0.2, "kappa": 2.5}),
+    ("fsr, encoder features", "fsr", {"rho": 0.3, "similarity": "encoder"}),
+    ("random", "random", {}),
+    ("random, another seed", "random", {"seed": 7}),
+    ("grid", "grid", {}),
+    ("saliency", "saliency", {}),
+    ("relevance", "relevance", {}),
+    ("relevance, flipped", "relevance", {"relevance_sign": -1}),
+]
+
+
+def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> VisualTokens:
+    """Tokens whose decisions are far from ties."""
+    n, generator = rows * cols, torch.Generator().manual_seed(seed)
+    return VisualTokens(
+        embeddings=torch.randn(n, width, generator=generator),
+        layout=Layout.of_grid(rows, cols),
+        features=torch.randn(n, 2 * width, generator=generator),
+        saliency=torch.rand(n, generator=generator) ** 3,
+        relevance=0.2 + 0.1 * torch.randn(n, generator=generator),
+    )
+
+
+def equal_tokens() -> VisualTokens:
+    one = random_tokens(1)
+    first = torch.zeros(len(one), dtype=torch.int64)
+    return replace(one, embeddings=one.embeddings[first], features=one.features[first])
+
+
+def equal_scores() -> VisualTokens:
+    return replace(random_tokens(2), saliency=torch.full((30,), 0.3), relevance=torch.full((30,), -0.1))
+
+
+def repeated_tokens() -> VisualTokens:
+    """Thirty tokens of four kinds."""
+    some, generator = random_tokens(3), torch.Generator().manual_seed(3)
+    kind = torch.randint(4, (30,), generator=generator)
+    return replace(some, embeddings=some.embeddings[kind], features=some.features[kind])
+
+
+def blank_tokens() -> VisualTokens:
+    some = random_tokens(4)
+    return replace(some, embeddings=0 * some.embeddings, features=0 * some.features, saliency=0 * some.saliency)
+
+
+def no_evidence() -> VisualTokens:
+    """Priority is 0 everywhere: what is salient is not relevant, and the other way round."""
+    salient = torch.zeros(30)
+    salient[11] = 1.0
+    return replace(random_tokens(5), saliency=salient, relevance=1 - salient)
+
+
+def two_frames() -> VisualTokens:
+    """Two frames of 3 x 4 tokens, each row ended by a newline token; the newlines are all the same."""
+    col = torch.tensor([0, 1, 2, 3, -1]).repeat(6)
+    newline = col < 0
+    row = torch.arange(3).repeat_interleave(5).repeat(2).masked_fill(newline, -1)
+    frame = torch.arange(2).repeat_interleave(15)
+    rect = torch.stack([col, row, col + 1, row + 1], dim=1).float().masked_fill(newline[:, None], torch.nan)
+    grid = Grid(4, 3, 3, 4, (0.0, 0.0, 4.0, 3.0))
+    some = random_tokens(6)
+    same = torch.where(newline, 4, torch.arange(30))
+    layout = Layout(frame, row, col, rect, (grid, grid))
+    return replace(some, layout=layout, embeddings=some.embeddings[same], features=some.features[same])
+
+
+def in_dtype(dtype: torch.dtype) -> VisualTokens:
+    some = random_tokens(7)
+    names = ("embeddings", "features", "saliency", "relevance")
+    return replace(some, **{name: getattr(some, name).to(dtype) for name in names})
+
+
+# id -> tokens; every set but the last but one has 30
+TOKENS: dict[str, Callable[[], VisualTokens]] = {
+    "random": lambda: random_tokens(0),
+    "all tokens equal": equal_tokens,
+    "all scores equal": equal_scores,
+    "four kinds of token": repeated_tokens,
+    "all zero": blank_tokens,
+    "no priority anywhere": no_evidence,
+    "two frames with newline tokens": two_frames,
+    "one token": lambda: random_tokens(8, 1, 1),
+    "half precision": lambda: in_dtype(torch.float16),
+    "bfloat16": lambda: in_dtype(torch.bfloat16),
+}

@@ -1,0 +1,71 @@
+"""What the page does with a plan, in plain Python: the roles, anchors and weights at a budget, from the JSON alone."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+DROPPED, MERGED, KEPT, SCAN, FOCUS = range(5)
+
+
+def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:
+    """roles, anchor (-1: none) and weight of every token at this budget; a table knows only the roles."""
+    if plan["kind"] == "rank":
+        roles = [KEPT if rank < budget else DROPPED for rank in plan["rank"]]
+        return roles, [-1] * len(roles), [float(role == KEPT) for role in roles]
+    if plan["kind"] == "table":
+        roles = unpacked(plan, plan["budgets"].index(budget))
+        return roles, [], []
+    return nested(plan, budget)
+
+
+def unpacked(plan: dict[str, Any], at: int) -> list[int]:
+    assert plan["packing"] == "nibble"
+    pairs = base64.b64decode(plan["roles"][at])
+    return [pairs[i // 2] >> 4 if i % 2 else pairs[i // 2] & 15 for i in range(plan["n"])]
+
+
+def nested(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:
+    n, phi = len(plan["phi"]), plan["phi"]
+    n_focus = min(plan["k_focus"], budget)
+    n_scan = budget - n_focus
+    roles = [DROPPED] * n
+    for i in range(n):
+        if plan["focus_rank"][i] < n_focus:
+            roles[i] = FOCUS
+        elif 0 <= plan["scan_rank"][i] < n_scan:
+            roles[i] = SCAN
+    anchor, similarity = nearest(plan["history"], roles, n_scan)
+    dropped = [i for i in range(n) if roles[i] == DROPPED]
+    by_similarity = sorted(dropped, key=lambda i: (-similarity[i], i))
+    merged = by_similarity[: math.floor(plan["kappa"] * n_scan + 1e-9)]
+    for i in merged:
+        roles[i] = MERGED
+    return roles, anchor, weights(roles, anchor, phi)
+
+
+def nearest(history: dict[str, list[Any]], roles: list[int], n_scan: int) -> tuple[list[int], list[float]]:
+    """The nearest scan token of every dropped token and its similarity, from the last record that applies."""
+    anchor, similarity = [-1] * len(roles), [math.nan] * len(roles)
+    for i, role in enumerate(roles):
+        if role != DROPPED:
+            continue
+        for at in range(history["offsets"][i], history["offsets"][i + 1]):
+            if history["rank"][at] < n_scan:
+                anchor[i], similarity[i] = history["anchor"][at], history["similarity"][at]
+    return anchor, similarity
+
+
+def weights(roles: list[int], anchor: list[int], phi: list[float]) -> list[float]:
+    total = {anchor[i]: phi[anchor[i]] for i, role in enumerate(roles) if role == MERGED}
+    for i, role in enumerate(roles):
+        if role == MERGED:
+            total[anchor[i]] += phi[i]
+    weight = [1.0 if role >= KEPT else 0.0 for role in roles]
+    for j, all_ in total.items():
+        weight[j] = phi[j] / all_ if all_ > 0 else 1.0
+    for i, role in enumerate(roles):
+        if role == MERGED and total[anchor[i]] > 0:
+            weight[i] = phi[i] / total[anchor[i]]
+    return weight

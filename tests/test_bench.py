@@ -1,0 +1,90 @@
+"""The measurement of selection: its shape, its cases and what it refuses; the speed itself is for `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsr import bench
+from fsr.pruners import REGISTRY, make
+from fsr.tokens import InvalidInput, Layout, VisualTokens
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_num_threads()
+    args = parse("select", "--cases", "90x12x16,200x40x8", "--threads", "1,2", "--repeats", "1", "--json", "-")
+    assert bench.run(args) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert torch.get_num_threads() == before
+    assert {(c["n"], c["k"], c["d"], c["threads"]) for c in result["cases"]} == {
+        (n, k, d, t) for n, k, d in ((90, 12, 16), (200, 40, 8)) for t in (1, 2)
+    }
+    for case in result["cases"]:
+        assert case["gram_ms"] > 0
+        assert set(case["methods"]) == {*REGISTRY, "fsr_all_budgets"}
+        for method in case["methods"].values():
+            assert method["vs_gram"] == pytest.approx(method["ms"] / case["gram_ms"], rel=0.15, abs=0.01)
+    assert {(c["features"], c["scores"]) for c in result["cases"]} == set(bench.VARIANTS)
+
+
+def test_without_json_it_is_a_table_and_a_file_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bench.json"
+    assert bench.run(parse("select", "--cases", "60x9x8", "--threads", "1", "--repeats", "1", "--json", str(file))) == 0
+    assert "fsr_all_budgets" in capsys.readouterr().out
+    assert len(json.loads(file.read_text())["cases"]) == len(bench.VARIANTS)
+
+
+def test_the_default_cases_are_those_of_the_models() -> None:
+    args = parse("select")
+    assert args.cases == ((576, 64, 4096), (2880, 320, 4096), (6272, 1254, 3584))
+    assert args.threads == (1, 2)
+
+
+@pytest.mark.parametrize("case", [(10, 11, 4), (10, 2, 4), (10, 5, 0)])
+def test_a_case_that_makes_no_sense_is_refused(case: tuple[int, int, int]) -> None:
+    with pytest.raises(InvalidInput):
+        bench.select([case], [1], 1)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["select", "--cases", "576x64"], ["select", "--cases", "axbxc"], ["select", "--threads", "x"], ["nothing"]],
+)
+def test_arguments_that_cannot_be_read_end_the_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(*argv)
+    assert ended.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_third_of_the_budget_is_focus_and_few_rows_are_computed() -> None:
+    n, k = 576, 64
+    generator = torch.Generator().manual_seed(0)
+    saliency, relevance = bench.third(n, k, generator)
+    for make_features in bench.FEATURES.values():
+        tokens = VisualTokens(
+            make_features(n, 128, generator), Layout.of_grid(24, 24), saliency=saliency, relevance=relevance
+        )
+        facts = make("fsr")(tokens, k).facts
+        assert abs(facts["n_focus"] - k / 3) <= 3
+        assert tokens.similarities("projected").computed < n / 2
+
+
+def test_features_in_regions_look_like_a_picture() -> None:
+    x = torch.nn.functional.normalize(bench.regions(576, 512, torch.Generator().manual_seed(0)), dim=1)
+    cosines = x @ x.T
+    neighbours = cosines.diagonal(1)
+    assert 0.1 < cosines.median() < 0.6
+    assert neighbours.median() > cosines.median() + 0.2

@@ -1,0 +1,166 @@
+"""Stage 2 against a loop that looks at every distance, and the similarity rows that it works from."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor
+
+from fsr.scan import scan_order
+from fsr.similarity import STEPS, Similarities, first_equal
+from fsr.tokens import unit_rows
+from tests import references
+from tests.references import Margin
+
+
+def features(seed: int, n: int, d: int = 8) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def similarities(x: Tensor) -> Similarities:
+    return Similarities(unit_rows(x), first_equal(x))
+
+
+def cosines(x: Tensor) -> list[list[float]]:
+    rows = x.double().tolist()
+    return [[references.cosine(a, b) for b in rows] for a in rows]
+
+
+def case(seed: int, largest: int = 24) -> tuple[Tensor, list[int], int]:
+    """Features, focus tokens in random order, and how many to scan."""
+    generator = torch.Generator().manual_seed(seed)
+    n = int(torch.randint(2, largest, (1,), generator=generator))
+    n_focus = int(torch.randint(1, n, (1,), generator=generator))
+    count = int(torch.randint(0, n - n_focus + 1, (1,), generator=generator))
+    return features(seed, n), torch.randperm(n, generator=generator)[:n_focus].tolist(), count
+
+
+def test_scan_equals_the_reference() -> None:
+    compared = 0
+    for seed in range(300):
+        x, focus, count = case(seed)
+        margin, exact = Margin(), cosines(x)
+        expected = references.scan(exact, focus, count, margin)
+        if margin.gap < references.CLEAR:
+            continue
+        order, radius = scan_order(similarities(x), focus, count)
+        assert order == expected
+        assert radius == pytest.approx(references.radius(exact, focus + expected), abs=2e-3)
+        compared += 1
+    assert compared > 250
+
+
+def test_the_order_for_a_small_budget_begins_the_order_for_a_large_one() -> None:
+    x = features(0, 300, 16)
+    whole, _ = scan_order(similarities(x), [5, 7], 298)
+    assert sorted(whole) == [i for i in range(300) if i not in (5, 7)]
+    for count in (0, 1, 2, 31, 32, 33, 100, 297):
+        assert scan_order(similarities(x), [5, 7], count)[0] == whole[:count]
+
+
+def test_the_covering_radius_is_at_most_twice_the_best_one_in_chord_distance() -> None:
+    worst = 0.0
+    for seed in range(60):
+        x, n = features(seed, 9, 3), 9
+        exact, focus = cosines(x), [seed % n]
+        for count in (1, 2, 3):
+            order, _ = scan_order(similarities(x), focus, count)
+            others = [i for i in range(n) if i not in focus]
+            best = min(references.radius(exact, focus + list(c)) for c in combinations(others, count))
+            ratio = references.radius(exact, focus + order) / best
+            assert ratio <= 2 + 1e-9
+            worst = max(worst, ratio)
+    assert worst > 1.2  # the greedy order is not the best one, so the bound has something to bound
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 70, 257])
+def test_equal_tokens_are_scanned_in_index_order(n: int) -> None:
+    x = features(1, 1, 256).repeat(n, 1)
+    order, radius = scan_order(similarities(x), [], n)
+    assert order == list(range(n))
+    assert radius == 0.0
+    order, _ = scan_order(similarities(x), [n - 1], n - 1)
+    assert order == list(range(n - 1))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_repeated_tokens_tie_exactly(seed: int) -> None:
+    """One of every kind first, the lowest index of each; then, all at distance 0, in index order."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = features(seed, 12, 300)
+    kind = torch.randint(12, (150,), generator=generator)
+    x = kinds[kind]
+    focus = [int(torch.randint(150, (1,), generator=generator))]
+    order, _ = scan_order(similarities(x), focus, 149)
+    distinct = len(kind.unique()) - 1
+    lowest = {int(k): int((kind == k).nonzero()[0, 0]) for k in kind.unique()}
+    del lowest[int(kind[focus[0]])]
+    assert sorted(order[:distinct]) == sorted(lowest.values())
+    assert order[distinct:] == sorted(order[distinct:])
+
+
+def test_zero_tokens_are_like_nothing_but_each_other() -> None:
+    x = features(0, 6)
+    x[[1, 4]] = 0
+    rows = similarities(x).rows(range(6))
+    assert rows[1].tolist() == [0, STEPS, 0, 0, STEPS, 0]
+    assert scan_order(similarities(x), [0], 5)[0].index(1) < scan_order(similarities(x), [0], 5)[0].index(4)
+
+
+def test_only_rows_near_those_needed_are_computed() -> None:
+    n, k = 2880, 320
+    for x in (features(0, n, 64), features(0, 60, 64)[torch.randint(60, (n,))] + 0.3 * features(1, n, 64)):
+        s = similarities(x)
+        scan_order(s, list(range(100)), k - 100)
+        assert k <= s.computed < 0.3 * n
+
+
+def test_rows_are_cosines_in_steps() -> None:
+    x = features(0, 50, 40)
+    expected = torch.tensor(cosines(x)) * STEPS
+    lazy, whole = similarities(x), similarities(x)
+    whole.compute_all()
+    for s in (lazy, whole):
+        rows = s.rows(range(50))
+        assert torch.equal(rows, rows.round())
+        assert (rows - expected).abs().max() < 3
+        assert rows.abs().max() <= STEPS
+
+
+def test_what_was_handed_out_stays_as_it_was() -> None:
+    x = features(0, 577, 256)
+    s = similarities(x)
+    before = s.rows([3, 500, 20])
+    s.compute_all()
+    assert s.computed == 577
+    assert torch.equal(s.rows([3, 500, 20]), before)
+    assert torch.equal(s.rows(range(577))[:, [3, 500, 20]].T, before)
+
+
+@pytest.mark.parametrize("n", [2, 30, 577])
+def test_equal_tokens_have_equal_rows_and_columns(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    kind = torch.randint(max(1, n // 3), (n,), generator=generator)
+    x = features(n, n, 256)[kind]
+    lazy, whole = similarities(x), similarities(x)
+    for i in torch.randperm(n, generator=generator).split(19):
+        lazy.compute(i.tolist())
+    whole.compute_all()
+    for s in (lazy, whole):
+        rows = s.rows(range(n))
+        assert torch.equal(rows, rows[s.first])
+        assert torch.equal(rows, rows[:, s.first])
+        assert (rows[kind[:, None] == kind[None, :]] == STEPS).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [1, 3, 64, 200])
+def test_first_equal_finds_every_repeated_row(dtype: torch.dtype, d: int) -> None:
+    generator = torch.Generator().manual_seed(d)
+    for n in (1, 2, 40):
+        x = torch.randint(3, (n, d), generator=generator).to(dtype)
+        x[:, : min(d, 150)] = 1  # rows that differ late, or in d = 200 only outside the columns looked at first
+        expected = [next(j for j in range(n) if torch.equal(x[i], x[j])) for i in range(n)]
+        assert first_equal(x).tolist() == expected
