@@ -1,0 +1,29 @@
+# The same app as `make demo`, as uid 1000 on port 7860 (a Hugging Face Docker Space, or any container host).
+FROM python:3.12-slim
+
+# libgl1, libglib2.0-0: opencv-python. ffmpeg: video for browsers.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 ffmpeg \
+ && rm -rf /var/lib/apt/lists/*
+
+RUN useradd --create-home --uid 1000 user
+USER user
+ENV HOME=/home/user \
+    PATH=/home/user/.local/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    GRADIO_ANALYTICS_ENABLED=False \
+    GRADIO_SERVER_NAME=0.0.0.0 \
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    HF_HOME=/home/user/.cache/huggingface
+WORKDIR /home/user/app
+
+# CPU wheels by default; build with --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 for a GPU.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY --chown=user requirements.txt .
+RUN pip install --no-cache-dir --user torch torchvision --index-url "$TORCH_INDEX" \
+ && pip install --no-cache-dir --user -r requirements.txt
+
+COPY --chown=user . .
+EXPOSE 7860
+HEALTHCHECK --start-period=60s CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/', timeout=5)"
+CMD ["python", "app.py"]
