@@ -1,11 +1,6 @@
 # The same app as `make demo`, as uid 1000 on port 7860 (a Hugging Face Docker Space, or any container host).
 FROM python:3.12-slim
 
-# libgl1, libglib2.0-0: opencv-python. ffmpeg: video for browsers.
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 ffmpeg \
- && rm -rf /var/lib/apt/lists/*
-
 RUN useradd --create-home --uid 1000 user
 USER user
 ENV HOME=/home/user \
