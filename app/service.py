@@ -1,0 +1,231 @@
+"""The only place of the app that runs a model: encode, select, answer. One question at a time, bounded caches.
+
+Nothing about a visitor is kept here but pictures and encodings under hashes of their content; no question and no
+picture is ever logged.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.pictures import Picture, Pictures
+from app.settings import Settings
+from fsr.cost import timed
+from fsr.pruners import REGISTRY, Pruner, make
+from fsr.pruners.base import RankPruner
+from fsr.tokens import InvalidInput, Selection, check_budget
+from fsr.trace import answer_record, build_trace
+from fsr.vlm import VLM, Encoding, load
+
+Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
+LOCK_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about one picture. Everything in it comes from a visitor and is checked here.
+
+    budget: visual tokens to keep `of` so many; another model may have another number, then the share counts. of 0: the
+    budget is meant for this model as it is. budget 0: a ninth.
+    """
+
+    picture: str
+    question: str
+    method: str
+    budget: int
+    parameters: Parameters
+    model: str
+    of: int = 0
+
+    def budget_for(self, n: int) -> int:
+        """The budget for n visual tokens. Raises InvalidInput outside 1..n."""
+        if self.budget == 0:
+            return max(1, math.floor(n / 9 + 0.5))
+        if self.of in (0, n):
+            return check_budget(self.budget, n)
+        return max(1, min(n, math.floor(self.budget / self.of * n + 0.5)))
+
+    @property
+    def scene(self) -> str:
+        """What the trace depends on, as one string: everything but the budget."""
+        return repr((self.picture, self.question.strip(), self.method, sorted(self.parameters.items()), self.model))
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step of an answer. phase: waiting, loading, encoding, full, method, done or stopped.
+
+    asked: the key of the method's answer, e.g. fsr@64, once the budget is known. key, answer: which answer grew, and
+    how it reads now. trace: where a new one is there to be drawn.
+    """
+
+    phase: str
+    text: str = ""
+    asked: str = ""
+    key: str = ""
+    answer: dict[str, Any] | None = None
+    trace: dict[str, Any] | None = None
+
+
+class Service:
+    """`loader` opens a model by id; the default is `fsr.vlm.load`."""
+
+    def __init__(self, settings: Settings, loader: Callable[..., VLM] = load) -> None:
+        self.settings = settings
+        self.pictures = Pictures(
+            settings.cached_pictures, settings.max_display_side, settings.max_upload_mb * 1_000_000
+        )
+        self._loader = loader
+        self._vlm: VLM | None = None  # at most one model in memory
+        self._encodings: OrderedDict[tuple[str, str, str], Encoding] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # -- models
+
+    def loaded(self, model: str) -> VLM | None:
+        """The model if it is in memory."""
+        return self._vlm if self._vlm is not None and self._vlm.id == model else None
+
+    def check_model(self, model: object) -> str:
+        """The id itself. Raises InvalidInput for a model that is not on offer."""
+        if model not in self.settings.model_ids:
+            raise InvalidInput(f"the model must be one of {', '.join(self.settings.model_ids)}.")
+        return str(model)
+
+    def _model(self, model: str) -> VLM:
+        if self.loaded(self.check_model(model)) is None:
+            self._vlm = None
+            self._encodings.clear()
+            self._vlm = self._loader(model, device=self.settings.device or None, dtype=self.settings.dtype or None)
+        assert self._vlm is not None
+        return self._vlm
+
+    @contextmanager
+    def _turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
+        """Wait for the model; False where the visitor stopped before it was free."""
+        while not self._lock.acquire(timeout=LOCK_POLL_S):
+            if stop is not None and stop.is_set():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._lock.release()
+
+    # -- what visitors ask for
+
+    def analyse(self, request: Request) -> dict[str, Any]:
+        """The trace of one question without an answer: scores, and what every budget keeps."""
+        request = self._checked(request)
+        with self._turn():
+            vlm = self._model(request.model)
+            return self._trace(vlm, self._encode(vlm, request), request)
+
+    def replan(self, request: Request) -> dict[str, Any]:
+        """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
+        request = self._checked(request)
+        with self._turn():
+            vlm = self._model(request.model)
+            encoding = self._encode(vlm, request)
+            pruner = make(request.method, **request.parameters.get(request.method, {}))
+            part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
+        scores = part.scores if hasattr(pruner, "focus") else {}
+        return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+
+    def answer(self, request: Request, stop: threading.Event | None = None, shown: str = "") -> Iterator[Event]:
+        """Both answers, one after the other so that the times are honest: all tokens first, then the method.
+
+        shown: the `Request.scene` that the visitor's page draws already; its trace is not made again.
+        """
+        request = self._checked(request)
+        stop = stop or threading.Event()
+        if self._lock.locked():
+            yield Event("waiting", "Waiting for the model: another question is being answered.")
+        with self._turn(stop) as mine:
+            yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
+
+    def _answer(self, request: Request, stop: threading.Event, shown: str) -> Iterator[Event]:
+        if self.loaded(request.model) is None:
+            yield Event("loading", "Loading the model.")
+        vlm = self._model(request.model)
+        yield Event("encoding", "Encoding the picture and the question.")
+        encoding = self._encode(vlm, request)
+        n = len(encoding.tokens)
+        budget = request.budget_for(n)
+        asked = f"{request.method}@{budget}"
+        pruner = make(request.method, **request.parameters.get(request.method, {}))
+        fresh = replace(encoding.tokens)  # without what other selections computed, so that the time is the whole time
+        selection, select_ms = timed(lambda: pruner(fresh, budget), vlm.device)
+        if request.scene != shown:
+            yield Event("encoding", "Planning every budget.", asked, trace=self._trace(vlm, encoding, request))
+        yield from self._stream(vlm, encoding, None, 0.0, asked, stop)
+        yield from self._stream(vlm, encoding, selection, select_ms, asked, stop)
+        yield Event("stopped", "Stopped.", asked) if stop.is_set() else Event("done", "", asked)
+
+    def _stream(
+        self,
+        vlm: VLM,
+        encoding: Encoding,
+        selection: Selection | None,
+        select_ms: float,
+        asked: str,
+        stop: threading.Event,
+    ) -> Iterator[Event]:
+        """One answer, step by step; nothing after a stop."""
+        if stop.is_set():
+            return
+        n = len(encoding.tokens)
+        method, _, budget = asked.partition("@") if selection is not None else ("full", "", str(n))
+        phase, key = ("method", asked) if selection is not None else ("full", "full")
+        read = n if selection is None else len(selection.kept)
+        text = f"Answering with {'all ' if selection is None else ''}{read} tokens."
+        yield Event(phase, text, asked)
+        for step in vlm.generate(encoding, selection, self.settings.max_new_tokens, stop, select_ms):
+            yield Event(phase, text, asked, key, answer_record(method, int(budget), step))
+
+    # -- pieces
+
+    def _checked(self, request: Request) -> Request:
+        question = request.question.strip() if isinstance(request.question, str) else ""
+        if not question:
+            raise InvalidInput("the question is empty; type what you want to know about the picture.")
+        if len(question) > self.settings.max_question_chars:
+            limit = self.settings.max_question_chars
+            raise InvalidInput(f"the question has {len(question)} characters, at most {limit} are allowed.")
+        if request.method not in REGISTRY:
+            raise InvalidInput(f"the method must be one of {', '.join(REGISTRY)}.")
+        return replace(request, question=question, model=self.check_model(request.model))
+
+    def _encode(self, vlm: VLM, request: Request) -> Encoding:
+        key = (request.model, request.picture, request.question)
+        if key not in self._encodings:
+            media = vlm.encode_media([self.pictures.get(request.picture).image])
+            self._encodings[key] = vlm.encode(media, request.question)
+        self._encodings.move_to_end(key)
+        while len(self._encodings) > self.settings.cached_questions:
+            self._encodings.popitem(last=False)
+        return self._encodings[key]
+
+    def _trace(self, vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:
+        """The asked method, and every method whose plan is one order of the tokens; others follow when looked at."""
+        pruners: dict[str, Pruner] = {}
+        for name, kind in REGISTRY.items():
+            if name == request.method or (issubclass(kind, RankPruner) and _possible(kind, encoding)):
+                pruners[name] = make(name, **request.parameters.get(name, {}))
+        plans = {name: (pruner, pruner.plan(encoding.tokens)) for name, pruner in pruners.items()}
+        return build_trace(vlm, encoding, plans, max_new_tokens=self.settings.max_new_tokens).to_dict()
+
+    def open_picture(self, path: str | Path) -> Picture:
+        """A visitor's file, checked. Raises InvalidInput with one sentence."""
+        return self.pictures.open(path)
+
+
+def _possible(kind: type[Pruner], encoding: Encoding) -> bool:
+    return all(getattr(encoding.tokens, score) is not None for score in kind.requires - kind.optional)

@@ -1,0 +1,118 @@
+// The two answers side by side, where they first differ, and what each one cost.
+
+import { bytes, firstDifference, flops, isNumber, milliseconds, ratio } from "./format.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
+
+export function answerKey(method, budget) {
+  return method === "full" ? "full" : `${method}@${budget}`;
+}
+
+export function mountAnswers(root, store, config) {
+  const at = refs(root);
+  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited"], (state) => draw(at, state, config));
+}
+
+const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method"]);
+
+export function isRunning(status) {
+  return RUNNING.has(status.phase);
+}
+
+/** The two answers to show: the one for the budget on screen if it is known, else the last one asked for, marked stale. */
+export function sides(state) {
+  const budget = state.view?.budget ?? state.budget;
+  const full = state.answers.full ?? null;
+  const exact = state.answers[answerKey(state.method, budget)];
+  const asked = state.asked ? state.answers[state.asked] : null;
+  const ours = exact ?? asked ?? null;
+  return { full, ours, stale: Boolean(ours) && !exact };
+}
+
+function draw(at, state, config) {
+  const n = state.trace?.tokens.n;
+  const { full, ours, stale } = sides(state);
+  const label = (name) => config.methods.find((m) => m.name === name)?.label ?? name;
+  drawStatus(at.status, state.status);
+  setText(at.asked, full || ours || isRunning(state.status) ? state.question : "");
+  setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
+  setText(at.ourstitle, `${label(ours?.method ?? state.method)}, ${ours?.budget ?? state.view?.budget ?? state.budget} tokens`);
+  drawBadge(at.oursbadge, at.ours, stale ? `answered at ${ours.budget} tokens` : "");
+  if (stale && ours.method !== state.method) setText(at.oursbadge, `answered with ${label(ours.method)}`);
+  if (state.edited[state.method] && ours) drawBadge(at.oursbadge, at.ours, "other parameters");
+  const difference = full?.done && ours?.done ? firstDifference(full.text, ours.text) : null;
+  drawText(at.fulltext, full, difference?.left, state.status, "full");
+  drawText(at.ourstext, ours, difference?.right, state.status, "method");
+  drawVerdict(at.verdict, full, ours, difference, stale);
+  drawCosts(at, full?.cost, ours?.cost, n);
+  drawSource(at, state);
+}
+
+function drawBadge(badge, card, text) {
+  setText(badge, text);
+  toggle(badge, Boolean(text));
+  card.classList.toggle("fx-stale", Boolean(text));
+}
+
+function drawStatus(node, status) {
+  node.dataset.phase = status.phase;
+  setText(node, status.text ?? "");
+  toggle(node, Boolean(status.text));
+}
+
+/** The text with the first difference marked; the marked part is an element, the text itself never HTML. */
+function drawText(node, answer, range, status, side) {
+  const streaming = status.phase === side;
+  const waiting = !answer && isRunning(status) && !streaming;
+  node.dataset.state = streaming ? "streaming" : answer ? (answer.done ? "done" : "stopped") : waiting ? "waiting" : "empty";
+  if (!answer) {
+    setText(node, waiting || streaming ? "" : "Not answered yet.");
+    return;
+  }
+  const text = answer.text || (answer.done ? "(no text)" : "");
+  if (!range) {
+    setText(node, text);
+    return;
+  }
+  fill(node, document.createTextNode(text.slice(0, range[0])), el("mark", {}, text.slice(...range)), document.createTextNode(text.slice(range[1])));
+}
+
+function drawVerdict(node, full, ours, difference, stale) {
+  const known = full?.done && ours?.done;
+  node.dataset.same = known ? String(!difference) : "";
+  setText(node, !known ? "" : difference ? "The answers differ from the marked word on." : `The same answer${stale ? " then" : ""}.`);
+}
+
+const COSTS = [
+  ["Visual tokens", "visual_tokens", String, "fewer", "more"],
+  ["Vision encode", "encode_ms", milliseconds, "", ""],
+  ["Selection", "select_ms", milliseconds, "", ""],
+  ["Prefill", "prefill_ms", milliseconds, "faster", "slower"],
+  ["Decode, a token", "decode_ms_per_token", milliseconds, "faster", "slower"],
+  ["KV cache", "kv_bytes", bytes, "smaller", "larger"],
+  ["Peak memory", "peak_bytes", bytes, "smaller", "larger"],
+  ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
+];
+
+function drawCosts(at, full, ours, n) {
+  toggle(at.costs, Boolean(full || ours));
+  if (!full && !ours) return;
+  setText(at.fullhead, n ? `all ${n}` : "all");
+  setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
+  const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]));
+  fill(at.rows, ...rows.map(([label, key, show, less, more]) => {
+    const value = (cost) => (isNumber(cost?.[key]) && !(key === "select_ms" && cost === full) ? show(cost[key]) : "–");
+    const compared = less ? ratio(full?.[key], ours?.[key], less, more) : "";
+    return el("tr", {}, el("th", { scope: "row" }, label), el("td", {}, value(full)), el("td", {}, value(ours)), el("td", { class: "fx-ratio" }, compared));
+  }));
+}
+
+function drawSource(at, state) {
+  const { trace } = state;
+  const recorded = trace?.recorded && !state.where;
+  const where = recorded ? `Recorded on ${trace.recorded.on}, ${trace.recorded.device}. Ask to run it here.` : "";
+  const measured = state.where ? `Measured here, on ${state.where}. One answer at a time.` : "";
+  setText(at.source, where || measured);
+  const unknown = trace?.unknown_words ?? [];
+  toggle(at.unknown, unknown.length > 0);
+  setText(at.unknown, unknown.length ? `The model does not know: ${unknown.join(", ")}. It reads each as <unk>.` : "");
+}

@@ -1,0 +1,81 @@
+// The budget: one native range over a track that shows what the budget is spent on. Nothing here talks to the server.
+
+import { paperBudgets, ROLE, snapBudget } from "./plan.js";
+import { percent } from "./format.js";
+import { planOf } from "./store.js";
+import { el, fill, setText, toggle } from "./dom.js";
+
+export function mountBudget(at, store) {
+  at.range.addEventListener("input", () => setBudget(store, Number(at.range.value)));
+  at.range.addEventListener("change", () => window.dispatchEvent(new CustomEvent("fsr:released")));
+  store.on(["trace"], (state) => {
+    const n = state.trace?.tokens.n ?? 1;
+    at.range.max = String(n);
+    setText(at.total, state.trace ? String(n) : "–");
+    fill(at.ticks, ...(state.trace ? ticks(n, store) : []));
+  });
+  store.on(["view", "budget", "trace", "method"], (state) => drawBudget(at, state));
+  store.on(["answers", "method", "trace"], (state) => drawMarks(at.marks, state));
+}
+
+/** Moves the budget; plans that hold only some budgets snap to the nearest. */
+export function setBudget(store, wanted) {
+  const { trace } = store.state;
+  if (!trace) return;
+  store.set({ budget: snapBudget(planOf(store.state), trace.tokens.n, wanted) });
+}
+
+function drawBudget(at, state) {
+  const n = state.trace?.tokens.n;
+  if (!n) return;
+  const budget = state.view?.budget ?? state.budget;
+  if (Number(at.range.value) !== budget) at.range.value = String(budget);
+  at.range.setAttribute("aria-valuetext", `${budget} of ${n} visual tokens`);
+  setText(at.count, String(budget));
+  const cut = percent((budget - n) / n);
+  setText(at.share, `${percent(budget / n)} kept · ${budget === n ? "nothing removed" : cut}`);
+  const focus = state.view ? state.view.counts[ROLE.FOCUS] : 0;
+  at.track.style.setProperty("--focus", String(focus / n));
+  at.track.style.setProperty("--budget", String(budget / n));
+  at.track.dataset.kind = state.view?.counts[ROLE.KEPT] ? "kept" : "stages";
+  setText(at.split, splitText(state));
+  const full = isFocusOnly(state);
+  setText(at.notice, full ? "Focus used the whole budget: nothing was scanned." : "");
+  toggle(at.notice, full);
+}
+
+function splitText(state) {
+  if (!state.view) return "";
+  const { counts, anchors } = state.view;
+  if (counts[ROLE.KEPT]) return "";
+  return `${counts[ROLE.FOCUS]} focus + ${counts[ROLE.SCAN]} scan${anchors ? `, ${counts[ROLE.MERGED]} merged into ${anchors}` : ""}`;
+}
+
+export function isFocusOnly(state) {
+  const counts = state.view?.counts;
+  return Boolean(counts) && counts[ROLE.FOCUS] > 0 && counts[ROLE.SCAN] === 0 && counts[ROLE.FOCUS] < state.trace.tokens.n;
+}
+
+function ticks(n, store) {
+  return [...paperBudgets(n), n].map((k) =>
+    el("button", {
+      type: "button", class: "fx-tick", style: `--at:${k / n}`, title: k === n ? "all tokens" : "a budget of the paper's tables",
+      onclick: () => {
+        setBudget(store, k);
+        window.dispatchEvent(new CustomEvent("fsr:released"));
+      },
+    }, k),
+  );
+}
+
+/** A dot on the track at every budget with a known answer: filled where it equals the full answer. */
+function drawMarks(marks, state) {
+  const n = state.trace?.tokens.n;
+  const full = state.answers.full?.text;
+  const known = Object.values(state.answers).filter((a) => a.method === state.method && a.done && a.method !== "full");
+  fill(marks, ...(n && full !== undefined ? known : []).map((a) => {
+    const same = a.text.trim() === full.trim();
+    const title = `at ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
+    return el("i", { class: same ? "fx-mark" : "fx-mark fx-mark-differs", style: `--at:${a.budget / n}`, title });
+  }));
+}

@@ -1,0 +1,91 @@
+// What there is to say about one token: for the card, and as one sentence for screen readers.
+
+import { ROLE, entryBudgets } from "./plan.js";
+import { isNumber, percent, sig3 } from "./format.js";
+import { planOf } from "./store.js";
+
+export const SCORES = {
+  saliency: { label: "Saliency", letter: "s", help: "attention the vision encoder pays to this patch (Eq. 1)" },
+  relevance: { label: "Relevance", letter: "r", help: "how close this patch is to the question (Eq. 2, sign applied)" },
+  priority: { label: "Priority", letter: "φ", help: "relevance^alpha × saliency^beta (Eq. 3): Focus takes the highest" },
+};
+
+export function roleName(state, token) {
+  const { view } = state;
+  const role = view.roles[token];
+  if (role === ROLE.SCAN && view.refine.absorbed[token]) return "Scan, anchor";
+  return ["Dropped", "Merged", "Kept", "Scan", "Focus"][role];
+}
+
+/** A heat layer's values with the ends of its scale, or null where this model or method has no such score. */
+export function heatOf(trace, layer) {
+  const values = trace?.scores?.[layer];
+  if (!values) return null;
+  let [min, max] = [Infinity, -Infinity];
+  for (const v of values) {
+    if (v < min) min = v;
+    if (v > max) max = v;
+  }
+  return { values, min, max };
+}
+
+let known = { plan: null, entry: null };
+
+function entryOf(plan, n) {
+  if (known.plan !== plan) known = { plan, entry: entryBudgets(plan, n) };
+  return known.entry;
+}
+
+function rankOf(plan, token) {
+  if (plan.kind === "rank") return plan.rank[token];
+  return plan.kind === "nested" ? plan.focus_rank[token] : -1;
+}
+
+/** Rows [label, value, title] about a token. */
+export function facts(state, token) {
+  const { trace, view } = state;
+  const plan = planOf(state);
+  const rows = [];
+  for (const [name, score] of Object.entries(SCORES)) {
+    const value = trace.scores?.[name]?.[token];
+    if (isNumber(value)) rows.push([`${score.label} ${score.letter}`, sig3(value), score.help]);
+  }
+  if (!plan || !view) return rows;
+  const rank = rankOf(plan, token);
+  if (rank >= 0) rows.push(["Rank", `${rank + 1} of ${trace.tokens.n}`, "place in the order of the score that decides"]);
+  const entry = entryOf(plan, trace.tokens.n)[token];
+  rows.push(["Enters at", entry > 0 ? `${entry} tokens` : "never", "smallest budget at which this token is kept"]);
+  return rows.concat(ties(view, token));
+}
+
+function ties(view, token) {
+  const { anchor, similarity, weight, absorbed } = view.refine;
+  if (absorbed[token]) {
+    return [
+      ["Absorbed", `${absorbed[token]} token${absorbed[token] > 1 ? "s" : ""}`, "dropped tokens averaged into this anchor (Eq. 9)"],
+      ["Own weight", percent(weight[token]), "share of the token itself in the merged embedding"],
+    ];
+  }
+  if (anchor[token] < 0) return [];
+  const rows = [
+    ["Nearest scan", `#${anchor[token]}`, "the scan token most similar to this one (Eq. 8)"],
+    ["Similarity", sig3(similarity[token]), "cosine to that scan token"],
+  ];
+  if (view.roles[token] === ROLE.MERGED) rows.push(["Weight", percent(weight[token]), "its share in the merged embedding"]);
+  return rows;
+}
+
+export function place(trace, token) {
+  const { frame, row, col } = trace.tokens;
+  const where = row[token] < 0 ? "outside the grid" : `row ${row[token] + 1}, column ${col[token] + 1}`;
+  return trace.frames.length > 1 && frame ? `frame ${frame[token] + 1}, ${where}` : where;
+}
+
+/** One sentence for the live region. */
+export function describe(state, token) {
+  const { trace, view } = state;
+  if (!trace) return "";
+  const role = view ? `${roleName(state, token)}. ` : "";
+  const rows = facts(state, token).map(([label, value]) => `${label} ${value}`);
+  return `Token ${token}, ${place(trace, token)}. ${role}${rows.join(", ")}.`;
+}

@@ -1,0 +1,92 @@
+// The drawer with the parameters of a method, built from the method's own description. A change re-selects on the
+// server from what is already encoded; the picture is never encoded again.
+
+import { sig3 } from "./format.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
+
+const SETTLE_MS = 180;
+
+export function mountDrawer(root, store, config, replan) {
+  const at = refs(root);
+  let timer = 0;
+  const change = (name, value) => {
+    const { method, edited } = store.state;
+    const values = { ...valuesOf(store.state, config), [name]: value };
+    store.set({ edited: { ...edited, [method]: values } });
+    clearTimeout(timer);
+    timer = setTimeout(() => replan({ method, parameters: values }), SETTLE_MS);
+  };
+  at.reset.addEventListener("click", () => {
+    const { method, edited } = store.state;
+    const rest = { ...edited };
+    delete rest[method];
+    store.set({ edited: rest });
+    replan({ method, parameters: {} });
+    build();
+  });
+  const open = (shown) => {
+    toggle(at.panel, shown);
+    if (shown) at.close.focus();
+  };
+  const build = () => buildForm(at, store.state, config, change);
+  at.close.addEventListener("click", () => open(false));
+  at.panel.addEventListener("keydown", (event) => event.key === "Escape" && open(false));
+  window.addEventListener("fsr:drawer", () => open(at.panel.hidden));
+  store.on(["method", "run"], build);
+  store.on(["status"], ({ status }) => {
+    setText(at.problem, status.phase === "refused" ? status.text : "");
+    toggle(at.problem, status.phase === "refused");
+  });
+}
+
+function methodOf(state, config) {
+  return config.methods.find((m) => m.name === state.method);
+}
+
+/** The parameter values on screen: edited ones, else those of the trace, else the defaults. */
+export function valuesOf(state, config) {
+  const defaults = Object.fromEntries((methodOf(state, config)?.parameters ?? []).map((p) => [p.name, p.default]));
+  return { ...defaults, ...state.trace?.methods?.[state.method]?.parameters, ...state.edited[state.method] };
+}
+
+function buildForm(at, state, config, change) {
+  const method = methodOf(state, config);
+  const values = valuesOf(state, config);
+  setText(at.title, `${method?.label ?? "Method"}: parameters`);
+  setText(at.hint, "A change selects again from the same encoded picture. Answers wait until you ask.");
+  fill(at.form, ...(method?.parameters ?? []).map((p) => field(p, values[p.name], (value) => change(p.name, value))));
+}
+
+function field(p, value, change) {
+  const id = `fx-parameter-${p.name}`;
+  const control = p.choices ? choice(p, value, id, change) : number(p, value, id, change);
+  return el("div", { class: "fx-parameter" }, el("label", { for: id }, p.name.replaceAll("_", " ")), control, el("p", {}, p.doc));
+}
+
+function choice(p, value, id, change) {
+  const text = (c) => (c === null ? "the model's own" : typeof c === "number" && c > 0 ? `+${c}` : String(c).replace("-", "−"));
+  const options = p.choices.map((c, i) => el("option", { value: i, selected: c === value }, text(c)));
+  return el("select", { id, onchange: (event) => change(p.choices[Number(event.target.value)]) }, ...options);
+}
+
+/** A range with a number beside it; an optional number has a switch for "by default". */
+function number(p, value, id, change) {
+  const top = p.high ?? Math.max(5, 2 * (p.default ?? 0));
+  const step = p.whole ? 1 : top <= 1 ? 0.01 : 0.1;
+  const low = p.above ? p.low + step : p.low;
+  const shown = value ?? top;
+  const range = el("input", { type: "range", id, min: low, max: top, step, value: shown });
+  const box = el("output", { for: id }, value === null ? "default" : sig3(shown));
+  const say = () => {
+    setText(box, range.disabled ? "default" : sig3(Number(range.value)));
+    change(range.disabled ? null : Number(range.value));
+  };
+  range.addEventListener("input", say);
+  if (!p.optional) return el("span", { class: "fx-number" }, range, box);
+  range.disabled = value === null;
+  const auto = el("input", { type: "checkbox", checked: value === null, "aria-label": "by default", onchange: () => {
+    range.disabled = auto.checked;
+    say();
+  } });
+  return el("span", { class: "fx-number" }, range, box, el("label", { class: "fx-auto" }, auto, "default"));
+}

@@ -1,0 +1,94 @@
+// Taking the view away: a link to it, a picture of it, the record behind it. All made in the browser.
+
+import { makeGeometry } from "./geometry.js";
+import { paint } from "./paint.js";
+import { sceneOf } from "./stage.js";
+import { sides } from "./answers.js";
+import { ROLE } from "./plan.js";
+
+const EXPORT_WIDTH = 1344; // pixels of the exported picture
+
+export function linkTo(state) {
+  const url = new URL(window.location.href);
+  url.search = "";
+  if (state.example) url.searchParams.set("example", state.example);
+  url.searchParams.set("method", state.method);
+  url.searchParams.set("budget", String(state.view?.budget ?? state.budget));
+  if (state.layer !== "roles") url.searchParams.set("layer", state.layer);
+  return url.toString();
+}
+
+export async function copyLink(state, button) {
+  const link = linkTo(state);
+  const said = button.textContent;
+  try {
+    await navigator.clipboard.writeText(link);
+    button.textContent = "Copied";
+  } catch {
+    window.prompt("Copy this link", link); // no clipboard without https or permission
+  }
+  setTimeout(() => (button.textContent = said), 1200);
+}
+
+function save(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+}
+
+function nameOf(state, ending) {
+  return `fsr-${state.example ?? "picture"}-${state.method}-${state.view?.budget ?? state.budget}.${ending}`;
+}
+
+export function saveJson(state) {
+  if (!state.trace) return;
+  const trace = { ...state.trace, answers: state.answers };
+  save(nameOf(state, "json"), new Blob([JSON.stringify(trace)], { type: "application/json" }));
+}
+
+/** The picture with its tokens, and below it the question, the counts and both answers. */
+export function savePng(state, stage) {
+  const canvas = drawExport(state, stage);
+  canvas?.toBlob((blob) => blob && save(nameOf(state, "png"), blob), "image/png");
+}
+
+export function drawExport(state, stage) {
+  if (!state.trace) return null;
+  const geometry = makeGeometry(state.trace, state.frame, EXPORT_WIDTH);
+  const lines = caption(state);
+  const canvas = document.createElement("canvas");
+  canvas.width = geometry.width;
+  canvas.height = geometry.height + 40 + 38 * lines.length;
+  const overlay = document.createElement("canvas");
+  overlay.width = geometry.width;
+  overlay.height = geometry.height;
+  paint(overlay.getContext("2d"), geometry, { ...sceneOf(state, stage, 2), cursor: -1 });
+  const ctx = canvas.getContext("2d");
+  ctx.fillStyle = "#fff";
+  ctx.fillRect(0, 0, canvas.width, canvas.height);
+  ctx.imageSmoothingQuality = "high";
+  ctx.drawImage(stage.at.image, 0, 0, geometry.width, geometry.height);
+  ctx.drawImage(overlay, 0, 0);
+  ctx.font = "26px 'IBM Plex Sans', sans-serif";
+  lines.forEach(([text, color], i) => {
+    ctx.fillStyle = color;
+    ctx.fillText(text, 24, geometry.height + 50 + 38 * i, geometry.width - 48);
+  });
+  return canvas;
+}
+
+function caption(state) {
+  const { view, trace, method } = state;
+  const lines = [[`“${trace.question}”`, "#111"]];
+  if (view) {
+    const { counts } = view;
+    const split = counts[ROLE.KEPT] ? "" : `: ${counts[ROLE.FOCUS]} focus, ${counts[ROLE.SCAN]} scan, ${counts[ROLE.MERGED]} merged`;
+    lines.push([`${trace.methods[method]?.label ?? method}, ${view.budget} of ${trace.tokens.n} visual tokens${split}`, "#111"]);
+  }
+  const { full, ours } = sides(state);
+  if (full) lines.push([`All ${trace.tokens.n}: ${full.text}`, "#444"]);
+  if (ours) lines.push([`${ours.budget} tokens: ${ours.text}`, "#444"]);
+  return lines;
+}

@@ -1,0 +1,18 @@
+// Example scenes: recorded answers appear at once; asking runs the model on them.
+
+import { el, fill, refs } from "./dom.js";
+
+export function mountGallery(root, store, { watch, props, pick }) {
+  const at = refs(root);
+  const show = () => fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, pick)));
+  show();
+  watch("value", show);
+  store.on(["example", "run"], (state) => {
+    for (const node of at.tiles.children) node.setAttribute("aria-pressed", String(node.dataset.example === state.example));
+  });
+}
+
+function tile(example, pick) {
+  return el("button", { type: "button", class: "fx-tile", "data-example": example.id, title: example.question, "aria-label": `${example.title}: ${example.question}`, onclick: () => pick(example.id) },
+    el("img", { src: example.picture.url, alt: "", loading: "lazy", draggable: "false" }), el("span", {}, example.title));
+}

@@ -1,0 +1,76 @@
+// The one global: Gradio's HTML components call its mounts, in any order, with their doors to the server.
+
+import { createPage, flipProjector, flipTheme } from "./page.js";
+import { mountStage } from "./stage.js";
+import { mountRail } from "./rail.js";
+import { mountAnswers } from "./answers.js";
+import { mountGallery } from "./gallery.js";
+import { mountDrawer } from "./drawer.js";
+import { mountTopbar } from "./topbar.js";
+import { copyLink, drawExport, saveJson, savePng } from "./export.js";
+import * as plan from "./plan.js";
+import * as format from "./format.js";
+
+export function start(config) {
+  const page = createPage(config);
+  const { store } = page;
+  let stage = null;
+
+  /** Panels that take records: show the first one, then every new one. */
+  const listen = ({ props, watch }, receive) => {
+    receive(props.value);
+    watch("value", () => receive(props.value));
+  };
+
+  return {
+    page, plan, format,
+    exportCanvas: () => drawExport(store.state, stage),
+    stage(io) {
+      stage = mountStage(io.element, store);
+      listen(io, page.receive);
+      window.addEventListener("fsr:released", () => document.querySelector("#fx-again input")?.checked && io.again());
+      mountDrop(stage.at);
+    },
+    rail: ({ element }) => mountRail(element, store, config),
+    answers(io) {
+      mountAnswers(io.element, store, config);
+      listen(io, page.hear);
+    },
+    gallery: (io) => mountGallery(io.element, store, io),
+    drawer(io) {
+      mountDrawer(io.element, store, config, io.replan);
+      window.addEventListener("fsr:plan", (event) => io.replan(event.detail));
+    },
+    topbar: (io) => mountTopbar(io.element, store, config, {
+      ...io,
+      tools: {
+        copyLink: (button) => copyLink(store.state, button),
+        savePng: () => savePng(store.state, stage),
+        saveJson: () => saveJson(store.state),
+        flipTheme, flipProjector: () => flipProjector(),
+      },
+    }),
+  };
+}
+
+/** A picture dropped on the stage goes the way of the upload button, with its limits. */
+function mountDrop(at) {
+  const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  at.frame.addEventListener("dragover", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    at.drop.hidden = false;
+  });
+  at.frame.addEventListener("dragleave", (event) => !at.frame.contains(event.relatedTarget) && (at.drop.hidden = true));
+  at.frame.addEventListener("drop", (event) => {
+    event.preventDefault();
+    at.drop.hidden = true;
+    const input = document.querySelector("#fx-upload input[type=file]");
+    const file = event.dataTransfer.files[0];
+    if (!input || !file) return;
+    const carried = new DataTransfer();
+    carried.items.add(file);
+    input.files = carried.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+}

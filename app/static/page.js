@@ -1,0 +1,130 @@
+// The page around the panels: one store, keyboard, theme, projector mode, and the doors to the server.
+
+import { LAYERS, createStore, planOf, repaints } from "./store.js";
+import { setBudget } from "./budget.js";
+import { SCORES } from "./describe.js";
+import { answerKey, isRunning } from "./answers.js";
+
+export function createPage(config) {
+  const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
+  const page = { config, store, repaints, before: {}, setBudget: (k) => setBudget(store, k) };
+
+  /** A new record from the server: a whole trace, or a patch of the one on screen. */
+  page.receive = (value) => {
+    if (!value) return;
+    if (value.patch) applyPatch(store, value);
+    else applyTrace(store, value, config);
+  };
+
+  /** A step of the running answer. */
+  page.hear = (value) => {
+    if (!value) return;
+    const patch = { status: value.status ?? { phase: "idle" } };
+    if (patch.status.phase === "failed") patch.answers = { ...page.before, ...store.state.answers };
+    if (value.answers) patch.answers = { ...store.state.answers, ...value.answers };
+    if (value.asked) patch.asked = value.asked;
+    if (value.where !== undefined) patch.where = value.where;
+    if (value.question !== undefined) patch.question = value.question;
+    store.set(patch);
+  };
+
+  /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
+  page.view = () => {
+    const { method, budget, view, edited, trace } = store.state;
+    return { method, budget: trace ? view?.budget ?? budget : 0, of: trace?.tokens.n ?? 0, parameters: edited };
+  };
+
+  /** The first thing that Ask does, before any word from the server: old answers make room, the page shows it heard. */
+  page.asking = () => {
+    const view = page.view();
+    const { answers } = store.state;
+    page.before = answers;
+    const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== answerKey(view.method, view.budget));
+    store.set({ answers: Object.fromEntries(rest), asked: null, status: { phase: "waiting", text: "Asking." } });
+    return view;
+  };
+
+  store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
+  store.on(["method"], (state) => {
+    if (state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
+  });
+  mountKeys(store);
+  return page;
+}
+
+/** A new picture (`fresh`) starts anew; a live trace of the picture on screen keeps the view and clears old answers. */
+function applyTrace(store, value, config) {
+  const { trace, fresh } = value;
+  const { state } = store;
+  const n = trace?.tokens.n ?? 0;
+  const link = fresh && !state.run ? fromLink() : {};
+  const method = known(config, link.method) ?? state.method;
+  const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
+  const budget = link.budget ?? Math.max(1, Math.round(n * share));
+  store.set({
+    run: value.run, trace, method, cursor: -1, answers: trace?.answers ?? {}, asked: lastAsked(trace, method),
+    ...(n ? { budget: Math.min(budget, n) } : {}),
+    ...(fresh ? { pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
+    ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? "roles" } : {}),
+  });
+}
+
+function known(config, method) {
+  return config.methods.some((m) => m.name === method) ? method : null;
+}
+
+/** ?method=...&budget=...&layer=... of a shared link; every part is checked before use. */
+function fromLink() {
+  const query = new URLSearchParams(window.location.search);
+  const budget = Number(query.get("budget"));
+  const layer = query.get("layer");
+  return {
+    method: query.get("method"),
+    budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
+    layer: layer in SCORES ? layer : undefined,
+  };
+}
+
+function lastAsked(trace, method) {
+  const keys = Object.keys(trace?.answers ?? {}).filter((k) => k.startsWith(`${method}@`));
+  return keys.length ? keys[keys.length - 1] : null;
+}
+
+function applyPatch(store, { patch, status }) {
+  const { trace, answers } = store.state;
+  if (!trace) return;
+  const methods = { ...trace.methods, ...patch.methods };
+  const scores = { ...trace.scores, ...patch.scores };
+  const changed = patch.replaces ?? [];
+  const kept = Object.fromEntries(Object.entries(answers).filter(([, a]) => !changed.includes(a.method)));
+  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, ...(status ? { status } : {}) });
+}
+
+function typing(target) {
+  return target.closest("input:not([type=range]), textarea, select, [contenteditable]");
+}
+
+function mountKeys(store) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    const { view, budget } = store.state;
+    const now = view?.budget ?? budget;
+    const by = event.shiftKey ? 8 : 1;
+    if (event.key === "[" || event.key === "{") setBudget(store, now - by);
+    else if (event.key === "]" || event.key === "}") setBudget(store, now + by);
+    else if (event.key === "p" || event.key === "P") flipProjector();
+    else return;
+    event.preventDefault();
+  });
+}
+
+export function flipProjector(on) {
+  const shown = document.body.classList.toggle("fx-projector", on);
+  window.dispatchEvent(new CustomEvent("fsr:projector", { detail: shown }));
+}
+
+export function flipTheme() {
+  document.body.classList.toggle("dark");
+  window.dispatchEvent(new CustomEvent("fsr:theme"));
+}
+

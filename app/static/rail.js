@@ -1,0 +1,110 @@
+// The rail beside the picture: method, heat layers, legend with counts, and the card of one token.
+
+import { ROLE } from "./plan.js";
+import { sig3 } from "./format.js";
+import { VIRIDIS_GRADIENT } from "./color.js";
+import { facts, heatOf, place, roleName, SCORES } from "./describe.js";
+import { planOf } from "./store.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
+
+export function mountRail(root, store, config) {
+  const at = refs(root);
+  fill(at.method, ...config.methods.map((m) => el("option", { value: m.name }, m.label)));
+  at.method.addEventListener("change", () => store.set({ method: at.method.value }));
+  at.drawer.addEventListener("click", () => window.dispatchEvent(new CustomEvent("fsr:drawer")));
+  at.gradient.style.background = VIRIDIS_GRADIENT;
+  store.on(["method", "trace"], (state) => drawMethod(at, state, config));
+  mountLayers(at, store);
+  mountLegend(at.legend, store);
+  store.on(["cursor", "view"], (state) => drawCard(at.card, state, store));
+}
+
+function drawMethod(at, state, config) {
+  const method = config.methods.find((m) => m.name === state.method);
+  if (at.method.value !== state.method) at.method.value = state.method;
+  fill(at.paper, paperLink(method?.paper ?? ""));
+  at.drawer.disabled = !method?.parameters.length;
+  for (const option of at.method.options) {
+    option.disabled = Boolean(state.trace?.recorded) && !(option.value in state.trace.methods);
+  }
+}
+
+function paperLink(paper) {
+  if (!paper.startsWith("https://")) return paper ? el("span", {}, paper) : null;
+  const name = paper.replace("https://arxiv.org/abs/", "arXiv ").replace("https://", "");
+  return el("a", { href: paper, target: "_blank", rel: "noopener noreferrer" }, name);
+}
+
+function mountLayers(at, store) {
+  const names = ["roles", ...Object.keys(SCORES)];
+  const buttons = names.map((name) =>
+    el("button", {
+      type: "button", role: "radio", "data-layer": name,
+      title: SCORES[name]?.help ?? "what becomes of every token", onclick: () => store.set({ layer: name }),
+    }, SCORES[name]?.label ?? "Roles"),
+  );
+  fill(at.layers, ...buttons);
+  store.on(["layer", "trace"], (state) => {
+    const heat = heatOf(state.trace, state.layer);
+    for (const button of buttons) {
+      const { layer } = button.dataset;
+      button.setAttribute("aria-checked", String(state.layer === layer));
+      toggle(button, layer === "roles" || Boolean(heatOf(state.trace, layer)));
+    }
+    toggle(at.scale, Boolean(heat));
+    if (!heat) return;
+    setText(at.low, sig3(heat.min));
+    setText(at.high, sig3(heat.max));
+  });
+}
+
+const ENTRIES = [
+  ["focus", "Focus", "local evidence: the highest priority"],
+  ["scan", "Scan", "context: far from everything kept so far"],
+  ["ties", "Anchors", "scan tokens that absorbed others, ringed; pressed: lines to what they absorbed"],
+  ["kept", "Kept", "reaches the language model"],
+  ["merged", "Merged", "dropped, but averaged into an anchor"],
+  ["dropped", "Dropped", "never reaches the language model"],
+];
+
+function countOf(view, name) {
+  return name === "ties" ? view.anchors : view.counts[ROLE[name.toUpperCase()]];
+}
+
+function mountLegend(legend, store) {
+  const flip = (name) => {
+    const layers = new Set(store.state.layers);
+    if (!layers.delete(name)) layers.add(name);
+    store.set({ layers });
+  };
+  const entries = ENTRIES.map(([name, label, help]) =>
+    el("button", { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flip(name) },
+      el("i", { class: `fx-swatch fx-swatch-${name}`, "aria-hidden": "true" }), el("span", {}, label), el("b", {}, "–")));
+  fill(legend, ...entries);
+  store.on(["view", "layers"], ({ view, layers }) => {
+    const staged = !view?.counts[ROLE.KEPT];
+    for (const entry of entries) {
+      const name = entry.dataset.layer;
+      toggle(entry, name === "dropped" || staged !== (name === "kept"));
+      entry.setAttribute("aria-pressed", String(layers.has(name)));
+      setText(entry.lastChild, view ? String(countOf(view, name)) : "–");
+    }
+  });
+}
+
+function drawCard(card, state, store) {
+  const { cursor, trace } = state;
+  card.classList.toggle("fx-card-empty", cursor < 0);
+  if (!trace || cursor < 0) {
+    fill(card, el("p", {}, "Point at a token, or use the arrow keys on the picture."));
+    return;
+  }
+  const rows = facts(state, cursor);
+  if (!planOf(state)) rows.push(["Role", "not analysed yet", ""]);
+  fill(card,
+    el("header", {},
+      el("b", {}, `#${cursor}`), state.view ? el("span", { class: "fx-role", "data-role": state.view.roles[cursor] }, roleName(state, cursor)) : null,
+      el("button", { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) }, "×")),
+    el("p", { class: "fx-place" }, place(trace, cursor)),
+    el("dl", {}, ...rows.flatMap(([label, value, title]) => [el("dt", { title }, label), el("dd", {}, value)])));
+}

@@ -1,0 +1,129 @@
+// The stage: the picture, the token canvas over it, pointer and keyboard.
+
+import { makeGeometry, step, tokenAt } from "./geometry.js";
+import { paint } from "./paint.js";
+import { planOf } from "./store.js";
+import { refs, setText, toggle } from "./dom.js";
+import { describe, heatOf } from "./describe.js";
+import { mountBudget } from "./budget.js";
+
+const VEIL_ON_BRIGHT = "rgb(24 27 33)";
+const VEIL_ON_DARK = "rgb(214 217 222)";
+
+export function mountStage(root, store) {
+  const at = refs(root);
+  const stage = { geometry: null, veil: VEIL_ON_BRIGHT, palette: readPalette(root), at };
+
+  function fit() {
+    const { trace, frame, pictures } = store.state;
+    const grid = trace?.frames[frame] ?? pictures[frame];
+    if (!grid) return;
+    const room = at.frame.getBoundingClientRect();
+    const scale = Math.min(room.width / grid.width, room.height / grid.height);
+    const [width, height] = [Math.floor(grid.width * scale), Math.floor(grid.height * scale)];
+    if (width < 1) return;
+    Object.assign(at.picture.style, { width: `${width}px`, height: `${height}px` });
+    const pixel = window.devicePixelRatio || 1;
+    stage.geometry = trace ? makeGeometry(trace, frame, Math.round(width * pixel)) : null;
+    at.canvas.width = Math.round(width * pixel);
+    at.canvas.height = Math.round(height * pixel);
+  }
+
+  function redraw() {
+    if (!stage.geometry) return;
+    paint(at.canvas.getContext("2d"), stage.geometry, sceneOf(store.state, stage));
+    const { view, method, cursor } = store.state;
+    Object.assign(at.canvas.dataset, { method, cursor, budget: view?.budget ?? "", counts: view?.counts.join(",") ?? "" });
+  }
+
+  store.on(["pictures", "frame"], (state) => {
+    const picture = state.pictures[state.frame];
+    if (picture && at.image.src !== picture.file.url) at.image.src = picture.file.url;
+  });
+  at.image.addEventListener("load", () => {
+    stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
+    redraw();
+  });
+  store.on(["trace", "frame", "pictures"], fit);
+  store.on(["view", "trace", "frame", "layer", "layers", "cursor"], redraw);
+  store.on(["trace", "view", "status"], (state) => {
+    const text = planOf(state) ? "" : emptyText(state);
+    setText(at.note, text);
+    toggle(at.note, Boolean(text));
+  });
+  store.on(["cursor"], (state) => setText(at.live, state.cursor >= 0 ? describe(state, state.cursor) : ""));
+
+  new ResizeObserver(() => (fit(), redraw())).observe(at.frame);
+  window.addEventListener("fsr:theme", () => ((stage.palette = readPalette(root)), redraw()));
+  mountPointer(at, stage, store);
+  mountKeys(at.canvas, stage, store);
+  mountBudget(at, store);
+  return stage;
+}
+
+function emptyText(state) {
+  if (!state.pictures.length) return "Choose an example, or upload a picture.";
+  if (state.status.phase === "failed") return "";
+  return "Press Ask to see which visual tokens are kept.";
+}
+
+export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
+  const { view, layers, cursor, layer, trace } = state;
+  const heat = layer === "roles" ? null : heatOf(trace, layer);
+  return { view, layers, heat, cursor, palette: stage.palette, veil: stage.veil, pixel };
+}
+
+function readPalette(root) {
+  const style = getComputedStyle(root);
+  const read = (name) => style.getPropertyValue(`--fx-${name}`).trim();
+  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#fff" };
+}
+
+/** Mean luminance of the picture, 0 to 1: bright pictures get a dark veil, dark pictures a light one. */
+function brightness(image) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 16;
+  const ctx = canvas.getContext("2d", { willReadFrequently: true });
+  ctx.drawImage(image, 0, 0, 16, 16);
+  const { data } = ctx.getImageData(0, 0, 16, 16);
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 4) sum += 0.2126 * data[i] + 0.7152 * data[i + 1] + 0.0722 * data[i + 2];
+  return sum / 256 / 255;
+}
+
+function mountPointer(at, stage, store) {
+  const pick = (event) => {
+    if (!stage.geometry) return -1;
+    const box = at.canvas.getBoundingClientRect();
+    const scale = at.canvas.width / box.width;
+    return tokenAt(stage.geometry, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+  };
+  at.canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" || event.pressure > 0) store.set({ cursor: pick(event) });
+  });
+  at.canvas.addEventListener("pointerdown", (event) => store.set({ cursor: pick(event) }));
+  at.canvas.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse" && document.activeElement !== at.canvas) store.set({ cursor: -1 });
+  });
+  at.canvas.addEventListener("blur", () => store.set({ cursor: -1 }));
+}
+
+const SIDES = { ArrowLeft: 0, ArrowUp: 1, ArrowRight: 2, ArrowDown: 3 };
+
+function mountKeys(canvas, stage, store) {
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") store.set({ cursor: -1 });
+    if (!(event.key in SIDES) || !stage.geometry) return;
+    event.preventDefault();
+    const times = event.shiftKey ? 5 : 1;
+    let token = store.state.cursor;
+    for (let i = 0; i < times; i++) token = step(stage.geometry, token, SIDES[event.key]);
+    store.set({ cursor: token });
+  });
+  canvas.addEventListener("focus", () => {
+    if (store.state.cursor < 0 && stage.geometry && canvas.matches(":focus-visible")) {
+      store.set({ cursor: step(stage.geometry, -1, 0) });
+    }
+  });
+}
+

@@ -1,0 +1,66 @@
+// One store that every panel reads: linked views for free. Changes are gathered and drawn once a frame.
+
+import { viewAt } from "./plan.js";
+
+export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
+
+export function createStore(initial) {
+  const state = {
+    run: 0, trace: null, pictures: [], example: null, question: "", where: "",
+    method: "fsr", budget: 0, frame: 0, layer: "roles", layers: new Set(LAYERS), cursor: -1,
+    view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
+    ...initial,
+  };
+  const listeners = [];
+  let changed = new Set();
+  let pending = 0;
+
+  function flush() {
+    pending = 0;
+    const started = performance.now();
+    const keys = changed;
+    changed = new Set();
+    if (["trace", "method", "budget"].some((k) => keys.has(k))) {
+      state.view = derive(state);
+      keys.add("view");
+    }
+    for (const { watched, draw } of listeners) if (watched.some((k) => keys.has(k))) draw(state, keys);
+    if (keys.has("view")) measure(started);
+  }
+
+  return {
+    state,
+    set(patch) {
+      for (const [key, value] of Object.entries(patch)) {
+        if (Object.is(state[key], value)) continue;
+        state[key] = value;
+        changed.add(key);
+      }
+      if (changed.size && !pending) pending = requestAnimationFrame(flush);
+    },
+    on(watched, draw) {
+      listeners.push({ watched, draw });
+      draw(state, new Set(watched));
+    },
+  };
+}
+
+export function planOf(state) {
+  return state.trace?.methods?.[state.method]?.plan ?? null;
+}
+
+function derive(state) {
+  const plan = planOf(state);
+  return plan ? viewAt(plan, state.trace.tokens.n, state.budget) : null;
+}
+
+/** Repaint times, newest last, for the page's own test: computing the roles, drawing the canvas, updating every panel. */
+export const repaints = [];
+
+function measure(started) {
+  const ended = performance.now();
+  repaints.push(ended - started);
+  if (repaints.length > 400) repaints.splice(0, 200);
+  performance.clearMeasures("fsr:repaint");
+  performance.measure("fsr:repaint", { start: started, end: ended });
+}

@@ -1,0 +1,27 @@
+// The bar on top: which model answers and on what device, and the page's own tools.
+
+import { el, fill, refs, setText, toggle } from "./dom.js";
+
+export function mountTopbar(root, store, config, { watch, props, chosen, tools }) {
+  const at = refs(root);
+  fill(at.model, ...config.models.map((m) => el("option", { value: m.id }, m.title)));
+  toggle(at.modelbox, true);
+  at.model.addEventListener("change", () => chosen(at.model.value));
+  const show = () => store.set({ model: props.value ?? null });
+  show();
+  watch("value", show);
+  store.on(["model", "status"], (state) => {
+    const { model } = state;
+    if (!model) return;
+    if (at.model.value !== model.id) at.model.value = model.id;
+    setText(at.device, [model.device, model.dtype].filter(Boolean).join(" · "));
+    at.dot.dataset.state = state.status.phase === "loading" ? "loading" : model.loaded ? "ready" : "idle";
+    at.modelbox.title = [model.loaded ? "Model loaded." : "Loads at the first question.", ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`)].join("\n");
+  });
+  at.link.addEventListener("click", () => tools.copyLink(at.link));
+  at.png.addEventListener("click", () => tools.savePng());
+  at.json.addEventListener("click", () => tools.saveJson());
+  at.theme.addEventListener("click", () => tools.flipTheme());
+  at.projector.addEventListener("click", () => tools.flipProjector());
+  window.addEventListener("fsr:projector", (event) => at.projector.setAttribute("aria-pressed", String(event.detail)));
+}

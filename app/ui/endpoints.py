@@ -1,0 +1,59 @@
+"""The HTTP API: two named endpoints on hidden components, so that Gradio checks every file before we see its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.service import Request, Service
+from app.settings import Settings
+from app.ui.handlers import checked_parameters, speaking, whole
+from fsr.tokens import InvalidInput
+
+
+def add_endpoints(service: Service, settings: Settings) -> None:
+    """Adds /analyse and /answer to the Blocks in whose context it is called."""
+
+    def request(picture: str | None, question: str, method: str, budget: float, parameters: Any) -> Request:
+        if not picture:
+            raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file.")
+        opened = service.open_picture(picture)
+        return Request(
+            opened.id,
+            question or "",
+            method or "fsr",
+            whole(budget, "budget"),
+            checked_parameters({method: parameters}),
+            settings.model,
+        )
+
+    def analyse(picture: str, question: str, method: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
+        """What every budget keeps of a picture for a question: the whole trace, as JSON. `method`: fsr, random, ..."""
+        with speaking():
+            return service.analyse(request(picture, question, method, 0, parameters))
+
+    def answer(
+        picture: str, question: str, method: str, budget: float, parameters: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The answer with all visual tokens and with `budget` of them, each with its measured cost, as JSON."""
+        answers: dict[str, Any] = {}
+        with speaking():
+            for event in service.answer(request(picture, question, method, budget, parameters)):
+                if event.answer is not None:
+                    answers[event.key] = event.answer
+        return answers
+
+    picture = gr.File(visible=False, type="filepath", label="picture", file_types=["image"])
+    question = gr.Textbox(visible=False, label="question", max_length=settings.max_question_chars)
+    method = gr.Textbox("fsr", visible=False, label="method")
+    budget = gr.Number(64, visible=False, label="budget")
+    parameters = gr.JSON(visible=False, label="parameters")
+    result = gr.JSON(visible=False, label="result")
+    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
+    gr.Button(visible=False).click(
+        analyse, [picture, question, method, parameters], result, api_name="analyse", **model
+    )
+    gr.Button(visible=False).click(
+        answer, [picture, question, method, budget, parameters], result, api_name="answer", **model
+    )

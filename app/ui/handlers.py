@@ -1,0 +1,213 @@
+"""What happens on the page: parse what came from the browser, ask the service, give the panels their values."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from app.examples import Examples
+from app.service import Parameters, Request, Service
+from app.ui import values
+from fsr.tokens import FsrError, InvalidInput
+from fsr.vlm import VLM
+
+log = logging.getLogger(__name__)
+
+MAX_RUNNING = 256  # visitors whose stop button is remembered
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the server remembers of one visitor: hashes and names, no data."""
+
+    model: str
+    picture: str | None = None  # of an uploaded picture
+    example: str | None = None
+    shown: str = ""  # the scene whose live trace the page draws
+
+
+class Handlers:
+    """Handlers of one app. They hold the stop buttons of running answers and nothing else."""
+
+    def __init__(self, service: Service, examples: Examples) -> None:
+        self.service, self.examples = service, examples
+        self._stops: OrderedDict[str, threading.Event] = OrderedDict()
+
+    # -- pictures
+
+    def open_link(self, session: Session, request: gr.Request) -> tuple[Any, Any, Session]:
+        """A shared link: ?example=...; method, budget and layer are read in the browser."""
+        name = request.query_params.get("example")
+        if name not in self.examples.all or name == session.example:
+            return gr.skip(), gr.skip(), session
+        return self._example(name, session)
+
+    def pick(self, event: gr.EventData, session: Session) -> tuple[Any, Any, Session]:
+        with speaking():
+            return self._example(event._data.get("id"), session)
+
+    def _example(self, name: object, session: Session) -> tuple[Any, Any, Session]:
+        example = self.examples.get(name)
+        session = replace(session, example=example.id, picture=None, shown="")
+        return values.example_value(example), example.question, session
+
+    def upload(self, path: str, session: Session) -> tuple[Any, Session]:
+        with speaking():
+            picture = self.service.open_picture(path)
+        return values.upload_value(picture), replace(session, picture=picture.id, example=None, shown="")
+
+    # -- questions
+
+    def ask(self, question: str, view: Any, session: Session, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Yields values for stage, answers, topbar and session."""
+        with self._stoppable(request.session_hash or "") as stop:
+            try:
+                yield from self._steps(self._request(question, view, session), session, stop)
+            except Exception as error:
+                said = told(error)
+                yield gr.skip(), values.status_value("failed", said), gr.skip(), session
+                raise gr.Error(said, duration=8, print_exception=False) from error
+
+    def _steps(self, asked: Request, session: Session, stop: threading.Event) -> Iterator[tuple[Any, ...]]:
+        pace = Pace(self.service.settings.yields_per_second)
+        loaded = self.service.loaded(asked.model)
+        for event in self.service.answer(asked, stop, session.shown):
+            stage, bar, before = gr.skip(), gr.skip(), loaded
+            loaded = self.service.loaded(asked.model)
+            if event.trace is not None:
+                session = replace(session, shown=asked.scene)
+                stage = values.trace_value(event.trace)
+            if loaded is not before:
+                bar = values.model_value(self.service, asked.model)
+            if event.answer is None or event.answer["end"] or pace.due():
+                yield stage, values.event_value(event, asked.question, where(loaded)), bar, session
+
+    def analyse(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any, Session]:
+        """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet."""
+        if not question.strip():
+            return gr.skip(), values.status_value("idle"), gr.skip(), session
+        with speaking():
+            asked = self._request(question, view, session)
+            trace = self.service.analyse(asked)
+        bar = values.model_value(self.service, asked.model)
+        return values.trace_value(trace), values.status_value("idle"), bar, replace(session, shown=asked.scene)
+
+    def stop(self, request: gr.Request) -> None:
+        stop = self._stops.get(request.session_hash or "")
+        if stop is not None:
+            stop.set()
+
+    def replan(self, event: gr.EventData, question: str, session: Session) -> tuple[Any, Any, Any, Session]:
+        """Values for stage, answers, topbar and session."""
+        method = event._data.get("method")
+        view = {"method": method, "budget": 0, "parameters": {str(method): event._data.get("parameters")}}
+        try:
+            patch = self.service.replan(self._request(question, view, session))
+        except FsrError as error:
+            return gr.skip(), values.status_value("refused", told(error)), gr.skip(), session
+        bar = values.model_value(self.service, session.model)
+        return values.patch_value(patch), values.status_value("idle"), bar, replace(session, shown="")
+
+    def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
+        with speaking():
+            model = self.service.check_model(event._data.get("id"))
+        return values.model_value(self.service, model), replace(session, model=model, shown="")
+
+    # -- pieces
+
+    def _request(self, question: object, view: Any, session: Session) -> Request:
+        """Everything in `view` comes from the browser: any type, any value."""
+        view = view if isinstance(view, dict) else {}
+        picture = session.picture
+        if session.example is not None:
+            picture = self.service.open_picture(self.examples.get(session.example).picture).id
+        if picture is None:
+            raise InvalidInput("there is no picture yet; choose an example or upload one.")
+        budget, of = whole(view.get("budget"), "budget"), whole(view.get("of", 0), "number of tokens")
+        text = question if isinstance(question, str) else ""
+        parameters = checked_parameters(view.get("parameters"))
+        return Request(picture, text, str(view.get("method"))[:40], budget, parameters, session.model, of)
+
+    def _stoppable(self, visitor: str) -> Stoppable:
+        return Stoppable(self._stops, visitor)
+
+
+class Stoppable:
+    """While it is entered, the visitor's stop button sets the event; leaving (a closed page, too) sets it as well."""
+
+    def __init__(self, stops: OrderedDict[str, threading.Event], visitor: str) -> None:
+        self.stops, self.visitor, self.stop = stops, visitor, threading.Event()
+
+    def __enter__(self) -> threading.Event:
+        self.stops[self.visitor] = self.stop
+        while len(self.stops) > MAX_RUNNING:
+            self.stops.popitem(last=False)
+        return self.stop
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        if self.stops.get(self.visitor) is self.stop:
+            del self.stops[self.visitor]
+
+
+class Pace:
+    """At most so many updates a second."""
+
+    def __init__(self, per_second: float) -> None:
+        self.every, self.last = 1 / per_second, 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self.last < self.every:
+            return False
+        self.last = now
+        return True
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Every failure inside becomes the page's error message."""
+    try:
+        yield
+    except Exception as error:
+        raise gr.Error(told(error), duration=8, print_exception=False) from error
+
+
+def told(error: Exception) -> str:
+    """The library's own sentences as they are; anything unforeseen is logged (its kind, never the visitor's data)."""
+    if isinstance(error, FsrError):
+        text = str(error)
+        return text[:1].upper() + text[1:]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("%s in %s, line %s", type(error).__name__, frame.filename, frame.lineno)
+    return f"Something went wrong on the server ({type(error).__name__}). Try again; the server's log says where."
+
+
+def whole(value: Any, name: str) -> int:
+    """A whole number sent as JSON, from 0 to a million."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1e6 or value % 1:
+        raise InvalidInput(f"the {name} must be a whole number, not {str(value)[:40]!r}.")
+    return int(value)
+
+
+def checked_parameters(value: Any) -> Parameters:
+    """Method -> parameters with plain values; `fsr.pruners.make` checks names and ranges."""
+    if not isinstance(value, dict):
+        return {}
+    methods = [(str(k)[:40], v) for k, v in list(value.items())[:32] if isinstance(v, dict)]
+    return {method: {str(name)[:40]: v for name, v in chosen.items()} for method, chosen in methods}
+
+
+def where(vlm: VLM | None) -> str:
+    """On what the answer was measured."""
+    return "" if vlm is None else f"{vlm.device}, {str(vlm.dtype).removeprefix('torch.')}"

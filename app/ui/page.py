@@ -1,0 +1,119 @@
+"""The page: its layout, and which event calls which handler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.examples import Examples
+from app.service import Service
+from app.settings import ROOT, Settings
+from app.static_files import head
+from app.ui import values
+from app.ui.endpoints import add_endpoints
+from app.ui.handlers import Handlers, Session
+from app.ui.panels import panel
+from fsr.pruners import describe
+from fsr.vlm import available
+
+ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
+ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.view(), session]"
+MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
+QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
+
+
+def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
+    """The page. Loads no weights: the first example is drawn from its recorded trace."""
+    service = service or Service(settings)
+    examples = Examples(Path(settings.examples))
+    handlers = Handlers(service, examples)
+    first = examples.first
+    session = Session(model=settings.model, example=first.id if first else None)
+    with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+        state = gr.State(session)
+        view = gr.JSON(visible=False)
+        topbar = panel("topbar", values.model_value(service, settings.model))
+        with gr.Row(elem_id="fx-main", equal_height=False):
+            with gr.Column(elem_id="fx-col-stage"):
+                stage = panel("stage", values.example_value(first) if first else None)
+            with gr.Column(elem_id="fx-col-rail"):
+                panel("rail")
+            with gr.Column(elem_id="fx-col-side"):
+                question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
+                answers = panel("answers")
+                with gr.Row(elem_id="fx-choose"):
+                    gallery = panel("gallery", values.gallery_value(examples))
+                    upload = gr.UploadButton("Your picture", file_types=["image"], elem_id="fx-upload", size="sm")
+        drawer = panel("drawer")
+
+        private: dict[str, Any] = {"api_visibility": "private"}
+        asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar, state]}
+        asking = {**asked, "js": ASK_JS, **MODEL_EVENTS, **private}
+        gr.on([ask.click, question.submit], handlers.ask, **asking)
+        stage.again(handlers.ask, **asking)
+        stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
+        gallery.pick(handlers.pick, [state], [stage, question, state], **QUICK_EVENTS, **private)
+        upload.upload(handlers.upload, [upload, state], [stage, state], **QUICK_EVENTS, **private).success(
+            handlers.analyse, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
+        )
+        drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
+        topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
+        demo.load(handlers.open_link, [state], [stage, question, state], **QUICK_EVENTS, **private)
+        add_endpoints(service, settings)
+    demo.queue(max_size=settings.waiting_visitors, default_concurrency_limit=4, api_open=False)
+    return demo
+
+
+def _question(text: str, limit: int) -> tuple[gr.Textbox, gr.Button, gr.Button]:
+    with gr.Group(elem_id="fx-ask"):
+        question = gr.Textbox(
+            text, label="Question", placeholder="What do you want to know about the picture?",
+            lines=1, max_lines=3, max_length=limit, submit_btn=False, elem_id="fx-question", autofocus=False,
+        )  # fmt: skip
+        with gr.Row(elem_id="fx-buttons"):
+            ask = gr.Button("Ask", variant="primary", elem_id="fx-askbutton", size="md", scale=0)
+            stop = gr.Button("Stop", variant="secondary", elem_id="fx-stopbutton", size="md", scale=0)
+            gr.Checkbox(False, label="Ask again on release", elem_id="fx-again", container=False)
+    return question, ask, stop
+
+
+def launch_options(settings: Settings) -> dict[str, Any]:
+    """Everything `launch` needs; no request leaves for another host, nothing but the examples can be read."""
+    return {
+        "theme": gr.themes.Base(
+            font=[
+                gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)),  # its SemiBold file has no Latin letters
+                "ui-sans-serif",
+                "system-ui",
+                "sans-serif",
+            ],
+            font_mono=[gr.themes.LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"],
+            primary_hue="slate",
+            neutral_hue="slate",
+        ),
+        "head": head(page_config(settings)),
+        "server_name": settings.host or None,
+        "server_port": settings.port,
+        "ssr_mode": False,
+        "share": False,
+        "strict_cors": True,
+        "show_error": False,
+        "enable_monitoring": False,
+        "run_history": False,
+        "footer_links": ["api"],
+        "max_file_size": settings.max_upload_mb * 1_000_000,
+        "allowed_paths": [str(Path(settings.examples) / "examples")],
+        "blocked_paths": [str(ROOT / "app"), str(ROOT / "fsr")],
+        "state_session_capacity": 200,
+        "favicon_path": str(ROOT / "app" / "static" / "favicon.svg"),
+    }
+
+
+def page_config(settings: Settings) -> dict[str, Any]:
+    """Constants of this app for its JavaScript: methods with their parameters, models, limits."""
+    methods = [m for m in describe() if m["exact_count"]]
+    titles = {m["id"]: m["title"] for m in available()}
+    models = [{"id": m, "title": titles.get(m, Path(m).name).split(":")[0]} for m in settings.model_ids]
+    return {"methods": methods, "models": models, "method": "fsr", "maxUploadMb": settings.max_upload_mb}

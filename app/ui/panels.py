@@ -1,0 +1,32 @@
+"""The page's own panels: `gr.HTML` with constant markup, mounted by app/static/main.js."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.static_files import markup
+
+# What each panel hands to its JavaScript. Names in quotes become events of the component, e.g. gallery.pick(fn, ...).
+_DOORS = {
+    "stage": "again: () => trigger('again', {})",
+    "rail": "",
+    "answers": "",
+    "gallery": "pick: (id) => trigger('pick', { id })",
+    "drawer": "replan: (detail) => trigger('replan', detail)",
+    "topbar": "chosen: (id) => trigger('chosen', { id })",
+}
+
+
+def panel(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
+    """One panel. `value` is JSON that its script draws with textContent; it is never put into the markup."""
+    return gr.HTML(
+        value=value,  # type: ignore[arg-type]
+        html_template=markup(f"{name}.html"),
+        js_on_load=f"window.fsrExplorer.{name}({{ element, props, watch, {_DOORS[name]} }});",
+        apply_default_css=False,
+        elem_id=f"fx-{name}",
+        container=False,
+        padding=False,
+    )
