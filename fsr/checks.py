@@ -26,7 +26,7 @@ class Checker:
         self.root = root
 
     def fail(self, at: str, must: str) -> TraceError:
-        return TraceError(f"{self.root}{'.' + at if at else ''} {must}.")
+        return TraceError(f"{self.root}{'.' + at[:120] if at else ''} {must}.")
 
     def table(self, value: Any, at: str, most: int) -> None:
         if not isinstance(value, dict) or len(value) > most:
@@ -91,7 +91,7 @@ class Checker:
         """One of the three kinds of `Plan.to_json` for n tokens."""
         kinds = {"nested": self._nested, "rank": self._rank, "table": self._table}
         kind = plan.get("kind") if isinstance(plan, dict) else None
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise self.fail(at, f"must be of kind {', '.join(kinds)}")
         kinds[kind](plan, n, at)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
+FACTS = ("k_focus", "focus_cap")  # of `Selection.facts`, those that are the same at every budget
 ENDS = ("eos", "length", "stopped")
 
 __all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record", "scores_record"]
@@ -105,10 +106,8 @@ def build_trace(
 
 def method_record(pruner: Pruner, plan: Plan, encoding: Encoding) -> dict[str, Any]:
     """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap)."""
-    facts: dict[str, float] = {}
-    if hasattr(pruner, "focus"):
-        focus = pruner.focus(encoding.tokens)
-        facts = {"k_focus": focus.k_focus, "focus_cap": focus.cap}
+    found = pruner(encoding.tokens, 1).facts
+    facts = {name: found[name] for name in FACTS if name in found}
     return {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
 
 
@@ -141,8 +140,9 @@ def scores_record(encoding: Encoding, pruners: Iterable[Pruner]) -> dict[str, li
     found: dict[str, torch.Tensor] = {}
     sign = tokens.relevance_sign
     for pruner in pruners:
-        if hasattr(pruner, "focus"):
-            found["priority"] = pruner.focus(tokens).scores["priority"]
+        scores = pruner(tokens, 1).scores  # at one token there is nothing to scan or merge
+        if "priority" in scores:
+            found["priority"] = scores["priority"]
             sign = getattr(pruner, "relevance_sign", None) or sign
     if tokens.saliency is not None:
         found["saliency"] = tokens.saliency
@@ -252,6 +252,7 @@ def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int
     for key, answer in answers.items():
         at = f"answers.{key}"
         check.keys(answer, {"method", "budget", "text", "done", "cost"}, {"end"}, at)
+        check.text(answer["method"], 1000, f"{at}.method")
         if answer["method"] not in methods and answer["method"] != "full":
             raise TraceError(f"trace.{at}.method names no method of this trace.")
         check.whole(answer["budget"], 0, n, f"{at}.budget")

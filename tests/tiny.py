@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -18,6 +19,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -60,7 +62,7 @@ def vision_config() -> CLIPVisionConfig:
     )
 
 
-def tiny_llava(vocabulary: int, **llava: object) -> LlavaForConditionalGeneration:
+def tiny_llava(vocabulary: int, vision: PreTrainedConfig | None = None, **llava: Any) -> LlavaForConditionalGeneration:
     text = LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=48,
@@ -73,7 +75,7 @@ def tiny_llava(vocabulary: int, **llava: object) -> LlavaForConditionalGeneratio
         eos_token_id=3,
         pad_token_id=0,
     )
-    config = LlavaConfig(vision_config=vision_config(), text_config=text, image_token_id=4, **llava)
+    config = LlavaConfig(vision_config=vision or vision_config(), text_config=text, image_token_id=4, **llava)
     model = LlavaForConditionalGeneration(config)
     model.generation_config.update(bos_token_id=2, eos_token_id=3, pad_token_id=0, do_sample=True, temperature=1.7)
     return enlivened(model)
@@ -104,11 +106,19 @@ def enlivened(model):
     return model.eval()
 
 
-def save_tiny(folder: Path, clip: bool = True, tokenizer=None, facts: dict | None = None, **llava: object) -> Path:
+def save_tiny(
+    folder: Path,
+    clip: bool = True,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    facts: dict | None = None,
+    pictures: Any = None,
+    **llava: Any,
+) -> Path:
     """A complete checkpoint directory as users have them; `clip/` shares the vision tower."""
     torch.manual_seed(0)
     tokenizer = tokenizer or byte_tokenizer()
-    pictures = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    crop = {"height": SIDE, "width": SIDE}
+    pictures = pictures or CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=crop)
     model = tiny_llava(len(tokenizer), **llava)
     processor = LlavaProcessor(
         image_processor=pictures,

@@ -90,7 +90,7 @@ def _source(model: str) -> tuple[str, bool]:
             )
         return str(EMBEDDED), True
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         if not (path / "config.json").is_file():
             raise FsrError(f"the directory {model} holds no config.json, so it is not a checkpoint.")
         return str(path), True

@@ -1,0 +1,197 @@
+"""The command line as users call it: in a process of its own where that matters, otherwise through `main`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fsr.__main__ import main, parsed
+from fsr.pruners import REGISTRY
+from fsr.tokens import InvalidInput
+
+
+@pytest.fixture(scope="module")
+def picture_file(picture, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "noise.png"
+    picture.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; gives exit code, standard output and standard error."""
+
+    def call(*arguments: object):
+        code = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_answer_prints_both_answers_and_their_costs(run, picture_file, word_folder):
+    code, out, err = run("answer", picture_file, "what zebra?", "--model", word_folder, "--max-new-tokens", 4)
+    assert (code, err) == (0, "")
+    assert "full, 25 of 25 visual tokens" in out
+    assert "fsr, 3 of 25 visual tokens" in out  # a ninth
+    for unit in ("encode", "prefill", "ms/token", "KV cache", "MB", "estimated", "GFLOP", "k_focus"):
+        assert unit in out
+    assert "does not know: zebra" in out
+
+
+def test_answer_json_is_the_whole_record(run, picture_file, tiny_folder):
+    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 8, "--max-new-tokens", 4, "--json")
+    code, out, _ = run(*command, "--set", "alpha=2", "--set", "focus_cap=0.5")
+    record = json.loads(out)
+    assert code == 0
+    assert set(record["answers"]) == {"full", "fsr"}
+    assert record["visual_tokens"] == 25
+    assert (record["parameters"]["alpha"], record["parameters"]["focus_cap"]) == (2, 0.5)
+    answer = record["answers"]["fsr"]
+    assert (answer["budget"], answer["cost"]["visual_tokens"], answer["cost"]["new_tokens"]) == (8, 8, 4)
+    assert answer["facts"]["n_focus"] <= 4
+    assert answer["cost"]["select_ms"] > 0
+    assert record["pathways"]["relevance"].startswith("cosine")
+
+
+@pytest.mark.parametrize("method", REGISTRY)
+def test_every_method_answers(run, picture_file, tiny_folder, method):
+    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 8, "--max-new-tokens", 2)
+    code, out, _ = run(*command, "--method", method, "--only", "--json", "-")
+    assert code == 0
+    assert list(json.loads(out)["answers"]) == [method]
+
+
+def test_json_goes_to_a_file(run, picture_file, tiny_folder, tmp_path):
+    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--max-new-tokens", 2, "--json")
+    code, out, _ = run(*command, tmp_path / "out.json")
+    assert (code, out) == (0, "")
+    assert json.loads((tmp_path / "out.json").read_text())["question"] == "what?"
+    code, _, err = run(*command, tmp_path / "no" / "out.json")
+    assert code == 2
+    assert "cannot be written" in err
+
+
+BAD = [
+    (["nothing.png", "what?"], "no picture file 'nothing.png'"),
+    ([__file__, "what?"], "not a JPEG, PNG or WebP"),
+    (["{picture}", "  "], "question is empty"),
+    (["{picture}", "x" * 2001], "at most 2000 are allowed"),
+    (["{picture}", "what?", "--method", "magic"], "no method 'magic'; choose one of"),
+    (["{picture}", "what?", "--budget", "0"], "budget must be a whole number from 1 to 25"),
+    (["{picture}", "what?", "--budget", "26"], "budget must be a whole number from 1 to 25"),
+    (["{picture}", "what?", "--set", "gamma=1"], "no parameter 'gamma'"),
+    (["{picture}", "what?", "--set", "alpha=-1"], "alpha must be a number at least 0"),
+    (["{picture}", "what?", "--set", "alpha=nan"], "alpha must be a number"),
+    (["{picture}", "what?", "--set", "alpha"], "--set takes NAME=VALUE"),
+    (["{picture}", "what?", "--model", "./nowhere"], "there is no model './nowhere'"),
+    (["{picture}", "what?", "--device", "quantum"], "'quantum' cannot be used here"),
+    (["{picture}", "what?", "--dtype", "int3"], "dtype must be one of"),
+    (["{picture}", "what?", "--framing", "stretch"], "framing must be one of"),
+    (["{picture}", "what?", "--max-new-tokens", "0"], "max_new_tokens must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda v: str(v)[:50])
+def test_bad_input_is_one_sentence_and_code_2(run, picture_file, tiny_folder, arguments, sentence):
+    given = [a.format(picture=picture_file) for a in arguments]
+    model = [] if "--model" in given else ["--model", str(tiny_folder)]
+    code, out, err = run("answer", *given, *model)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["answer"], ["answer", "a.png"], ["answer", "a", "b", "--budget", "x"]]
+)
+def test_unusable_command_lines_show_the_usage(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_methods_lists_the_registry(run):
+    code, out, _ = run("methods", "--json", "-")
+    methods = json.loads(out)
+    assert code == 0
+    assert [m["name"] for m in methods] == list(REGISTRY)
+    assert all({"label", "paper", "requires", "exact_count", "parameters"} <= set(m) for m in methods)
+    code, out, _ = run("methods")
+    assert code == 0
+    assert all(name in out for name in REGISTRY)
+    assert "alpha = 3.0" in out
+
+
+def test_models_lists_what_can_be_loaded(run):
+    code, out, _ = run("models", "--json")
+    assert code == 0
+    assert "shapes" in [m["id"] for m in json.loads(out)]
+    assert "llava-hf/llava-1.5-7b-hf" in run("models")[1]
+
+
+def test_bench_is_delegated(run):
+    code, out, _ = run("bench", "select", "--cases", "30x6x16", "--threads", 1, "--repeats", 1, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["cases"][0]["n"] == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1", 1),
+        ("a=1.5", 1.5),
+        ("a=-1", -1),
+        ("a=none", None),
+        ("a=None", None),
+        ("a=encoder", "encoder"),
+        ("a=b=c", "b=c"),
+    ],
+)
+def test_settings_are_numbers_none_or_text(text, value):
+    assert parsed([text]) == {"a": value}
+    assert type(parsed([text])["a"]) is type(value)
+
+
+@pytest.mark.parametrize("text", ["alpha", "=1", " =1", ""])
+def test_settings_without_a_name_are_refused(text):
+    with pytest.raises(InvalidInput, match="NAME=VALUE"):
+        parsed([text])
+
+
+def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fsr", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+    )
+
+
+def test_the_real_process_keeps_its_output_clean(picture_file, tiny_folder):
+    """No progress bar, no advice from libraries: JSON on one stream, nothing on the other."""
+    done = command("answer", picture_file, "what?", "--model", tiny_folder, "--max-new-tokens", 2, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["answers"]["full"]["cost"]["visual_tokens"] == 25
+    assert done.stderr == ""
+
+
+def test_the_real_process_fails_with_one_sentence_and_no_traceback(picture_file):
+    done = command("answer", picture_file, "what?", "--model", "nobody-at-all/nothing", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "hub cannot be reached" in done.stderr
+
+
+def test_listing_methods_loads_no_model_code():
+    code = "import sys; from fsr.__main__ import main; main(['methods']); sys.exit('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0
