@@ -86,7 +86,7 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
     jobs: dict[str, Callable[[], object]] = {"gram": lambda: unit @ unit.T}
     jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in REGISTRY}  # type: ignore[misc] # noqa: B008
     jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
-    repeats *= max(1, min(5, 3000 // n))
+    repeats *= 5 if n < 1000 and repeats > 1 else 1
     ms = medians(jobs, repeats)
     seen = tokens()
     facts = make("fsr")(seen, k).facts
