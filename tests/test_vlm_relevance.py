@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, CLIPModel
 import fsr.vlm
 from fsr.pruners import make
 from fsr.tokens import InvalidInput
+from fsr.vlm import checkpoint
 from tests.tiny import save_tiny
 
 
@@ -135,3 +137,45 @@ def test_a_damaged_clip_folder_does_not_stop_the_model(tiny_folder, tmp_path):
     words = fsr.vlm.load(str(folder)).pathways["relevance"]
     assert words.startswith("none: ")
     assert "cannot be loaded" in words
+
+
+@pytest.fixture
+def alone(tiny_folder, tmp_path):
+    """A checkpoint without `clip/` inside; its CLIP lies elsewhere."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "alone")
+    (folder / "clip").rename(tmp_path / "elsewhere")
+    return folder
+
+
+def test_clip_can_lie_elsewhere(alone, tmp_path, tiny_vlm, picture):
+    (alone / "fsr.json").write_text(json.dumps({"clip": str(tmp_path / "elsewhere")}))
+    vlm = fsr.vlm.load(str(alone))
+    ours, beside = (v.encode(v.encode_media([picture]), "star").tokens.relevance for v in (vlm, tiny_vlm))
+    assert torch.equal(ours, beside)
+    assert str(tmp_path / "elsewhere") in vlm.pathways["relevance"]
+
+
+def test_a_known_tower_looks_for_its_clip_and_says_when_it_is_not_here(alone, monkeypatch, picture):
+    monkeypatch.setitem(checkpoint.KNOWN_CLIP, (32, 4, 70, 14), "nobody-at-all/clip")
+    vlm = fsr.vlm.load(str(alone))
+    assert vlm.pathways["relevance"].startswith("none: nobody-at-all/clip is not on this machine")
+    assert vlm.provides == {"saliency"}
+    assert vlm.encode(vlm.encode_media([picture]), "star").tokens.relevance is None
+
+
+def test_clip_is_loaded_when_a_question_first_needs_it(tiny_folder, picture):
+    plain = fsr.vlm.load(str(tiny_folder))
+    loads = []
+
+    def loader():
+        loads.append(1)
+        return plain.relevance_model
+
+    parts = {"id": "x", "title": "x", "clip": loader, "clip_source": "y"}
+    vlm = type(plain)(plain.model, plain.processor, **parts)
+    media = vlm.encode_media([picture])
+    vlm.encode(media, "star", frozenset({"saliency"}))
+    assert not loads
+    for _ in range(2):
+        assert vlm.encode(media, "star").tokens.relevance is not None
+    assert len(loads) == 1

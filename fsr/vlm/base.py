@@ -194,13 +194,13 @@ class VLM(ABC):
 
         Prompts of similar length share a batch; half precision may differ from `generate` in the last bits.
         """
-        embeds = [self.language_inputs(e, s)["inputs_embeds"] for e, s in requests]
-        order = sorted(range(len(embeds)), key=lambda i: embeds[i].shape[1])
-        answers = [""] * len(embeds)
+        lengths = [len(e.prompt) - (0 if s is None else len(e.visual) - len(s.kept)) for e, s in requests]
+        order = sorted(range(len(requests)), key=lambda i: lengths[i])
+        answers = [""] * len(requests)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = self.decoder.greedy_batch([embeds[i] for i in rows], max_new_tokens)
-            for i, ids in zip(rows, batch, strict=True):
+            embeds = [self.language_inputs(*requests[i])["inputs_embeds"] for i in rows]
+            for i, ids in zip(rows, self.decoder.greedy_batch(embeds, max_new_tokens), strict=True):
                 answers[i] = self.text(ids)
         return answers
 

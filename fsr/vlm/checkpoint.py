@@ -76,8 +76,8 @@ def load(
         framing=framing,
         media_cache=media_cache,
     )
-    if local and (Path(source) / "clip").is_dir():
-        vlm.relevance_model  # noqa: B018  small and on this disk: load it now, so that `pathways` tells how it went
+    if local:
+        vlm.relevance_model  # noqa: B018  nothing to download: load it now, so that `pathways` tells how it went
     return vlm
 
 
