@@ -31,7 +31,7 @@ def random_scenes(
 ) -> tuple[list[Scene], np.random.Generator]:
     """The scenes of one training step; their windows lie anywhere in the picture's grid."""
     rng = generator("train", stage, step)
-    most = 8 if rows * cols >= 300 else (5 if rows * cols >= 120 else 3)
+    most = 8 if rows * cols >= 250 else (5 if rows * cols >= 120 else 3)
     scenes = []
     for _ in range(batch):
         window = Window(int(rng.integers(GRID - rows + 1)), int(rng.integers(GRID - cols + 1)), rows, cols)

@@ -21,6 +21,7 @@ from fsr.tokens import InvalidInput, Role, Selection, VisualTokens
 
 CHUNK = 48  # pictures in memory at a time
 RESAMPLES = 2000
+REFERENCES = ("full", "blind", "majority")  # without a budget of their own
 Key = tuple[str, int]
 
 
@@ -147,7 +148,7 @@ def report(todo: list[Case], right: dict[Key, np.ndarray], k_focus: list[float],
             {
                 (m, b): bootstrap(right["fsr", b].astype(float) - v)
                 for (m, b), v in right.items()
-                if m not in ("fsr", "full", "blind", "majority")
+                if m != "fsr" and m not in REFERENCES
             }
         )
         shares = {str(b): round(float(np.median([max(0.0, b - k) / b for k in k_focus])), 3) for b in budgets}
@@ -168,18 +169,23 @@ def evaluate(model: vlm.VLM, questions: int, seed: int, methods: list[str], budg
     return out
 
 
-def table(result: dict[str, Any], budgets: list[int]) -> str:
-    """The measured accuracies as a Markdown table, in percent, with 95 % intervals."""
+def summary(result: dict[str, Any]) -> str:
+    """The measured accuracies as a Markdown table: percent, the 95 % interval, and the share of the full accuracy."""
+    accuracy, interval = result["accuracy"], result["interval"]
+    budgets = sorted({int(b) for m, row in accuracy.items() if m not in REFERENCES for b in row}, reverse=True)
     rows = ["| method | " + " | ".join(f"{b} tokens" for b in budgets) + " |", "|---" * (len(budgets) + 1) + "|"]
-    for method, by_budget in result["accuracy"].items():
-        if method in ("full", "blind", "majority"):
-            continue
-        cells = []
-        for b in map(str, budgets):
-            low, high = result["interval"][method][b]
-            cells.append(f"{100 * by_budget[b]:.1f} ({100 * low:.1f} to {100 * high:.1f})")
-        rows.append(f"| {method} | " + " | ".join(cells) + " |")
+    for method, row in accuracy.items():
+        if method not in REFERENCES:
+            cells = [_cell(row[str(b)], interval[method][str(b)]) for b in budgets]
+            rows.append(f"| {method} | " + " | ".join(cells) + " |")
+    for method in REFERENCES:
+        for b, value in accuracy.get(method, {}).items():
+            rows.append(f"| {method} ({b} tokens) | {_cell(value, interval[method][b])} |" + " |" * (len(budgets) - 1))
     return "\n".join(rows)
+
+
+def _cell(value: float, interval: list[float]) -> str:
+    return f"{100 * value:.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +219,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json == "-":
         print(text)
     else:
-        print(table(result, budgets))
+        print(summary(result))
         if options.json:
             with open(options.json, "w") as file:
                 file.write(text + "\n")

@@ -1,11 +1,13 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Three stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
-1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place, neighbours), and its CLS
-   token which objects there are and where to look; first on crops, then on full pictures.
-2. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; crops, then full
-   pictures.
-3. text: tower frozen; the CLIP text tower learns to point at the patches a question is about.
+Six stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
+   objects there are and where to look; mostly on crops.
+2. context: the same on larger pictures, and now each object's neighbours count too.
+3. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
+4. detail: the tower again, on full pictures at a lower rate.
+5. reading: tower frozen for good; projector and Llama on full pictures.
+6. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -56,14 +58,26 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(800, 12, 12, 32, context=0.2),
             Phase(420, 24, 24, 12, context=0.4),
         ],
+        "context": [Phase(450, 16, 16, 24, context=0.6), Phase(500, 24, 24, 12, context=0.6)],
         "language": [
-            Phase(700, 10, 10, 32, room=96, kinds=BINDING),
-            Phase(900, 12, 12, 32, room=160, kinds=EQUAL),
-            Phase(1000, 24, 24, 12, room=256, kinds=EQUAL),
+            Phase(300, 10, 10, 32, room=96, kinds=BINDING),
+            Phase(400, 12, 12, 32, room=160, kinds=EQUAL),
         ],
+        "detail": [Phase(550, 24, 24, 12, context=0.6)],
+        "reading": [Phase(700, 24, 24, 12, room=256, kinds=EQUAL)],
         "text": [Phase(700, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
+
+
+STAGES = (
+    "vision",
+    "language",
+    "text",
+    "context",
+    "detail",
+    "reading",
+)  # the place is part of the data's seed: append, never reorder
 
 
 class Run:
@@ -71,6 +85,7 @@ class Run:
 
     def __init__(self, stage: str, folder: Path, scale: float, modules: dict[str, nn.Module], lr: float) -> None:
         self.stage, self.folder, self.modules, self.lr = stage, folder, modules, lr
+        self.data = 1 + STAGES.index(stage)
         self.phases = phases(stage, scale)
         self.total = sum(p.steps for p in self.phases)
         self.step = 0
@@ -202,9 +217,9 @@ class VisionHeads(nn.Module):
 
 
 def vision_loss(
-    tower: nn.Module, heads: VisionHeads, run_blocks: Callable, step: int, phase: Phase
+    tower: nn.Module, heads: VisionHeads, run_blocks: Callable, stage: int, step: int, phase: Phase
 ) -> tuple[Tensor, dict]:
-    scenes, _ = data.random_scenes(step, 1, phase.batch, phase.rows, phase.cols, phase.small)
+    scenes, _ = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
     labels = data.label(scenes)
     with torch.autocast("cpu", torch.bfloat16):
         before, penultimate, last = run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes)))
@@ -246,8 +261,8 @@ def see(tower: nn.Module, scenes: list) -> Tensor:
 # -------------------------------------------------------------------------------------------------------- language
 
 
-def language_loss(llava: nn.Module, run_llama: Callable, step: int, phase: Phase) -> tuple[Tensor, dict]:
-    scenes, rng = data.random_scenes(step, 2, phase.batch, phase.rows, phase.cols)
+def language_loss(llava: nn.Module, run_llama: Callable, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
+    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
     packed = data.pack(scenes, rng, phase.room, phase.kinds)
     features = see(llava.model.vision_tower, scenes)
     embedding = llava.get_input_embeddings()
@@ -283,9 +298,9 @@ def llama_blocks(llava: nn.Module, x: Tensor, mask: Tensor, position: Tensor) ->
 # ------------------------------------------------------------------------------------------------------------ text
 
 
-def text_loss(clip: nn.Module, tower: nn.Module, step: int, phase: Phase) -> tuple[Tensor, dict]:
+def text_loss(clip: nn.Module, tower: nn.Module, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
     """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest near 0."""
-    scenes, rng = data.random_scenes(step, 3, phase.batch, phase.rows, phase.cols)
+    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
     with torch.no_grad():
         seen = tower.post_layernorm(see(tower, scenes))
     patches = F.normalize(clip.visual_projection(seen), dim=-1)
@@ -331,10 +346,6 @@ def compiled(function: Callable) -> Callable:
     return torch.compile(function, dynamic=False)
 
 
-def freeze(module: nn.Module) -> nn.Module:
-    return module.requires_grad_(False).eval()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=Path("train/shapes"), help="checkpoints and log")
     parser.add_argument("--out", type=Path, default=Path("assets/shapes"), help="where the weights go")
@@ -351,23 +362,34 @@ def main(options: argparse.Namespace) -> int:
     print(f"{count(llava)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
 
     heads = VisionHeads()
-    run = Run("vision", options.work, options.scale, {"tower": tower, "heads": heads}, lr=2.5e-3)
+    seeing = {"tower": tower, "heads": heads}
     blocks_of_tower = compiled(lambda x: blocks(tower, x))
-    run.train(lambda step, phase: vision_loss(tower, heads, blocks_of_tower, step, phase))
-    freeze(tower)
-    clip.vision_model.load_state_dict(tower.state_dict())
-    freeze(clip.vision_model)
-
     reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
     reader["lm_head"] = llava.lm_head
-    run = Run("language", options.work, options.scale, {"reader": reader}, lr=2.5e-3)
     blocks_of_llama = compiled(lambda x, mask, position: llama_blocks(llava, x, mask, position))
-    run.train(lambda step, phase: language_loss(llava, blocks_of_llama, step, phase))
 
+    def see_stage(stage: str, lr: float) -> None:
+        tower.requires_grad_(True)
+        run = Run(stage, options.work, options.scale, seeing, lr)
+        run.train(lambda step, phase: vision_loss(tower, heads, blocks_of_tower, run.data, step, phase))
+        tower.requires_grad_(False)
+
+    def answer_stage(stage: str, lr: float) -> None:
+        run = Run(stage, options.work, options.scale, {"reader": reader}, lr)
+        run.train(lambda step, phase: language_loss(llava, blocks_of_llama, run.data, step, phase))
+
+    see_stage("vision", 2.5e-3)
+    see_stage("context", 2e-3)
+    answer_stage("language", 2.5e-3)
+    see_stage("detail", 1.2e-3)
+    answer_stage("reading", 2e-3)
+
+    clip.vision_model.load_state_dict(tower.state_dict())
+    clip.vision_model.requires_grad_(False)
     pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
     pointer["visual_projection"] = clip.visual_projection
     run = Run("text", options.work, options.scale, {"pointer": pointer}, lr=1.5e-3)
-    run.train(lambda step, phase: text_loss(clip, tower, step, phase))
+    run.train(lambda step, phase: text_loss(clip, tower, run.data, step, phase))
 
     save(options.out, llava, clip, {"title": "Shapes (embedded)", "relevance_sign": 1})
     print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")

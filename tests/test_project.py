@@ -1,0 +1,59 @@
+"""What a newcomer and a host rely on: versions that agree, commands that exist, tables that are the measured ones."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from fsr.shapes.evaluate import summary
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_space_runs_the_gradio_that_is_tested():
+    card = dict(re.findall(r"^(\w+): (.+)$", README.split("---")[1], re.M))
+    low = re.search(r"^gradio>=(\d+)\.(\d+),<(\d+)$", (ROOT / "requirements.txt").read_text(), re.M)
+    assert low
+    major, minor = map(int, card["sdk_version"].split(".")[:2])
+    assert (int(low[1]), int(low[2])) <= (major, minor) < (int(low[3]), 0)
+    assert (major, minor) <= tuple(map(int, version("gradio").split(".")[:2]))
+    assert (ROOT / card["app_file"]).exists()
+
+
+def test_the_measured_table_of_the_readme_is_the_recorded_one():
+    result = json.loads((ROOT / "assets/shapes/evaluation.json").read_text())
+    assert summary(result) in README
+
+
+def test_every_shipped_file_has_its_credit():
+    credits = (ROOT / "assets/CREDITS.md").read_text()
+    for path in (ROOT / "assets").rglob("*"):
+        if path.is_file() and path.name != "CREDITS.md":
+            folder = path.relative_to(ROOT / "assets").parts[0]
+            assert f"`{folder}" in credits, f"{path} has no line in assets/CREDITS.md"
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    plain = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    return plain | {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "fsr").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_library_never_imports_the_app(path):
+    assert not [m for m in imports(path) if m == "app" or m.startswith(("app.", "gradio"))]
+
+
+def test_importing_the_library_loads_no_model_and_no_gradio():
+    import subprocess
+
+    code = "import sys, fsr, fsr.tokens, fsr.pruners; print('gradio' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
