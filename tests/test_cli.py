@@ -169,7 +169,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "fsr", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         check=False,
     )
@@ -193,5 +193,5 @@ def test_the_real_process_fails_with_one_sentence_and_no_traceback(picture_file)
 
 def test_listing_methods_loads_no_model_code():
     code = "import sys; from fsr.__main__ import main; main(['methods']); sys.exit('transformers' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300, check=False)
     assert done.returncode == 0

@@ -186,3 +186,14 @@ def test_a_siglip_tower_gives_received_attention_and_no_relevance(tmp_path, pict
     assert media.layout.grids[0].seen == (0, 0, *picture.size)
     encoding = vlm.encode(media, "what?")
     assert list(vlm.generate(encoding, make("fsr")(encoding.tokens, 5), 2))[-1].cost.visual_tokens == 5
+
+
+@pytest.mark.skipif(not (checkpoint.EMBEDDED / "config.json").is_file(), reason="the embedded model is not in assets/")
+def test_the_embedded_model_loads_offline_with_both_scores(offline, picture):
+    vlm = fsr.vlm.load("shapes")
+    assert vlm.provides == {"saliency", "relevance"}
+    assert vlm.pathways["relevance"].endswith("the CLIP model stored beside it")  # the very same tower
+    encoding = vlm.encode(vlm.encode_media([picture]), "what color is the star?")
+    assert len(encoding.tokens) == len(encoding.visual)
+    assert encoding.unknown_words == []
+    assert list(vlm.generate(encoding, make("fsr")(encoding.tokens, 64), 8))[-1].text
