@@ -7,8 +7,9 @@ export function answerKey(method, budget) {
   return method === "full" ? "full" : `${method}@${budget}`;
 }
 
-export function mountAnswers(root, store, config) {
+export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
+  store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
   store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited"], (state) => draw(at, state, config));
 }
 
@@ -82,6 +83,28 @@ function drawVerdict(node, full, ours, difference, stale) {
   setText(node, !known ? "" : difference ? "The answers differ from the marked word on." : `The same answer${stale ? " then" : ""}.`);
 }
 
+/** Every known answer of this method: its budget, its text, and whether it equals the full one. */
+function drawSweep(node, state, setBudget) {
+  const full = state.answers.full?.text;
+  const known = Object.values(state.answers).filter((a) => a.method === state.method && a.done && a.method !== "full");
+  toggle(node, known.length > 1 && full !== undefined);
+  if (node.hidden) return;
+  known.sort((a, b) => a.budget - b.budget);
+  fill(node, ...known.map((a) => {
+    const same = sameText(a, state.answers.full);
+    const now = a.budget === state.view?.budget;
+    const title = `At ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
+    return el("button", { type: "button", class: same ? "" : "fx-differs", "aria-pressed": String(now), title, onclick: () => setBudget(a.budget) },
+      el("i", {}), el("b", {}, a.budget), el("span", {}, a.text));
+  }));
+}
+
+export function sameText(a, b) {
+  return a.text.trim() === b.text.trim();
+}
+
+const MINOR = new Set(["encode_ms", "select_ms", "peak_bytes", "flops_estimated"]); // left out in projector mode
+
 const COSTS = [
   ["Visual tokens", "visual_tokens", String, "fewer", "more"],
   ["Vision encode", "encode_ms", milliseconds, "", ""],
@@ -102,7 +125,7 @@ function drawCosts(at, full, ours, n) {
   fill(at.rows, ...rows.map(([label, key, show, less, more]) => {
     const value = (cost) => (isNumber(cost?.[key]) && !(key === "select_ms" && cost === full) ? show(cost[key]) : "–");
     const compared = less ? ratio(full?.[key], ours?.[key], less, more) : "";
-    return el("tr", {}, el("th", { scope: "row" }, label), el("td", {}, value(full)), el("td", {}, value(ours)), el("td", { class: "fx-ratio" }, compared));
+    return el("tr", { class: MINOR.has(key) ? "fx-minor" : "" }, el("th", { scope: "row" }, label), el("td", {}, value(full)), el("td", {}, value(ours)), el("td", { class: "fx-ratio" }, compared));
   }));
 }
 

@@ -1,8 +1,9 @@
 // The budget: one native range over a track that shows what the budget is spent on. Nothing here talks to the server.
 
-import { paperBudgets, ROLE, snapBudget } from "./plan.js";
+import { nextBudget, paperBudgets, ROLE } from "./plan.js";
 import { percent } from "./format.js";
 import { planOf } from "./store.js";
+import { sameText } from "./answers.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
 export function mountBudget(at, store) {
@@ -18,11 +19,11 @@ export function mountBudget(at, store) {
   store.on(["answers", "method", "trace"], (state) => drawMarks(at.marks, state));
 }
 
-/** Moves the budget; plans that hold only some budgets snap to the nearest. */
+/** Moves the budget; plans that hold only some budgets show the nearest. */
 export function setBudget(store, wanted) {
-  const { trace } = store.state;
+  const { trace, budget } = store.state;
   if (!trace) return;
-  store.set({ budget: snapBudget(planOf(store.state), trace.tokens.n, wanted) });
+  store.set({ budget: nextBudget(planOf(store.state), trace.tokens.n, budget, wanted) });
 }
 
 function drawBudget(at, state) {
@@ -74,7 +75,7 @@ function drawMarks(marks, state) {
   const full = state.answers.full?.text;
   const known = Object.values(state.answers).filter((a) => a.method === state.method && a.done && a.method !== "full");
   fill(marks, ...(n && full !== undefined ? known : []).map((a) => {
-    const same = a.text.trim() === full.trim();
+    const same = sameText(a, state.answers.full);
     const title = `at ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
     return el("i", { class: same ? "fx-mark" : "fx-mark fx-mark-differs", style: `--at:${a.budget / n}`, title });
   }));

@@ -1,12 +1,13 @@
 // Example scenes: recorded answers appear at once; asking runs the model on them.
 
-import { el, fill, refs } from "./dom.js";
+import { el, fill, refs, setText } from "./dom.js";
 
-export function mountGallery(root, store, { watch, props, pick }) {
+export function mountGallery(root, store, config, { watch, props, pick }) {
   const at = refs(root);
   const show = () => fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, pick)));
   show();
   watch("value", show);
+  store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
   store.on(["example", "run"], (state) => {
     for (const node of at.tiles.children) node.setAttribute("aria-pressed", String(node.dataset.example === state.example));
   });

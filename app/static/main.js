@@ -33,10 +33,10 @@ export function start(config) {
     },
     rail: ({ element }) => mountRail(element, store, config),
     answers(io) {
-      mountAnswers(io.element, store, config);
+      mountAnswers(io.element, store, config, page.setBudget);
       listen(io, page.hear);
     },
-    gallery: (io) => mountGallery(io.element, store, io),
+    gallery: (io) => mountGallery(io.element, store, config, io),
     drawer(io) {
       mountDrawer(io.element, store, config, io.replan);
       window.addEventListener("fsr:plan", (event) => io.replan(event.detail));

@@ -1,6 +1,6 @@
 // The page around the panels: one store, keyboard, theme, projector mode, and the doors to the server.
 
-import { LAYERS, createStore, planOf, repaints } from "./store.js";
+import { LAYERS, createStore, flipLayer, planOf, repaints } from "./store.js";
 import { setBudget } from "./budget.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isRunning } from "./answers.js";
@@ -48,7 +48,7 @@ export function createPage(config) {
   store.on(["method"], (state) => {
     if (state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
   });
-  mountKeys(store);
+  mountKeys(store, config);
   return page;
 }
 
@@ -104,18 +104,31 @@ function typing(target) {
   return target.closest("input:not([type=range]), textarea, select, [contenteditable]");
 }
 
-function mountKeys(store) {
+function mountKeys(store, config) {
+  const actions = {
+    "[": () => moveBudget(store, -1), "]": () => moveBudget(store, 1),
+    "{": () => moveBudget(store, -8), "}": () => moveBudget(store, 8),
+    p: () => flipProjector(), l: () => nextLayer(store), t: () => flipLayer(store, "ties"),
+    "?": () => window.dispatchEvent(new CustomEvent("fsr:help")),
+  };
+  config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
-    const { view, budget } = store.state;
-    const now = view?.budget ?? budget;
-    const by = event.shiftKey ? 8 : 1;
-    if (event.key === "[" || event.key === "{") setBudget(store, now - by);
-    else if (event.key === "]" || event.key === "}") setBudget(store, now + by);
-    else if (event.key === "p" || event.key === "P") flipProjector();
-    else return;
+    const act = actions[event.key] ?? actions[event.key.toLowerCase()];
+    if (!act) return;
     event.preventDefault();
+    act();
   });
+}
+
+function moveBudget(store, by) {
+  setBudget(store, store.state.budget + by);
+}
+
+function nextLayer(store) {
+  const { trace, layer } = store.state;
+  const layers = ["roles", ...Object.keys(SCORES).filter((name) => trace?.scores?.[name])];
+  store.set({ layer: layers[(layers.indexOf(layer) + 1) % layers.length] });
 }
 
 export function flipProjector(on) {

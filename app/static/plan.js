@@ -1,5 +1,7 @@
 // What becomes of every token at a budget, computed from the plan alone. Pure functions: no DOM, no network.
 
+const SLACK = 1e-9; // as in fsr.refine: 0.7 of ten tokens is seven, however 0.7 is rounded
+
 export const ROLE = { DROPPED: 0, MERGED: 1, KEPT: 2, SCAN: 3, FOCUS: 4 };
 
 function unpackNibbles(text, n) {
@@ -19,6 +21,14 @@ export function snapBudget(plan, n, wanted) {
   let best = plan.budgets[0];
   for (const b of plan.budgets) if (Math.abs(b - budget) < Math.abs(best - budget)) best = b;
   return best;
+}
+
+/** The budget that a wish leads to: a step of one from `now` always moves, to the next budget that the plan can show. */
+export function nextBudget(plan, n, now, wanted) {
+  const budget = snapBudget(plan, n, wanted);
+  if (budget !== now || Math.abs(wanted - now) !== 1 || plan?.kind !== "table") return budget;
+  const at = plan.budgets.indexOf(now) + (wanted - now);
+  return plan.budgets[Math.min(plan.budgets.length - 1, Math.max(0, at))];
 }
 
 /** Roles of all n tokens at a budget, as Uint8Array of ROLE; Refine is a step of its own. */
@@ -98,7 +108,7 @@ export function refineAt(plan, roles, budget) {
   }
   const similarity = out.similarity;
   dropped.sort((a, b) => similarity[b] - similarity[a] || a - b);
-  mergeInto(out, roles, plan.phi, dropped.slice(0, Math.min(dropped.length, Math.floor(plan.kappa * size))));
+  mergeInto(out, roles, plan.phi, dropped.slice(0, Math.min(dropped.length, Math.floor(plan.kappa * size + SLACK))));
   return out;
 }
 

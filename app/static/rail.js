@@ -4,7 +4,7 @@ import { ROLE } from "./plan.js";
 import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { facts, heatOf, place, roleName, SCORES } from "./describe.js";
-import { planOf } from "./store.js";
+import { flipLayer, planOf } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 export function mountRail(root, store, config) {
@@ -72,13 +72,8 @@ function countOf(view, name) {
 }
 
 function mountLegend(legend, store) {
-  const flip = (name) => {
-    const layers = new Set(store.state.layers);
-    if (!layers.delete(name)) layers.add(name);
-    store.set({ layers });
-  };
   const entries = ENTRIES.map(([name, label, help]) =>
-    el("button", { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flip(name) },
+    el("button", { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flipLayer(store, name) },
       el("i", { class: `fx-swatch fx-swatch-${name}`, "aria-hidden": "true" }), el("span", {}, label), el("b", {}, "–")));
   fill(legend, ...entries);
   store.on(["view", "layers"], ({ view, layers }) => {

@@ -49,6 +49,12 @@ export function planOf(state) {
   return state.trace?.methods?.[state.method]?.plan ?? null;
 }
 
+export function flipLayer(store, name) {
+  const layers = new Set(store.state.layers);
+  if (!layers.delete(name)) layers.add(name);
+  store.set({ layers });
+}
+
 function derive(state) {
   const plan = planOf(state);
   return plan ? viewAt(plan, state.trace.tokens.n, state.budget) : null;

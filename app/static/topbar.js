@@ -23,5 +23,8 @@ export function mountTopbar(root, store, config, { watch, props, chosen, tools }
   at.json.addEventListener("click", () => tools.saveJson());
   at.theme.addEventListener("click", () => tools.flipTheme());
   at.projector.addEventListener("click", () => tools.flipProjector());
+  at.help.addEventListener("click", () => at.keys.showModal());
+  at.keys.addEventListener("click", (event) => event.target === at.keys && at.keys.close());
+  window.addEventListener("fsr:help", () => at.keys.showModal());
   window.addEventListener("fsr:projector", (event) => at.projector.setAttribute("aria-pressed", String(event.detail)));
 }

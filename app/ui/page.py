@@ -18,6 +18,7 @@ from app.ui.panels import panel
 from fsr.pruners import describe
 from fsr.vlm import available
 
+NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.view(), session]"
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
@@ -115,5 +116,8 @@ def page_config(settings: Settings) -> dict[str, Any]:
     """Constants of this app for its JavaScript: methods with their parameters, models, limits."""
     methods = [m for m in describe() if m["exact_count"]]
     titles = {m["id"]: m["title"] for m in available()}
-    models = [{"id": m, "title": titles.get(m, Path(m).name).split(":")[0]} for m in settings.model_ids]
+    models = [
+        {"id": m, "title": titles.get(m, Path(m).name).split(":")[0], "note": NOTES.get(m, "")}
+        for m in settings.model_ids
+    ]
     return {"methods": methods, "models": models, "method": "fsr", "maxUploadMb": settings.max_upload_mb}

@@ -1,0 +1,185 @@
+"""A real Chromium on the real app. Without a browser every test here is NOT RUN, and the closing lines say so."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from app.settings import ROOT
+from tests.browser.finding import chromium_path
+
+NOT_RUN = "browser tests NOT RUN: no Chromium found ($CHROMIUM, PATH, Playwright's own)"
+READY = ".fx-stage canvas[data-budget]:not([data-budget=''])"
+START_S = 120
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if chromium_path() is None:
+        terminalreporter.write_line(NOT_RUN, red=True)
+    for line in MEASURED:
+        terminalreporter.write_line(line)
+
+
+MEASURED: list[str] = []  # lines for the end of the run
+
+
+@pytest.fixture(scope="session")
+def measured() -> list[str]:
+    """Append a sentence here and it is printed when the run ends."""
+    return MEASURED
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    path = chromium_path()
+    if path is None:
+        if os.environ.get("FSR_REQUIRE_BROWSER") == "1":
+            pytest.fail(NOT_RUN)
+        pytest.skip(NOT_RUN)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@dataclass(frozen=True)
+class App:
+    url: str
+    model: str
+    embedded: bool
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def model_and_gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The embedded model and the shipped gallery; before it is trained, random weights and a gallery made with them."""
+    if (ROOT / "assets" / "shapes" / "config.json").is_file() and (ROOT / "assets" / "traces").is_dir():
+        return "shapes", ROOT / "assets"
+    from app.record import record
+    from fsr.vlm import load
+
+    folder = tmp_path_factory.mktemp("standin")
+    model = str(random_llava(folder / "random-llava"))
+    record(load(model), ROOT / "assets" / "examples" / "index.json", folder / "gallery", max_new_tokens=8)
+    return model, folder / "gallery"
+
+
+def random_llava(folder: Path) -> Path:
+    """Random weights on a grid of 24 x 24 tokens; it answers long nonsense."""
+    from tests import tiny
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "SIDE", 336)
+        return tiny.save_tiny(folder)
+
+
+@pytest.fixture(scope="session")
+def app(
+    browser: object, model_and_gallery: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[App]:
+    """The app as a visitor meets it: its own process, a free port."""
+    model, gallery = model_and_gallery
+    yield from launched(model, gallery, tmp_path_factory.mktemp("app"))
+
+
+def launched(model: str, gallery: Path, folder: Path, **extra: str) -> Iterator[App]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "app.log"
+    environment = os.environ | {
+        "FSR_MODEL": model, "FSR_EXAMPLES": str(gallery), "FSR_PORT": str(port), "FSR_HOST": "127.0.0.1",
+        "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **extra,
+    }  # fmt: skip
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(url, process, log)
+        yield App(url, model, model == "shapes", log)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"the app did not come up in {START_S} s:\n{log.read_text()}")
+
+
+@dataclass
+class Watch:
+    """What a page did that it should not: console errors, requests to other hosts."""
+
+    host: str
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def on(self, page) -> None:
+        page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+        page.on("request", self._request)
+
+    def _request(self, request) -> None:
+        if request.url.startswith(("data:", "blob:")):
+            return
+        self.requests.append(f"{request.method} {request.url}")
+        if not request.url.startswith(self.host):
+            self.foreign.append(request.url)
+
+
+@pytest.fixture
+def visit(app: App, browser) -> Iterator[object]:
+    """visit(query="", **context) -> a loaded page. At the end no page may have erred or asked another host."""
+    opened: list[tuple[object, Watch]] = []
+
+    def open_page(query: str = "", ready: bool = True, **context):
+        options = {"viewport": {"width": 1440, "height": 900}, **context}
+        page = browser.new_context(**options).new_page()
+        page.set_default_timeout(30_000)
+        page.watch = Watch(app.url)
+        page.watch.on(page)
+        opened.append((page, page.watch))
+        page.goto(app.url + "/" + query)
+        if ready:
+            page.wait_for_selector(READY)
+        return page
+
+    yield open_page
+    for page, watch in opened:
+        page.context.close()
+        assert watch.errors == []
+        assert watch.foreign == []
+
+
+@pytest.fixture
+def page(visit):
+    return visit()

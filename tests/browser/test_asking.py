@@ -1,0 +1,182 @@
+"""Asking, stopping, uploading: the page with a model behind it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+STATE = "fsrExplorer.page.store.state"
+SLOW = 120_000
+PAYLOADS = (
+    "<img src=x onerror=window.pwned=1>",
+    "${Object.assign(window,{pwned:2})}",
+    "{{#with 'x' as |s|}}{{lookup s.constructor 'a'}}{{/with}}<script>window.pwned=3</script>",
+)
+
+
+def png(width: int = 320, height: int = 200, color: tuple[int, int, int] = (90, 120, 60)) -> bytes:
+    data = io.BytesIO()
+    image = Image.new("RGB", (width, height), (230, 230, 220))
+    image.paste(color, (width // 4, height // 4, width // 2, 3 * height // 4))
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+def upload(page, name: str, data: bytes) -> None:
+    page.set_input_files(
+        "#fx-upload input[type=file], input[type=file]", {"name": name, "mimeType": "image/png", "buffer": data}
+    )
+
+
+def ask(page, question: str | None = None) -> None:
+    if question is not None:
+        page.fill("#fx-question textarea", question)
+    page.click("#fx-askbutton")
+
+
+def until_done(page) -> None:
+    page.wait_for_selector(".fx-status[data-phase=done]", state="attached", timeout=SLOW)
+
+
+def error_of(page) -> str:
+    toast = page.locator(".toast-body.error").first
+    toast.wait_for(timeout=SLOW)
+    return toast.inner_text()
+
+
+def test_asking_streams_both_answers_one_after_the_other_with_their_costs(page):
+    page.evaluate("""() => { window.phases = []; new MutationObserver(() => {
+        const p = document.querySelector('.fx-status').dataset.phase;
+        if (window.phases.at(-1) !== p) window.phases.push(p);
+        }).observe(document.querySelector('.fx-status'), {attributes: true}); }""")
+    ask(page)
+    page.wait_for_selector("#fx-stopbutton:visible")
+    until_done(page)
+    phases = page.evaluate("window.phases")
+    assert phases[0] == "waiting"
+    assert phases[-1] == "done"
+    full, ours = page.evaluate(f"[{STATE}.answers.full, {STATE}.answers[{STATE}.asked]]")
+    for answer in (full, ours):
+        assert answer["done"] is True
+        assert answer["cost"]["prefill_ms"] > 0
+        assert answer["cost"]["kv_bytes"] > 0
+    assert ours["cost"]["visual_tokens"] == ours["budget"] < full["cost"]["visual_tokens"]
+    table = page.locator(".fx-costs").inner_text()
+    for label in (
+        "Visual tokens",
+        "Vision encode",
+        "Selection",
+        "Prefill",
+        "KV cache",
+        "FLOPs, estimated",
+        "fewer",
+        "smaller",
+    ):
+        assert label in table
+    assert page.get_attribute(".fx-dot", "data-state") == "ready"
+    assert "Measured here" in page.locator(".fx-source").inner_text()
+    assert page.locator("[data-ref=fulltext]").inner_text().strip() != ""
+    page.wait_for_selector("#fx-askbutton:visible")
+
+
+def test_answers_go_stale_when_the_budget_moves_and_can_follow_its_release(page):
+    ask(page)
+    until_done(page)
+    asked = page.evaluate(f"{STATE}.asked")
+    page.evaluate(f"fsrExplorer.page.setBudget({STATE}.budget + 7)")
+    page.wait_for_selector("[data-ref=oursbadge]:visible")
+    page.check("#fx-again input")
+    page.locator("#fx-range").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{STATE}.asked && {STATE}.asked !== '{asked}'", timeout=SLOW)
+    until_done(page)
+    assert page.locator("[data-ref=oursbadge]").is_hidden()
+
+
+def test_a_parameter_selects_again_without_encoding_again(page):
+    page.select_option("#fx-method", "fsr")
+    ask(page)
+    until_done(page)
+    before = page.evaluate(f"[{STATE}.trace.methods.fsr.plan.k_focus, {STATE}.answers.full.cost.encode_ms]")
+    page.click("[data-ref=drawer]")
+    page.locator("#fx-parameter-rho").evaluate("(r) => { r.value = 0.2; r.dispatchEvent(new Event('input')); }")
+    page.wait_for_function(f"{STATE}.trace.methods.fsr.parameters.rho === 0.2", timeout=SLOW)
+    assert page.evaluate(f"{STATE}.trace.methods.fsr.plan.k_focus") < before[0]
+    page.keyboard.press("Escape")
+    ask(page)
+    until_done(page)
+    assert page.evaluate(f"{STATE}.answers.full.cost.encode_ms") == before[1]
+    assert page.evaluate(f"{STATE}.trace.methods.fsr.parameters.rho") == 0.2
+
+
+def test_an_uploaded_picture_is_shown_and_analysed(page):
+    upload(page, "meadow.png", png(320, 200))
+    page.wait_for_function(f"{STATE}.example === null && {STATE}.trace !== null", timeout=SLOW)
+    assert page.evaluate(f"[{STATE}.trace.frames[0].width, {STATE}.trace.frames[0].height]") == [320, 200]
+    page.wait_for_function("document.querySelector('.fx-picture img').naturalWidth === 320")
+    ask(page, "what color is the rectangle?")
+    until_done(page)
+    assert page.locator(".fx-asked").inner_text() == "what color is the rectangle?"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"this is no picture", "not a JPEG, PNG or WebP"),
+        (png()[:200], "damaged"),
+        (b"", "empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'/>", "not a JPEG, PNG or WebP"),
+    ],
+    ids=["text", "cut off", "empty", "svg"],
+)
+def test_a_bad_upload_is_refused_with_a_sentence_and_the_page_goes_on(page, data, words):
+    upload(page, "picture.png", data)
+    assert words in error_of(page)
+    assert page.evaluate(f"{STATE}.example") is not None
+    assert page.evaluate("window.pwned") is None
+
+
+def test_an_empty_question_is_refused_and_the_old_answers_stay(page):
+    before = page.locator("[data-ref=fulltext]").inner_text()
+    ask(page, "   ")
+    assert "question is empty" in error_of(page)
+    page.wait_for_selector(".fx-status[data-phase=failed]")
+    assert page.locator("[data-ref=fulltext]").inner_text() == before
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=["img", "template", "handlebars"])
+def test_nothing_typed_is_read_as_html_or_template(page, payload):
+    upload(page, payload.replace("/", "_") + ".png", png())
+    page.wait_for_function(f"{STATE}.example === null && {STATE}.trace !== null", timeout=SLOW)
+    ask(page, payload)
+    until_done(page)
+    assert page.locator(".fx-asked").inner_text() == payload
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.pwned") is None
+    page.watch.errors.clear()
+
+
+def test_two_visitors_never_see_each_others_pictures_or_words(visit):
+    one, other = visit(), visit()
+    upload(one, "one.png", png(300, 200))
+    upload(other, "other.png", png(200, 300))
+    for page, width in ((one, 300), (other, 200)):
+        page.wait_for_function(f"{STATE}.trace?.frames[0].width === {width}", timeout=SLOW)
+    ask(one, "what color is the left thing?")
+    ask(other, "how many objects are there?")
+    for page, width, words in ((one, 300, "left thing"), (other, 200, "how many")):
+        until_done(page)
+        assert words in page.locator(".fx-asked").inner_text()
+        assert page.evaluate(f"{STATE}.trace.frames[0].width") == width
+        assert words in page.evaluate(f"{STATE}.trace.question")
+
+
+def test_unknown_words_are_named(page, app):
+    if not app.embedded:
+        pytest.skip("only the embedded model has words it does not know")
+    ask(page, "what color is the zeppelin?")
+    until_done(page)
+    page.wait_for_selector(".fx-unknown:visible")
+    assert "zeppelin" in page.locator(".fx-unknown").inner_text()

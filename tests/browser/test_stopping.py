@@ -1,0 +1,39 @@
+"""The stop button, on a model that would talk for a long time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import READY, Watch, launched, random_llava
+
+STATE = "fsrExplorer.page.store.state"
+
+
+@pytest.fixture(scope="module")
+def talkative(browser, model_and_gallery, tmp_path_factory):
+    """Random weights that may say a thousand tokens."""
+    folder: Path = tmp_path_factory.mktemp("talkative")
+    model = str(random_llava(folder / "random-llava"))
+    yield from launched(model, model_and_gallery[1], folder, FSR_MAX_NEW_TOKENS="1000")
+
+
+def test_a_running_answer_can_be_stopped_and_what_was_said_stays(browser, talkative):
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.watch = Watch(talkative.url)
+    page.watch.on(page)
+    page.goto(talkative.url)
+    page.wait_for_selector(READY)
+    page.click("#fx-askbutton")
+    page.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
+    assert page.evaluate(f"{STATE}.answers.full.done") is False, "the answer streams before it is done"
+    page.click("#fx-stopbutton")
+    page.wait_for_selector(".fx-status[data-phase=stopped]", timeout=20_000)
+    answer = page.evaluate(f"{STATE}.answers.full")
+    assert answer["done"] is False
+    assert answer["text"]
+    assert page.locator("[data-ref=fulltext]").get_attribute("data-state") == "stopped"
+    page.wait_for_selector("#fx-askbutton:visible")
+    assert page.watch.errors == []
+    page.context.close()

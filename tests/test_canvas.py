@@ -1,0 +1,171 @@
+"""The canvas' JavaScript against the library: the same roles, anchors and weights at every budget."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import torch
+
+from app.settings import ROOT
+from app.static_files import script
+from fsr.pruners import make
+from fsr.tokens import Layout, Role, VisualTokens
+
+NODE = shutil.which("node")
+PLAN, FORMAT = ROOT / "app/static/plan.js", ROOT / "app/static/format.js"
+
+
+def in_node(expression: str, data: Any) -> Any:
+    code = f"""
+    import * as plan from {json.dumps(PLAN.as_uri())};
+    import * as format from {json.dumps(FORMAT.as_uri())};
+    let text = ""; for await (const part of process.stdin) text += part;
+    const data = JSON.parse(text);
+    console.log(JSON.stringify(({expression})(data)));
+    """
+    done = subprocess.run(
+        [str(NODE), "--input-type=module", "-e", code],
+        input=json.dumps(data), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def in_chromium(expression: str, data: Any) -> Any:
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.finding import chromium_path
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_script_tag(content=script("plan.js") + script("format.js").replace("window.fsrModules = {};", ""))
+        names = 'const plan = fsrModules["plan.js"], format = fsrModules["format.js"];'
+        result = page.evaluate(f"(data) => {{ {names} return ({expression})(data); }}", data)
+        browser.close()
+    return result
+
+
+def run(expression: str, data: Any) -> Any:
+    """The result of a JavaScript function of `data`, in node or, without it, in Chromium."""
+    from tests.browser.finding import chromium_path
+
+    if NODE:
+        return in_node(expression, data)
+    if not chromium_path():
+        pytest.skip("NOT RUN: neither node nor Chromium was found")
+    return in_chromium(expression, data)
+
+
+def tokens_of(seed: int, rows: int = 7, cols: int = 9, repeats: bool = False) -> VisualTokens:
+    generator = torch.Generator().manual_seed(seed)
+    n = rows * cols
+    embeddings = torch.randn(n, 12, generator=generator)
+    if repeats:  # ties in similarity: the lower index must win on both sides
+        embeddings = embeddings[torch.randint(0, 6, (n,), generator=generator)]
+    saliency = torch.rand(n, generator=generator) ** 4
+    relevance = torch.rand(n, generator=generator)
+    return VisualTokens(embeddings, Layout.of_grid(rows, cols), saliency=saliency, relevance=relevance)
+
+
+VIEWS = """({ plan: p, n, budgets }) => budgets.map((k) => {
+  const view = plan.viewAt(p, n, k);
+  const { anchor, similarity, weight, absorbed } = view.refine;
+  return { budget: view.budget, roles: [...view.roles], anchor: [...anchor], weight: [...weight],
+           similarity: [...similarity].map((x) => Number.isNaN(x) ? null : x), absorbed: [...absorbed] };
+})"""
+
+
+@pytest.mark.parametrize(
+    ("seed", "repeats", "parameters"),
+    [
+        (0, False, {}),
+        (1, False, {"kappa": 0.5}),
+        (2, False, {"kappa": 3.0, "rho": 0.5}),
+        (3, True, {}),
+        (4, True, {"kappa": 0.7, "alpha": 0.5}),
+        (5, False, {"kappa": 0}),
+    ],
+)
+def test_javascript_refines_exactly_as_the_library_at_every_budget(seed, repeats, parameters):
+    tokens = tokens_of(seed, repeats=repeats)
+    n, pruner = len(tokens), make("fsr", **parameters)
+    budgets = list(range(1, n + 1))
+    shown = run(VIEWS, {"plan": pruner.plan(tokens).to_json(), "n": n, "budgets": budgets})
+    for budget, view in zip(budgets, shown, strict=True):
+        selection = pruner(tokens, budget)
+        assert view["roles"] == selection.roles.tolist(), budget
+        assert view["anchor"] == selection.anchor.tolist(), budget
+        assert view["weight"] == pytest.approx(selection.weight.tolist(), abs=1e-6), budget
+        similar = [x for x in view["similarity"] if x is not None]
+        assert similar == pytest.approx(selection.similarity[~selection.similarity.isnan()].tolist(), abs=1e-6)
+        assert sum(view["absorbed"]) == int((selection.roles == Role.MERGED).sum())
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "saliency", "relevance", "full"])
+def test_javascript_paints_every_other_method_as_the_library_selects(name):
+    tokens = tokens_of(7)
+    n, pruner = len(tokens), make(name)
+    budgets = list(range(1, n + 1))
+    shown = run(VIEWS, {"plan": pruner.plan(tokens).to_json(), "n": n, "budgets": budgets})
+    for budget, view in zip(budgets, shown, strict=True):
+        assert view["roles"] == pruner(tokens, budget).roles.tolist(), budget
+
+
+def test_a_table_of_some_budgets_snaps_to_the_nearest():
+    plan = make("fsr", focus_cap=0.5).plan(tokens_of(8, 2, 3)).to_json()
+    plan = {**plan, "budgets": [1, 4, 6], "roles": [plan["roles"][0], plan["roles"][3], plan["roles"][5]]}
+    snapped = run("({ plan: p }) => [0, 1, 2, 3, 5, 9].map((k) => plan.snapBudget(p, 6, k))", {"plan": plan})
+    assert snapped == [1, 1, 1, 4, 4, 6]
+    steps = run(
+        "({ plan: p }) => [[4, 5], [4, 3], [1, 0], [6, 7]].map(([a, b]) => plan.nextBudget(p, 6, a, b))", {"plan": plan}
+    )
+    assert steps == [6, 1, 1, 6], "one step by key always reaches the next budget of the table"
+
+
+@pytest.mark.parametrize("name", ["fsr", "random", "grid"])
+def test_the_entry_budget_is_the_first_that_keeps_the_token(name):
+    tokens = tokens_of(9, 4, 5)
+    pruner = make(name)
+    entry = run("({ plan: p, n }) => [...plan.entryBudgets(p, n)]", {"plan": pruner.plan(tokens).to_json(), "n": 20})
+    kept = {k: set(pruner(tokens, k).kept.tolist()) for k in range(1, 21)}
+    assert entry == [min(k for k in kept if i in kept[k]) for i in range(20)]
+
+
+def test_ticks_stand_at_the_papers_budgets():
+    assert run("(data) => data.map(plan.paperBudgets)", [576, 2880, 25, 2]) == [
+        [64, 128, 192], [320, 640, 960], [3, 6, 8], [1],
+    ]  # fmt: skip
+
+
+def test_numbers_have_three_significant_digits_and_a_unit():
+    shown = run(
+        """(data) => [format.sig3(0.012345), format.sig3(1234.5), format.sig3(0), format.sig3(null),
+        format.milliseconds(41.234), format.bytes(4718592), format.flops(9.042e12), format.percent(64 / 576),
+        format.ratio(41.2, 9.8, "faster", "slower"), format.ratio(9.8, 41.2, "faster", "slower"),
+        format.ratio(5, 5.01), format.ratio(0, 3)].map((s) => s.replaceAll("\\u202f", " "))""",
+        None,
+    )
+    assert shown == [
+        "0.0123", "1235", "0", "–", "41.2 ms", "4.50 MiB", "9.04 TFLOPs", "11.1 %",
+        "4.20 × faster", "4.20 × slower", "same", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ("a red star", "a blue star", {"left": [2, 5], "right": [2, 6]}),
+        ("yes", "yes", None),
+        ("  yes ", "yes", None),
+        ("yes", "yes it is", {"left": None, "right": [4, 6]}),
+        ("", "no", {"left": None, "right": [0, 2]}),
+    ],
+    ids=["another word", "equal", "only blanks differ", "one goes on", "one is empty"],
+)
+def test_the_first_difference_is_found_word_by_word(left, right, expected):
+    assert run("([a, b]) => format.firstDifference(a, b)", [left, right]) == expected
