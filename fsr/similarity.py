@@ -105,30 +105,11 @@ def first_equal(x: Tensor) -> Tensor:
     n, d = x.shape
     first = torch.arange(n, device=x.device)
     bits = x.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
-    sampled = bits[:, :: max(1, d // SAMPLED_COLUMNS)].long()
-    suspects = first[_repeats(_keys(sampled))]
-    if not len(suspects):
-        return first
-    keys = _keys(bits[suspects].long())
-    order = keys.sort(stable=True)
-    starts = torch.ones_like(order.values, dtype=torch.bool)
-    starts[1:] = order.values[1:] != order.values[:-1]
-    group = starts.long().cumsum(0) - 1
-    lowest = suspects[order.indices[starts][group]]
-    rows = suspects[order.indices]
-    equal = (bits[rows] == bits[lowest]).all(dim=1)
-    first[rows[equal]] = lowest[equal]
+    sampled = bits[:, :: max(1, d // SAMPLED_COLUMNS)]
+    _, group, count = sampled.unique(dim=0, return_inverse=True, return_counts=True)
+    suspects = first[count[group] > 1]
+    if len(suspects):
+        distinct, group = bits[suspects].unique(dim=0, return_inverse=True)
+        lowest = torch.full((len(distinct),), n, device=x.device).scatter_reduce_(0, group, suspects, "amin")
+        first[suspects] = lowest[group]
     return first
-
-
-def _keys(bits: Tensor) -> Tensor:
-    """(N, D) int64 -> (N,) int64: a hash of every row, equal for equal rows."""
-    generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=generator).to(bits.device) | 1
-    return (bits * factors).sum(dim=1)
-
-
-def _repeats(keys: Tensor) -> Tensor:
-    """(N,) bool: True where another token has the same key."""
-    _, group, count = keys.unique(return_inverse=True, return_counts=True)
-    return count[group] > 1
