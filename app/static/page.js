@@ -65,7 +65,7 @@ function applyTrace(store, value, config) {
     run: value.run, trace, method, cursor: -1, answers: trace?.answers ?? {}, asked: lastAsked(trace, method),
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(fresh ? { pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
-    ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? "roles" } : {}),
+    ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
 }
 
@@ -81,7 +81,7 @@ function fromLink() {
   return {
     method: query.get("method"),
     budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
-    layer: layer in SCORES ? layer : undefined,
+    layer: Object.hasOwn(SCORES, layer ?? "") ? layer : undefined,
   };
 }
 

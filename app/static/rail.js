@@ -25,7 +25,7 @@ function drawMethod(at, state, config) {
   fill(at.paper, paperLink(method?.paper ?? ""));
   at.drawer.disabled = !method?.parameters.length;
   for (const option of at.method.options) {
-    option.disabled = Boolean(state.trace?.recorded) && !(option.value in state.trace.methods);
+    option.disabled = Boolean(state.trace?.recorded) && !Object.hasOwn(state.trace.methods, option.value);
   }
 }
 

@@ -91,7 +91,7 @@ class Handlers:
             if event.answer is None or event.answer["end"] or pace.due():
                 yield stage, values.event_value(event, asked.question, where(loaded)), bar, session
 
-    def analyse(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any, Session]:
+    def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any, Session]:
         """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet."""
         if not question.strip():
             return gr.skip(), values.status_value("idle"), gr.skip(), session

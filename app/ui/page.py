@@ -57,7 +57,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
         gallery.pick(handlers.pick, [state], [stage, question, state], **QUICK_EVENTS, **private)
         upload.upload(handlers.upload, [upload, state], [stage, state], **QUICK_EVENTS, **private).success(
-            handlers.analyse, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
+            handlers.analyse_upload, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
         )
         drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)

@@ -1,0 +1,124 @@
+"""The HTTP API as gradio_client and curl see it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import gradio_client
+import pytest
+from PIL import Image
+
+from app.service import Service
+from app.settings import ROOT, Settings
+from app.ui.page import build_app, launch_options
+
+
+@pytest.fixture(scope="module")
+def served(tiny_folder, tiny_vlm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+        settings = Settings(model=str(tiny_folder), max_new_tokens=6, max_upload_mb=1, host="127.0.0.1")
+        service = Service(settings, loader=lambda *_, **__: tiny_vlm)
+        demo = build_app(settings, service)
+        options = launch_options(settings) | {"server_port": None, "prevent_thread_lock": True, "quiet": True}
+        _, url, _ = demo.launch(**options)
+        yield url
+        demo.close()
+        service.pictures.close()
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    return gradio_client.Client(served, verbose=False)
+
+
+@pytest.fixture
+def picture_file(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.jpg"
+    Image.new("RGB", (80, 60), (30, 90, 160)).save(path)
+    return path
+
+
+def test_answer_gives_both_answers_with_their_costs(client, picture_file):
+    result = client.predict(gradio_client.handle_file(picture_file), "what?", "fsr", 6, None, api_name="/answer")
+    assert set(result) == {"full", "fsr@6"}
+    assert result["fsr@6"]["cost"]["visual_tokens"] == 6
+
+
+def test_analyse_gives_a_valid_trace(client, picture_file):
+    from fsr.trace import Trace
+
+    result = client.predict(gradio_client.handle_file(picture_file), "what?", "grid", None, api_name="/analyse")
+    trace = Trace.from_json(result)
+    assert "grid" in trace.methods
+    assert trace.frames[0]["width"] == 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("what?", "fsr", 0.5, None), "whole number"),
+        (("what?", "fsr", 999, None), "from 1 to 25"),
+        (("what?", "nonsense", 6, None), "method must be one of"),
+        (("", "fsr", 6, None), "question is empty"),
+        (("what?", "fsr", 6, {"rho": 9}), "rho must be"),
+    ],
+    ids=["half a token", "too many", "no method", "no question", "bad parameter"],
+)
+def test_bad_input_is_answered_with_a_sentence(client, picture_file, arguments, words):
+    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+        client.predict(gradio_client.handle_file(picture_file), *arguments, api_name="/answer")
+
+
+def test_a_file_that_is_no_picture_is_refused(client, tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("no picture")
+    with pytest.raises(gradio_client.exceptions.AppError, match="not a JPEG, PNG or WebP"):
+        client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
+
+
+def post(url: str, body: dict) -> int:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_files_of_the_server_cannot_be_named(served, client):
+    stolen = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match=r".") as caught:
+        client.predict(stolen, "what?", "fsr", 6, None, api_name="/answer")
+    assert "root:" not in str(caught.value)
+    for path in ("/etc/passwd", "app.py", str(ROOT / "app" / "service.py"), str(ROOT / "assets" / ".." / "app.py")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{served}gradio_api/file={path}", timeout=20)
+        assert refused.value.code in (403, 404)
+
+
+def test_an_upload_over_the_limit_is_refused(served):
+    boundary = "fsr"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="big.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    ).encode() + b"\0" * 2_000_000 + f"\r\n--{boundary}--\r\n".encode()  # fmt: skip
+    request = urllib.request.Request(
+        f"{served}gradio_api/upload", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    assert refused.value.code == 413
+
+
+def test_only_two_endpoints_are_public_and_monitoring_is_closed(served, client):
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/answer", "/analyse"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{served}monitoring", timeout=20)
+    assert refused.value.code == 403

@@ -1,0 +1,213 @@
+"""The page's Python side without a browser: static files, gallery, handlers."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from app.examples import Examples
+from app.scenes import picture_of
+from app.service import Service
+from app.settings import ROOT, Settings
+from app.static_files import STATIC, head, markup, script
+from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
+from app.ui.page import build_app, page_config
+from fsr.tokens import InvalidInput
+from fsr.trace import Trace
+
+SOURCES = sorted(p for p in STATIC.iterdir() if p.suffix in {".js", ".css", ".html"})
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_static_files_are_short_and_ask_no_other_host(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 400
+    assert not re.search(r"https?://(?!arxiv\.org/abs/\"|\")", text), "no address of another host"
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert word not in text, f"{word} could turn text into markup or code"
+
+
+def test_every_module_is_in_the_script_once_and_after_what_it_imports():
+    text = script()
+    order = re.findall(r'window\.fsrModules\["([\w.]+)"\] = ', text)
+    assert len(order) == len(set(order))
+    assert set(order) == {p.name for p in STATIC.glob("*.js")}
+    for match in re.finditer(r'window\.fsrModules\["([\w.]+)"\];', text):
+        before = text[: match.start()]
+        assert f'window.fsrModules["{match[1]}"] = ' in before
+
+
+def test_the_head_cannot_be_left_by_data():
+    text = head({"methods": "</script><script>alert(1)</script>"})
+    assert text.count("</script>") == 1
+
+
+def test_markup_is_constant():
+    for path in STATIC.glob("*.html"):
+        assert "${" not in markup(path.name)
+
+
+def test_building_the_page_loads_no_model():
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    settings = Settings()
+    demo = build_app(settings, Service(settings, loader=refuse))
+    public = {name for name, e in demo.get_api_info()["named_endpoints"].items()}
+    assert public == {"/analyse", "/answer"}
+
+
+def test_the_page_knows_every_method_and_parameter_from_the_registry():
+    config = page_config(Settings())
+    json.dumps(config)
+    fsr = next(m for m in config["methods"] if m["name"] == "fsr")
+    assert {"alpha", "beta", "rho", "kappa", "focus_cap", "relevance_sign", "similarity"} == {
+        p["name"] for p in fsr["parameters"]
+    }
+
+
+# -- the gallery
+
+
+def test_the_gallery_is_drawn_by_the_scenes_of_the_embedded_model():
+    rows = json.loads((ROOT / "assets/examples/index.json").read_text())
+    assert len({row["id"] for row in rows}) == len(rows) >= 6
+    for row in rows:
+        shown = ROOT / "assets" / "examples" / f"{row['id']}.png"
+        if shown.is_file():
+            assert Image.open(shown).convert("RGB").tobytes() == picture_of(row).tobytes(), row["id"]
+
+
+def test_every_recorded_trace_is_valid_and_says_where_it_was_recorded():
+    for example in Examples(ROOT / "assets").all.values():
+        record = example.trace()
+        if record is None:
+            pytest.skip("not recorded yet")
+        trace = Trace.from_json(record)
+        assert trace.question == example.question
+        assert trace.recorded
+        assert "full" in trace.answers
+
+
+def test_an_unknown_example_is_refused():
+    examples = Examples(ROOT / "assets")
+    for name in ("../../etc/passwd", None, 3, "<b>"):
+        with pytest.raises(InvalidInput, match="there is no example"):
+            examples.get(name)
+
+
+# -- handlers
+
+
+@pytest.fixture
+def handlers(tiny_folder, tiny_vlm):
+    settings = Settings(model=str(tiny_folder), max_new_tokens=6)
+    service = Service(settings, loader=lambda *_, **__: tiny_vlm)
+    yield Handlers(service, Examples(ROOT / "assets"))
+    service.pictures.close()
+
+
+@pytest.fixture
+def session(handlers, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
+    return handlers.upload(str(path), Session(handlers.service.settings.model))[1]
+
+
+VISITOR = SimpleNamespace(session_hash="visitor", query_params={})
+
+
+def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):
+    steps = list(handlers.ask("what?", {"method": "fsr", "budget": 4, "of": 25}, session, VISITOR))
+    traces = [s[0] for s in steps if "trace" in s[0]]
+    assert len(traces) == 1
+    assert traces[0]["trace"]["tokens"]["n"] == 25
+    last = steps[-1][1]
+    assert last["status"]["phase"] == "done"
+    bars = [s[2] for s in steps if "loaded" in s[2]]
+    assert bars[-1]["loaded"]
+    assert handlers._stops == {}
+    runs = [s[1]["run"] for s in steps]
+    assert len(set(runs)) == len(runs), "equal values would not be noticed by the panels"
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (None, "budget must be a whole number"),
+        ([], "budget must be a whole number"),
+        ({"method": "fsr", "budget": "64"}, "budget must be a whole number"),
+        ({"method": "fsr", "budget": True}, "budget must be a whole number"),
+        ({"method": "fsr", "budget": float("nan")}, "budget must be a whole number"),
+        ({"method": "fsr", "budget": 1e300}, "budget must be a whole number"),
+        ({"method": "fsr", "budget": 26}, "from 1 to 25"),
+        ({"method": {"a": 1}, "budget": 4}, "method must be one of"),
+        ({"method": "fsr", "budget": 4, "parameters": {"fsr": {"alpha": "<b>"}}}, "alpha must be"),
+        ({"method": "fsr", "budget": 4, "parameters": {"fsr": {"alpha": [1]}}}, "alpha must be"),
+    ],
+    ids=lambda x: str(x)[:50],
+)
+def test_a_hostile_view_fails_with_a_sentence(handlers, session, view, words):
+    shown = []
+    with pytest.raises(gr.Error, match=words):
+        shown.extend(handlers.ask("what?", view, session, VISITOR))
+    assert shown[-1][1]["status"]["phase"] == "failed"
+    assert words in shown[-1][1]["status"]["text"]
+
+
+def test_without_a_picture_the_page_says_what_to_do(handlers):
+    with pytest.raises(gr.Error, match="choose an example or upload one"):
+        list(handlers.ask("what?", {"method": "fsr", "budget": 4}, Session(handlers.service.settings.model), VISITOR))
+
+
+def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
+    with handlers._stoppable("one") as one, handlers._stoppable("other") as other:
+        handlers.stop(SimpleNamespace(session_hash="one"))
+        assert one.is_set()
+        assert not other.is_set()
+    handlers.stop(SimpleNamespace(session_hash="nobody"))
+
+
+def test_a_refused_parameter_is_told_in_the_drawer(handlers, session):
+    event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": -1}})
+    stage, answers, _, _ = handlers.replan(event, "what?", session)
+    assert answers["status"]["phase"] == "refused"
+    assert "rho must be" in answers["status"]["text"]
+    event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})
+    stage = handlers.replan(event, "what?", session)[0]
+    assert stage["patch"]["methods"]["fsr"]["parameters"]["rho"] == 0.5
+
+
+def test_the_unforeseen_is_told_without_the_visitors_data(caplog):
+    try:
+        raise RuntimeError("secret question")
+    except RuntimeError as error:
+        text = told(error)
+    assert "secret" not in text + caplog.text
+    assert "RuntimeError" in text
+    assert "RuntimeError" in caplog.text
+
+
+def test_parameters_are_taken_apart_with_care():
+    assert checked_parameters(None) == {}
+    assert checked_parameters({"fsr": 3, "grid": {"a": 1}}) == {"grid": {"a": 1}}
+    assert len(checked_parameters({str(i): {} for i in range(100)})) == 32
+
+
+def test_whole_numbers_only():
+    assert whole(64.0, "budget") == 64
+    for bad in (64.5, "64", None, True, -1, float("inf"), float("nan"), [64]):
+        with pytest.raises(InvalidInput):
+            whole(bad, "budget")
+
+
+def test_updates_keep_their_pace():
+    pace = Pace(1000)
+    assert pace.due()
+    pace.every = 1e9
+    assert not pace.due()
