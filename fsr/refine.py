@@ -16,7 +16,7 @@ def nearest_anchor(similarities: Similarities, scan: Tensor) -> tuple[Tensor, Te
 
     scan: (|S|,) int64, at least one token. Returns (N,) int64 token indices and (N,) float32 similarities in steps.
     """
-    scan = scan.sort().values
+    scan = scan.sort().values.to(similarities.unit.device)
     nearest, at = similarities.rows(scan.tolist()).max(dim=0)
     return scan[at], nearest
 

@@ -17,8 +17,12 @@ from fsr.tokens import Role, Selection, VisualTokens
 
 
 @dataclass(frozen=True, eq=False)
-class _Focus:
-    """Stage 1, on the CPU. order: (N,) int64, pi. k_focus: K_F. cap: the focus_cap in force."""
+class Focus:
+    """Stage 1, on the CPU.
+
+    scores: saliency and relevance, normalised and signed, and priority, (N,) float32 each. order: (N,) int64, pi.
+    k_focus: K_F, before the cap of a budget. cap: the focus_cap in force.
+    """
 
     scores: dict[str, Tensor]
     order: Tensor
@@ -64,7 +68,7 @@ class FocusScanRefine(Pruner):
     )
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        focus = self._focus(tokens)
+        focus = self.focus(tokens)
         chosen = self._choose(tokens.similarities(self.similarity), focus, budget)
         kept = (chosen.roles >= int(Role.KEPT)).nonzero()[:, 0]
         weight = group_weights(focus.scores["priority"], chosen.merged, chosen.anchor)
@@ -85,7 +89,7 @@ class FocusScanRefine(Pruner):
         )
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        n, focus, similarities = len(tokens), self._focus(tokens), tokens.similarities(self.similarity)
+        n, focus, similarities = len(tokens), self.focus(tokens), tokens.similarities(self.similarity)
         similarities.compute_all()
         if focus.cap < 1:
             return TablePlan(n, table_budgets(n), lambda budget: self._choose(similarities, focus, budget).roles)
@@ -95,7 +99,8 @@ class FocusScanRefine(Pruner):
         phi = focus.scores["priority"]
         return NestedPlan(rank_of(focus.order), focus.k_focus, scan_rank, self.kappa, phi, similarities)
 
-    def _focus(self, tokens: VisualTokens) -> _Focus:
+    def focus(self, tokens: VisualTokens) -> Focus:
+        """Stage 1 for these tokens; the same for every budget but for the cap."""
         assert tokens.saliency is not None
         saliency, relevance = min_max(tokens.saliency.cpu()), None
         scores = {"saliency": saliency}
@@ -106,9 +111,9 @@ class FocusScanRefine(Pruner):
         cap = self.focus_cap
         if cap is None:
             cap = 1.0 if relevance is not None and self.alpha > 0 else 0.5
-        return _Focus(scores, focus_order(phi, saliency), focus_count(phi, self.rho), cap)
+        return Focus(scores, focus_order(phi, saliency), focus_count(phi, self.rho), cap)
 
-    def _choose(self, similarities: Similarities, focus: _Focus, budget: int) -> _Choice:
+    def _choose(self, similarities: Similarities, focus: Focus, budget: int) -> _Choice:
         n, n_focus = len(similarities), capped_count(focus.k_focus, focus.cap, budget)
         facts = {"k_focus": focus.k_focus, "focus_cap": focus.cap, "n_focus": n_focus, "k_scan": budget - n_focus}
         roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
