@@ -255,7 +255,7 @@ def test_training_resumes_to_the_same_weights(tmp_path):
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
         net = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(4, 4)]), "head": nn.Linear(4, 2)})
-        run = Run("text", folder, 6 / 700, {"net": net}, lr=1e-2)
+        run = Run("text", folder, 6 / 350, {"net": net}, lr=1e-2)
 
         def loss_of(step, phase):
             if step == stop_after:

@@ -151,13 +151,15 @@ class Packed:
     """Questions behind one shared picture: every question sees the picture and itself, never another question.
 
     ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
+    kinds: (B, L) index into TYPES of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer.
     """
 
     ids: Tensor
     target: Tensor
     position: Tensor
     block: Tensor
-    kinds: Tensor  # (B, L) index into TYPES of every answer token, -1 elsewhere
+    kinds: Tensor
+    share: Tensor
 
     def mask(self, prefix: int) -> Tensor:
         """(B, 1, prefix + L, prefix + L) bool: True where a token may look."""
@@ -178,6 +180,7 @@ def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict
     p = np.array([weights[t] for t in TYPES])
     ids, target = np.zeros((b, room), np.int64), np.full((b, room), IGNORE, np.int64)
     position, block, kinds = np.zeros((b, room), np.int64), np.full((b, room), -1), np.full((b, room), -1)
+    share = np.zeros((b, room), np.float32)
     ask_end, eos = token_ids("assistant :"), _word_id()["</s>"]
     for k, scene in enumerate(scenes):
         used = 0
@@ -194,10 +197,11 @@ def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict
             ids[k, at] = (*q, *a[:-1])
             target[k, used + len(q) - 1 : used + size] = a
             kinds[k, used + len(q) - 1 : used + size] = TYPES.index(question.type)
+            share[k, used + len(q) - 1 : used + size] = 1 / len(a)
             position[k, at] = len(PREFIX) + n + np.arange(size)
             block[k, at] = number
             used += size
-    return Packed(*map(torch.from_numpy, (ids, target, position, block, kinds)))
+    return Packed(*map(torch.from_numpy, (ids, target, position, block, kinds, share)))
 
 
 def prefix_ids() -> Tensor:

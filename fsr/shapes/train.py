@@ -1,13 +1,12 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Six stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+Five stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
 2. context: the same on larger pictures, and now each object's neighbours count too.
 3. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
-4. detail: the tower again, on full pictures at a lower rate.
-5. reading: tower frozen for good; projector and Llama on full pictures.
-6. text: the CLIP text tower learns to point at the patches a question is about.
+4. reading: the same, ending on full pictures.
+5. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -30,6 +29,11 @@ from fsr.shapes.model import WIDTH, build_clip, build_llava, count, save, weight
 from fsr.shapes.questions import TYPES
 
 EQUAL = dict.fromkeys(TYPES, 1.0)
+LOOKUP = {**EQUAL, "color": 2.5, "where": 2.0, "digit": 2.0, "exists": 1.5, "count": 1.5}
+SHAPE_FIRST = {**LOOKUP, "color": 6.0, "exists": 2.0, "shape": 0.7, "relation": 0.5, "list": 0.5}
+EXISTS_FIRST = {**SHAPE_FIRST, "color": 1.5, "exists": 8.0, "digit": 6.0}
+READING = {**EQUAL, "exists": 4.0, "digit": 4.0, "where": 1.5}
+DIGIT_FIRST = {**EQUAL, "digit": 12.0, "exists": 2.0, "where": 1.5}
 BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 
 
@@ -38,7 +42,8 @@ class Phase:
     """Steps on pictures of rows x cols patches.
 
     small: share of small objects. context: weight of the neighbours' labels (vision).
-    room: question tokens behind a picture, kinds: how often each type of question (language).
+    room: question tokens behind a picture, kinds: how often each type of question, per_answer: every answer weighs the
+    same however long (language).
     """
 
     steps: int
@@ -49,6 +54,7 @@ class Phase:
     context: float = 0.0
     room: int = 0
     kinds: dict[str, float] = field(default_factory=dict)
+    per_answer: bool = False
 
 
 def phases(stage: str, scale: float) -> list[Phase]:
@@ -61,23 +67,24 @@ def phases(stage: str, scale: float) -> list[Phase]:
         "context": [Phase(450, 16, 16, 24, context=0.6), Phase(500, 24, 24, 12, context=0.6)],
         "language": [
             Phase(300, 10, 10, 32, room=96, kinds=BINDING),
-            Phase(400, 12, 12, 32, room=160, kinds=EQUAL),
+            Phase(100, 12, 12, 32, room=160, kinds=EQUAL),
+            Phase(200, 12, 12, 32, room=160, kinds=LOOKUP, per_answer=True),
+            Phase(300, 8, 8, 64, small=0.3, room=96, kinds=SHAPE_FIRST, per_answer=True),
+            Phase(200, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
         ],
-        "detail": [Phase(550, 24, 24, 12, context=0.6)],
-        "reading": [Phase(700, 24, 24, 12, room=256, kinds=EQUAL)],
-        "text": [Phase(700, 24, 24, 10)],
+        "reading": [
+            Phase(160, 12, 12, 32, room=160, kinds=READING, per_answer=True),
+            Phase(40, 24, 24, 12, room=256, kinds=READING, per_answer=True),
+            Phase(150, 8, 8, 64, small=0.1, room=96, kinds=DIGIT_FIRST, per_answer=True),
+            Phase(1000, 24, 24, 8, room=256, kinds=READING, per_answer=True),
+        ],
+        "text": [Phase(350, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
 
 
-STAGES = (
-    "vision",
-    "language",
-    "text",
-    "context",
-    "detail",
-    "reading",
-)  # the place is part of the data's seed: append, never reorder
+# The place is part of the data's seed: append, never reorder.
+STAGES = ("vision", "language", "text", "context", "reading")
 
 
 class Run:
@@ -276,7 +283,9 @@ def language_loss(llava: nn.Module, run_llama: Callable, stage: int, step: int, 
     answered = packed.target != data.IGNORE
     logits = llava.lm_head(hidden[answered].float())
     wanted, kinds = packed.target[answered], packed.kinds[answered]
-    loss = F.cross_entropy(logits, wanted)
+    surprise = F.cross_entropy(logits, wanted, reduction="none")
+    share = packed.share[answered] if phase.per_answer else torch.ones_like(surprise)
+    loss = (surprise * share).sum() / share.sum()
     right = logits.argmax(-1) == wanted
     facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}
     real = wanted != 3
@@ -381,7 +390,6 @@ def main(options: argparse.Namespace) -> int:
     see_stage("vision", 2.5e-3)
     see_stage("context", 2e-3)
     answer_stage("language", 2.5e-3)
-    see_stage("detail", 1.2e-3)
     answer_stage("reading", 2e-3)
 
     clip.vision_model.load_state_dict(tower.state_dict())
