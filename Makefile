@@ -29,7 +29,7 @@ demo: $(READY)
 
 # The browser tests use $$CHROMIUM, else a browser on PATH, else Debian's package, else Playwright's own.
 browser: $(READY)
-	@$(BIN)/python -m tests.browser.find --install || true
+	@$(BIN)/python -m tests.browser.install
 
 test: $(READY) browser
 	$(BIN)/python -m pytest -m "not slow"
