@@ -14,16 +14,17 @@ from tests.browser.finding import chromium_path
 
 
 def install() -> str | None:
-    if chromium_path() is None and shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {
-            "stdout": subprocess.DEVNULL,
-            "check": False,
-            "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-        }
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
-        subprocess.run(["apt-get", "install", "--yes", "-qq", "chromium"], **quiet)
-    if chromium_path() is None:
+    if found() is None and shutil.which("apt-get") and os.geteuid() == 0:
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "--yes", "-qq", "chromium"]):
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=environment)
+    if found() is None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
+    return found()
+
+
+def found() -> str | None:
+    chromium_path.cache_clear()
     return chromium_path()
 
 
