@@ -6,6 +6,7 @@ picture is ever logged.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import OrderedDict
@@ -54,8 +55,9 @@ class Request:
 
     @property
     def scene(self) -> str:
-        """What the trace depends on, as one string: everything but the budget."""
-        return repr((self.picture, self.question.strip(), self.method, sorted(self.parameters.items()), self.model))
+        """What the trace depends on, everything but the budget, as a short hash."""
+        parts = (self.picture, self.question.strip(), self.method, sorted(self.parameters.items()), self.model)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

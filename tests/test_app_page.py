@@ -104,6 +104,9 @@ def test_an_unknown_example_is_refused():
 # -- handlers
 
 
+VISITOR = SimpleNamespace(session_hash="visitor", query_params={})
+
+
 @pytest.fixture
 def handlers(tiny_folder, tiny_vlm):
     settings = Settings(model=str(tiny_folder), max_new_tokens=6)
@@ -116,10 +119,7 @@ def handlers(tiny_folder, tiny_vlm):
 def session(handlers, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
-    return handlers.upload(str(path), Session(handlers.service.settings.model))[1]
-
-
-VISITOR = SimpleNamespace(session_hash="visitor", query_params={})
+    return handlers.upload(str(path), Session(handlers.service.settings.model), VISITOR)[1]
 
 
 def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):
@@ -165,6 +165,28 @@ def test_without_a_picture_the_page_says_what_to_do(handlers):
         list(handlers.ask("what?", {"method": "fsr", "budget": 4}, Session(handlers.service.settings.model), VISITOR))
 
 
+def test_word_about_another_picture_can_be_told_apart(handlers, session):
+    steps = list(handlers.ask("what?", {"method": "fsr", "budget": 4, "about": 17}, session, VISITOR))
+    assert {s[1]["about"] for s in steps} == {17}
+    assert next(s[0] for s in steps if "trace" in s[0])["about"] == 17
+
+
+def test_the_next_question_stops_the_one_before(handlers, session):
+    first = handlers.ask("what?", {"method": "fsr", "budget": 4, "ask": 1}, session, VISITOR)
+    next(first)
+    with handlers._stoppable("visitor"):
+        rest = list(first)
+    assert rest[-1][1]["status"]["phase"] == "stopped"
+    assert rest[-1][1]["ask"] == 1
+
+
+def test_a_new_picture_stops_the_answer_about_the_old_one(handlers, session, tmp_path):
+    steps = handlers.ask("what?", {"method": "fsr", "budget": 4}, session, VISITOR)
+    next(steps)
+    handlers.pick(SimpleNamespace(_data={"id": next(iter(handlers.examples.all))}), session, VISITOR)
+    assert list(steps)[-1][1]["status"]["phase"] == "stopped"
+
+
 def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
     with handlers._stoppable("one") as one, handlers._stoppable("other") as other:
         handlers.stop(SimpleNamespace(session_hash="one"))
@@ -175,7 +197,7 @@ def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
 
 def test_a_refused_parameter_is_told_in_the_drawer(handlers, session):
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": -1}})
-    stage, answers, _, _ = handlers.replan(event, "what?", session)
+    _, answers, _ = handlers.replan(event, "what?", session)
     assert answers["status"]["phase"] == "refused"
     assert "rho must be" in answers["status"]["text"]
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})

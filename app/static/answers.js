@@ -34,17 +34,17 @@ function draw(at, state, config) {
   const { full, ours, stale } = sides(state);
   const label = (name) => config.methods.find((m) => m.name === name)?.label ?? name;
   drawStatus(at.status, state.status);
-  setText(at.asked, full || ours || isRunning(state.status) ? state.question : "");
+  setText(at.asked, !state.status.text && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
-  setText(at.ourstitle, `${label(ours?.method ?? state.method)}, ${ours?.budget ?? state.view?.budget ?? state.budget} tokens`);
+  const shown = label(ours?.method ?? state.method);
+  setText(at.ourstitle, stale ? shown : `${shown}, ${ours?.budget ?? state.view?.budget ?? state.budget} tokens`);
   drawBadge(at.oursbadge, at.ours, stale ? `answered at ${ours.budget} tokens` : "");
-  if (stale && ours.method !== state.method) setText(at.oursbadge, `answered with ${label(ours.method)}`);
   if (state.edited[state.method] && ours) drawBadge(at.oursbadge, at.ours, "other parameters");
   const difference = full?.done && ours?.done ? firstDifference(full.text, ours.text) : null;
   drawText(at.fulltext, full, difference?.left, state.status, "full");
   drawText(at.ourstext, ours, difference?.right, state.status, "method");
   drawVerdict(at.verdict, full, ours, difference, stale);
-  drawCosts(at, full?.cost, ours?.cost, n);
+  drawCosts(at, full?.cost, ours?.cost, n, isRunning(state.status));
   drawSource(at, state);
 }
 
@@ -85,17 +85,17 @@ function drawVerdict(node, full, ours, difference, stale) {
 
 /** Every known answer of this method: its budget, its text, and whether it equals the full one. */
 function drawSweep(node, state, setBudget) {
-  const full = state.answers.full?.text;
+  const { full } = state.answers;
   const known = Object.values(state.answers).filter((a) => a.method === state.method && a.done && a.method !== "full");
-  toggle(node, known.length > 1 && full !== undefined);
+  toggle(node, known.length > 1);
   if (node.hidden) return;
   known.sort((a, b) => a.budget - b.budget);
   fill(node, ...known.map((a) => {
-    const same = sameText(a, state.answers.full);
-    const now = a.budget === state.view?.budget;
-    const title = `At ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
-    return el("button", { type: "button", class: same ? "" : "fx-differs", "aria-pressed": String(now), title, onclick: () => setBudget(a.budget) },
-      el("i", {}), el("b", {}, a.budget), el("span", {}, a.text));
+    const same = full?.done ? sameText(a, full) : null;
+    const compared = same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
+    const attributes = { type: "button", class: same === false ? "fx-differs" : "", title: `At ${a.budget} tokens${compared}` };
+    const pressed = { "aria-pressed": String(a.budget === state.view?.budget), onclick: () => setBudget(a.budget) };
+    return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), el("span", {}, a.text));
   }));
 }
 
@@ -116,12 +116,14 @@ const COSTS = [
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
-function drawCosts(at, full, ours, n) {
-  toggle(at.costs, Boolean(full || ours));
-  if (!full && !ours) return;
+function drawCosts(at, full, ours, n, running) {
+  toggle(at.costs, Boolean(full || ours || running));
+  const shown = [full, ours, n, running];
+  if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
+  at.shown = shown;
   setText(at.fullhead, n ? `all ${n}` : "all");
   setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
-  const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]));
+  const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]) || (running && key !== "peak_bytes"));
   fill(at.rows, ...rows.map(([label, key, show, less, more]) => {
     const value = (cost) => (isNumber(cost?.[key]) && !(key === "select_ms" && cost === full) ? show(cost[key]) : "–");
     const compared = less ? ratio(full?.[key], ours?.[key], less, more) : "";

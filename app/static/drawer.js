@@ -6,8 +6,12 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;
 
-export function mountDrawer(root, store, config, replan) {
+export function mountDrawer(root, store, config, ask) {
   const at = refs(root);
+  const replan = (detail) => {
+    store.set({ status: { phase: "planning", text: "Selecting again." } });
+    ask({ ...detail, about: store.state.about });
+  };
   let timer = 0;
   const change = (name, value) => {
     const { method, edited } = store.state;
@@ -31,8 +35,9 @@ export function mountDrawer(root, store, config, replan) {
   const build = () => buildForm(at, store.state, config, change);
   at.close.addEventListener("click", () => open(false));
   at.panel.addEventListener("keydown", (event) => event.key === "Escape" && open(false));
+  window.addEventListener("fsr:plan", (event) => replan(event.detail));
   window.addEventListener("fsr:drawer", () => open(at.panel.hidden));
-  store.on(["method", "run"], build);
+  store.on(["method", "about"], build);
   store.on(["status"], ({ status }) => {
     setText(at.problem, status.phase === "refused" ? status.text : "");
     toggle(at.problem, status.phase === "refused");

@@ -8,7 +8,7 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
   show();
   watch("value", show);
   store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
-  store.on(["example", "run"], (state) => {
+  store.on(["example", "about"], (state) => {
     for (const node of at.tiles.children) node.setAttribute("aria-pressed", String(node.dataset.example === state.example));
   });
 }

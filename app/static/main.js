@@ -37,10 +37,7 @@ export function start(config) {
       listen(io, page.hear);
     },
     gallery: (io) => mountGallery(io.element, store, config, io),
-    drawer(io) {
-      mountDrawer(io.element, store, config, io.replan);
-      window.addEventListener("fsr:plan", (event) => io.replan(event.detail));
-    },
+    drawer: (io) => mountDrawer(io.element, store, config, io.replan),
     topbar: (io) => mountTopbar(io.element, store, config, {
       ...io,
       tools: {

@@ -2,23 +2,27 @@
 
 import { LAYERS, createStore, flipLayer, planOf, repaints } from "./store.js";
 import { setBudget } from "./budget.js";
+import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isRunning } from "./answers.js";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
-  const page = { config, store, repaints, before: {}, setBudget: (k) => setBudget(store, k) };
+  const page = { config, store, repaints, before: {}, ask: 0, setBudget: (k) => setBudget(store, k) };
+
+  /** Word about a picture that is no longer on the stage, or about an older question. */
+  const isOld = ({ about, ask }) => (about !== undefined && about !== store.state.about) || (ask !== undefined && ask !== page.ask);
 
   /** A new record from the server: a whole trace, or a patch of the one on screen. */
   page.receive = (value) => {
-    if (!value) return;
+    if (!value || isOld(value)) return;
     if (value.patch) applyPatch(store, value);
     else applyTrace(store, value, config);
   };
 
   /** A step of the running answer. */
   page.hear = (value) => {
-    if (!value) return;
+    if (!value || isOld(value)) return;
     const patch = { status: value.status ?? { phase: "idle" } };
     if (patch.status.phase === "failed") patch.answers = { ...page.before, ...store.state.answers };
     if (value.answers) patch.answers = { ...store.state.answers, ...value.answers };
@@ -30,8 +34,10 @@ export function createPage(config) {
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
   page.view = () => {
-    const { method, budget, view, edited, trace } = store.state;
-    return { method, budget: trace ? view?.budget ?? budget : 0, of: trace?.tokens.n ?? 0, parameters: edited };
+    const { method, budget, edited, trace, scene, about } = store.state;
+    const n = trace?.tokens.n ?? 0;
+    const kept = { budget: n && snapBudget(planOf(store.state), n, budget), of: n };
+    return { method, ...kept, parameters: edited, shown: scene, about };
   };
 
   /** The first thing that Ask does, before any word from the server: old answers make room, the page shows it heard. */
@@ -41,7 +47,13 @@ export function createPage(config) {
     page.before = answers;
     const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== answerKey(view.method, view.budget));
     store.set({ answers: Object.fromEntries(rest), asked: null, status: { phase: "waiting", text: "Asking." } });
-    return view;
+    return { ...view, ask: ++page.ask };
+  };
+
+  /** An uploaded picture is on the stage and the server looks at it. */
+  page.analysing = () => {
+    store.set({ status: { phase: "planning", text: "Looking at the picture." } });
+    return page.view();
   };
 
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
@@ -57,14 +69,14 @@ function applyTrace(store, value, config) {
   const { trace, fresh } = value;
   const { state } = store;
   const n = trace?.tokens.n ?? 0;
-  const link = fresh && !state.run ? fromLink() : {};
+  const link = fresh && !state.about ? fromLink() : {};
   const method = known(config, link.method) ?? state.method;
   const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
   const budget = link.budget ?? Math.max(1, Math.round(n * share));
   store.set({
-    run: value.run, trace, method, cursor: -1, answers: trace?.answers ?? {}, asked: lastAsked(trace, method),
+    trace, method, scene: value.scene ?? "", cursor: -1, answers: trace?.answers ?? {}, asked: lastAsked(trace, method),
     ...(n ? { budget: Math.min(budget, n) } : {}),
-    ...(fresh ? { pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
+    ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
 }
@@ -97,7 +109,7 @@ function applyPatch(store, { patch, status }) {
   const scores = { ...trace.scores, ...patch.scores };
   const changed = patch.replaces ?? [];
   const kept = Object.fromEntries(Object.entries(answers).filter(([, a]) => !changed.includes(a.method)));
-  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, ...(status ? { status } : {}) });
+  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, scene: "", ...(status ? { status } : {}) });
 }
 
 function typing(target) {

@@ -3,7 +3,7 @@
 import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paint } from "./paint.js";
 import { planOf } from "./store.js";
-import { refs, setText, toggle } from "./dom.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
 import { mountBudget } from "./budget.js";
 
@@ -46,6 +46,8 @@ export function mountStage(root, store) {
   });
   store.on(["trace", "frame", "pictures"], fit);
   store.on(["view", "trace", "frame", "layer", "layers", "cursor"], redraw);
+  store.on(["trace", "frame"], ({ trace, frame }) => toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame])));
+  store.on(["trace", "frame"], (state) => drawFrames(at.frames, state, store));
   store.on(["trace", "view", "status"], (state) => {
     const text = planOf(state) ? "" : emptyText(state);
     setText(at.note, text);
@@ -61,8 +63,21 @@ export function mountStage(root, store) {
   return stage;
 }
 
+/** One button a frame, where there are several; the canvas shows one frame at a time. */
+function drawFrames(node, { trace, frame }, store) {
+  const frames = trace?.frames ?? [];
+  toggle(node, frames.length > 1);
+  fill(node, ...(frames.length > 1 ? frames : []).map((_, i) =>
+    el("button", { type: "button", "aria-pressed": String(i === frame), onclick: () => store.set({ frame: i, cursor: -1 }) }, i + 1)));
+}
+
+function seesAll({ seen, width, height }) {
+  return seen[0] <= 0 && seen[1] <= 0 && seen[2] >= width && seen[3] >= height;
+}
+
 function emptyText(state) {
   if (!state.pictures.length) return "Choose an example, or upload a picture.";
+  if (state.status.phase === "planning") return state.status.text;
   if (state.status.phase === "failed") return "";
   return "Press Ask to see which visual tokens are kept.";
 }

@@ -6,7 +6,7 @@ export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
 
 export function createStore(initial) {
   const state = {
-    run: 0, trace: null, pictures: [], example: null, question: "", where: "",
+    about: 0, scene: "", trace: null, pictures: [], example: null, question: "", where: "",
     method: "fsr", budget: 0, frame: 0, layer: "roles", layers: new Set(LAYERS), cursor: -1,
     view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
     ...initial,

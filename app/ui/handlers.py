@@ -32,7 +32,6 @@ class Session:
     model: str
     picture: str | None = None  # of an uploaded picture
     example: str | None = None
-    shown: str = ""  # the scene whose live trace the page draws
 
 
 class Handlers:
@@ -51,76 +50,77 @@ class Handlers:
             return gr.skip(), gr.skip(), session
         return self._example(name, session)
 
-    def pick(self, event: gr.EventData, session: Session) -> tuple[Any, Any, Session]:
+    def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session]:
+        self.stop(request)  # an answer about the picture before
         with speaking():
             return self._example(event._data.get("id"), session)
 
     def _example(self, name: object, session: Session) -> tuple[Any, Any, Session]:
         example = self.examples.get(name)
-        session = replace(session, example=example.id, picture=None, shown="")
+        session = replace(session, example=example.id, picture=None)
         return values.example_value(example), example.question, session
 
-    def upload(self, path: str, session: Session) -> tuple[Any, Session]:
+    def upload(self, path: str, session: Session, request: gr.Request) -> tuple[Any, Session]:
+        self.stop(request)
         with speaking():
             picture = self.service.open_picture(path)
-        return values.upload_value(picture), replace(session, picture=picture.id, example=None, shown="")
+        return values.upload_value(picture), replace(session, picture=picture.id, example=None)
 
     # -- questions
 
     def ask(self, question: str, view: Any, session: Session, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Yields values for stage, answers, topbar and session."""
+        """Yields values for stage, answers and topbar; each says which picture on the page it is about."""
+        about = about_of(view)
         with self._stoppable(request.session_hash or "") as stop:
             try:
-                yield from self._steps(self._request(question, view, session), session, stop)
+                yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
                 said = told(error)
-                yield gr.skip(), values.status_value("failed", said), gr.skip(), session
+                yield gr.skip(), values.status_value("failed", said) | about, gr.skip()
                 raise gr.Error(said, duration=8, print_exception=False) from error
 
-    def _steps(self, asked: Request, session: Session, stop: threading.Event) -> Iterator[tuple[Any, ...]]:
-        pace = Pace(self.service.settings.yields_per_second)
+    def _steps(self, asked: Request, view: Any, stop: threading.Event) -> Iterator[tuple[Any, ...]]:
+        about, pace = about_of(view), Pace(self.service.settings.yields_per_second)
         loaded = self.service.loaded(asked.model)
-        for event in self.service.answer(asked, stop, session.shown):
+        for event in self.service.answer(asked, stop, str(view.get("shown"))):
             stage, bar, before = gr.skip(), gr.skip(), loaded
             loaded = self.service.loaded(asked.model)
             if event.trace is not None:
-                session = replace(session, shown=asked.scene)
-                stage = values.trace_value(event.trace)
+                stage = values.trace_value(event.trace, asked.scene) | about
             if loaded is not before:
                 bar = values.model_value(self.service, asked.model)
             if event.answer is None or event.answer["end"] or pace.due():
-                yield stage, values.event_value(event, asked.question, where(loaded)), bar, session
+                yield stage, values.event_value(event, asked.question, where(loaded)) | about, bar
 
-    def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any, Session]:
+    def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any]:
         """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet."""
         if not question.strip():
-            return gr.skip(), values.status_value("idle"), gr.skip(), session
+            return gr.skip(), values.status_value("idle"), gr.skip()
         with speaking():
             asked = self._request(question, view, session)
-            trace = self.service.analyse(asked)
-        bar = values.model_value(self.service, asked.model)
-        return values.trace_value(trace), values.status_value("idle"), bar, replace(session, shown=asked.scene)
+            trace = values.trace_value(self.service.analyse(asked), asked.scene) | about_of(view)
+        return trace, values.status_value("idle"), values.model_value(self.service, asked.model)
 
     def stop(self, request: gr.Request) -> None:
         stop = self._stops.get(request.session_hash or "")
         if stop is not None:
             stop.set()
 
-    def replan(self, event: gr.EventData, question: str, session: Session) -> tuple[Any, Any, Any, Session]:
-        """Values for stage, answers, topbar and session."""
-        method = event._data.get("method")
+    def replan(self, event: gr.EventData, question: str, session: Session) -> tuple[Any, Any, Any]:
+        """Values for stage, answers, topbar."""
+        method, about = event._data.get("method"), about_of(event._data)
         view = {"method": method, "budget": 0, "parameters": {str(method): event._data.get("parameters")}}
         try:
             patch = self.service.replan(self._request(question, view, session))
-        except FsrError as error:
-            return gr.skip(), values.status_value("refused", told(error)), gr.skip(), session
+        except Exception as error:
+            return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
         bar = values.model_value(self.service, session.model)
-        return values.patch_value(patch), values.status_value("idle"), bar, replace(session, shown="")
+        return values.patch_value(patch) | about, values.status_value("idle") | about, bar
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
             model = self.service.check_model(event._data.get("id"))
-        return values.model_value(self.service, model), replace(session, model=model, shown="")
+        return values.model_value(self.service, model), replace(session, model=model)
 
     # -- pieces
 
@@ -142,12 +142,17 @@ class Handlers:
 
 
 class Stoppable:
-    """While it is entered, the visitor's stop button sets the event; leaving (a closed page, too) sets it as well."""
+    """While it is entered, the visitor's stop button sets the event, and so does the visitor's next question.
+
+    Leaving sets it as well: a closed page stops its answer.
+    """
 
     def __init__(self, stops: OrderedDict[str, threading.Event], visitor: str) -> None:
         self.stops, self.visitor, self.stop = stops, visitor, threading.Event()
 
     def __enter__(self) -> threading.Event:
+        if self.visitor in self.stops:
+            self.stops[self.visitor].set()
         self.stops[self.visitor] = self.stop
         while len(self.stops) > MAX_RUNNING:
             self.stops.popitem(last=False)
@@ -192,6 +197,12 @@ def told(error: Exception) -> str:
     return f"Something went wrong on the server ({type(error).__name__}). Try again; the server's log says where."
 
 
+def about_of(view: Any) -> dict[str, int]:
+    """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
+    sent = view if isinstance(view, dict) else {}
+    return {name: sent[name] for name in ("about", "ask") if isinstance(sent.get(name), int)}
+
+
 def whole(value: Any, name: str) -> int:
     """A whole number sent as JSON, from 0 to a million."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -210,4 +221,4 @@ def checked_parameters(value: Any) -> Parameters:
 
 def where(vlm: VLM | None) -> str:
     """On what the answer was measured."""
-    return "" if vlm is None else f"{vlm.device}, {str(vlm.dtype).removeprefix('torch.')}"
+    return "" if vlm is None else f"{values.device_name(str(vlm.device))}, {str(vlm.dtype).removeprefix('torch.')}"

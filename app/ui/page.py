@@ -20,7 +20,7 @@ from fsr.vlm import available
 
 NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
-ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.view(), session]"
+ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
 QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
 
@@ -50,10 +50,10 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         drawer = panel("drawer")
 
         private: dict[str, Any] = {"api_visibility": "private"}
-        asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar, state]}
+        asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar]}
         asking = {**asked, "js": ASK_JS, **MODEL_EVENTS, **private}
         gr.on([ask.click, question.submit], handlers.ask, **asking)
-        stage.again(handlers.ask, **asking)
+        stage.again(handlers.ask, **asking, trigger_mode="multiple")
         stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
         gallery.pick(handlers.pick, [state], [stage, question, state], **QUICK_EVENTS, **private)
         upload.upload(handlers.upload, [upload, state], [stage, state], **QUICK_EVENTS, **private).success(

@@ -50,9 +50,9 @@ def upload_value(picture: Picture) -> dict[str, Any]:
     return {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": [shown]}
 
 
-def trace_value(trace: dict[str, Any]) -> dict[str, Any]:
-    """A live trace of the picture that is on the stage already."""
-    return {"run": run_id(), "fresh": False, "trace": trace}
+def trace_value(trace: dict[str, Any], scene: str) -> dict[str, Any]:
+    """A live trace of the picture that is on the stage already; `scene` is what the page says it shows from now on."""
+    return {"run": run_id(), "fresh": False, "trace": trace, "scene": scene}
 
 
 def patch_value(patch: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +84,17 @@ def model_value(service: Service, model: str) -> dict[str, Any]:
     vlm = service.loaded(model)
     value: dict[str, Any] = {"run": run_id(), "id": model, "loaded": vlm is not None}
     if vlm is None:
-        return value | {"device": service.settings.device or _default_device(), "dtype": "", "pathways": {}}
+        return value | {
+            "device": device_name(service.settings.device or _default_device()),
+            "dtype": "",
+            "pathways": {},
+        }
     dtype = str(vlm.dtype).removeprefix("torch.")
-    return value | {"device": str(vlm.device), "dtype": dtype, "pathways": dict(vlm.pathways)}
+    return value | {"device": device_name(str(vlm.device)), "dtype": dtype, "pathways": dict(vlm.pathways)}
+
+
+def device_name(device: str) -> str:
+    return {"cpu": "CPU", "cuda": "GPU"}.get(device, device.replace("cuda:", "GPU "))
 
 
 def _default_device() -> str:

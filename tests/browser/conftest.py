@@ -70,25 +70,27 @@ class App:
 
 @pytest.fixture(scope="session")
 def model_and_gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The embedded model and the shipped gallery; before it is trained, random weights and a gallery made with them."""
-    if (ROOT / "assets" / "shapes" / "config.json").is_file() and (ROOT / "assets" / "traces").is_dir():
-        return "shapes", ROOT / "assets"
+    """The embedded model, or before it is trained random weights; the shipped gallery, or one recorded just now."""
+    folder = tmp_path_factory.mktemp("standin")
+    embedded = (ROOT / "assets" / "shapes" / "config.json").is_file()
+    model = "shapes" if embedded else str(random_llava(folder / "random-llava"))
+    if embedded and (ROOT / "assets" / "traces").is_dir():
+        return model, ROOT / "assets"
     from app.record import record
     from fsr.vlm import load
 
-    folder = tmp_path_factory.mktemp("standin")
-    model = str(random_llava(folder / "random-llava"))
     record(load(model), ROOT / "assets" / "examples" / "index.json", folder / "gallery", max_new_tokens=8)
     return model, folder / "gallery"
 
 
 def random_llava(folder: Path) -> Path:
-    """Random weights on a grid of 24 x 24 tokens; it answers long nonsense."""
+    """Random weights on a grid of 24 x 24 tokens, words for tokens; it answers long nonsense."""
+    from fsr.shapes.vocabulary import build_tokenizer
     from tests import tiny
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "SIDE", 336)
-        return tiny.save_tiny(folder)
+        return tiny.save_tiny(folder, tokenizer=build_tokenizer())
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +166,7 @@ def visit(app: App, browser) -> Iterator[object]:
     def open_page(query: str = "", ready: bool = True, **context):
         options = {"viewport": {"width": 1440, "height": 900}, **context}
         page = browser.new_context(**options).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         page.watch = Watch(app.url)
         page.watch.on(page)
         opened.append((page, page.watch))
