@@ -88,8 +88,7 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
     jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
     repeats *= 5 if n < 1000 and repeats > 1 else 1
     ms = medians(jobs, repeats)
-    seen = tokens()
-    facts = make("fsr")(seen, k).facts
+    facts = make("fsr")(tokens(), k).facts
     gram = ms.pop("gram")
     return {
         "n": n,
@@ -99,7 +98,7 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
         "features": features,
         "scores": scores,
         "k_focus": facts["k_focus"],
-        "rows": seen.similarities("projected").computed,
+        "rows": facts["rows_computed"],
         "repeats": repeats,
         "gram_ms": round(gram, 3),
         "methods": {name: {"ms": round(t, 3), "vs_gram": round(t / gram, 3)} for name, t in ms.items()},

@@ -2,8 +2,8 @@
 
 Farthest-point sampling in d = 1 - cos with the focus set F as fixed centres. Greedy needs the similarity rows of the
 tokens it picks and no others, so rows are computed in batches for the tokens that are farthest away just now: most of
-those are picked soon. What is computed never depends on how many tokens are wanted, so that the order for a small
-budget is the beginning of the order for a large one, to the last bit.
+those are picked soon. What is computed never depends on how many tokens are wanted: so the numbers behind a small
+budget are those behind a large one, to the last bit, and its order is the beginning of the other.
 """
 
 from __future__ import annotations

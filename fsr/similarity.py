@@ -22,6 +22,7 @@ class Similarities:
     """Rows of round(2^22 cos(v_i, v_j)), computed on demand in batches and kept.
 
     unit: (N, D) float32 rows of length one. first: (N,) int64, the lowest index holding the same token.
+    settled: (N,) bool, False where a row is still to be computed. computed: how many were.
     """
 
     def __init__(self, unit: Tensor, first: Tensor | None = None) -> None:
@@ -33,16 +34,12 @@ class Similarities:
         self._repeated = repeated if len(repeated) else None
         self._first: list[int] = self.first.tolist()
         self._rows: list[Tensor | None] = [None] * n
-        # True where a token's row need not be computed: it is here, or is that of an equal token of lower index.
+        # A token that is equal to one of lower index shares its row.
         self.settled = self.first != own
+        self.computed = 0
 
     def __len__(self) -> int:
         return self.unit.shape[0]
-
-    @property
-    def computed(self) -> int:
-        """How many rows were computed so far."""
-        return sum(row is not None for row in self._rows)
 
     def get(self, index: int) -> Tensor | None:
         """(N,) float32, the row of one token in steps, or None where it was not computed yet."""
@@ -56,48 +53,50 @@ class Similarities:
         return torch.stack([self._rows[self._first[i]] for i in indices])  # type: ignore[misc]
 
     def compute(self, indices: Sequence[int]) -> None:
-        """Make sure that the rows of these tokens are here."""
+        """Make sure that the rows of these tokens are here. Once that takes half of all rows, all are computed."""
         firsts = dict.fromkeys(self._first[i] for i in indices)
         missing = [i for i in firsts if self._rows[i] is None]
         if not missing:
             return
+        if 2 * (self.computed + len(missing)) > len(self):
+            self._compute_rest()
+            return
         index = torch.tensor(missing, device=self.unit.device)
         padded = index.repeat(-(-LEAST_ROWS // len(missing))) if len(missing) < LEAST_ROWS else index
-        block = self._in_steps((self.unit[padded] * STEPS) @ self.unit.T)[: len(missing)]
-        self._keep(missing, self._equalise(block, index))
-        self.settled[index] = True
+        self._keep(missing, index, self._product(self.unit[padded], self.unit)[: len(missing)])
 
-    def compute_all(self) -> None:
-        """Make sure that every row is here. The Gram matrix is symmetric: only its upper blocks are multiplied."""
-        n, known = len(self), self.computed
-        if known == n or bool(self.settled.all()):
-            return
-        gram = self.unit.new_empty(n, n)
-        block = min(BLOCK, max(LEAST_ROWS, -(-n // 8)))
-        for a in range(0, n, block):
-            rows = self._in_steps((self.unit[a : a + block] * STEPS) @ self.unit[a:].T)
-            gram[a : a + block, a:] = rows
-            gram[a + block :, a : a + block] = rows[:, block:].T
-        kept = [(i, row) for i, row in enumerate(self._rows) if row is not None]
-        for i, row in kept:  # what was handed out already stays as it was
-            gram[i] = row
-            gram[:, i] = row
-        self._keep(range(n), self._equalise(gram, torch.arange(n, device=gram.device)))
-        self.settled[:] = True
+    def _compute_rest(self) -> None:
+        """Compute every row that is missing, from half the products or fewer: cos(v_i, v_j) = cos(v_j, v_i)."""
+        rest = (~self.settled).nonzero()[:, 0]
+        m = len(rest)
+        unit = self.unit[rest] if m < len(self) else self.unit
+        square = unit.new_empty(m, m)
+        block = min(BLOCK, max(LEAST_ROWS, -(-m // 8)))
+        for a in range(0, m, block):
+            rows = self._product(unit[a : a + block], unit[a:])
+            square[a : a + block, a:] = rows
+            square[a + block :, a : a + block] = rows[:, block:].T
+        if m < len(self):
+            known = [i for i, row in enumerate(self._rows) if row is not None]
+            square, part = unit.new_empty(m, len(self)), square
+            square[:, rest] = part
+            square[:, known] = self.rows(known)[:, rest].T if known else part[:, :0]
+        self._keep(rest.tolist(), rest, square)
 
-    def _keep(self, indices: Sequence[int], block: Tensor) -> None:
-        for i, row in zip(indices, block.unbind(0), strict=True):
+    def _keep(self, indices: Sequence[int], index: Tensor, rows: Tensor) -> None:
+        """Store rows in steps, after giving equal tokens equal columns and similarity 1 to each other."""
+        if self._repeated is not None:
+            rows[:, self._repeated] = rows[:, self.first[self._repeated]]
+            rows.masked_fill_(self.first[index, None] == self.first[None, :], STEPS)
+        for i, row in zip(indices, rows.unbind(0), strict=True):
             self._rows[i] = row
+        self.settled[index] = True
+        self.computed += len(indices)
 
-    def _in_steps(self, product: Tensor) -> Tensor:
-        return product.round_().clamp_(-STEPS, STEPS)
-
-    def _equalise(self, block: Tensor, index: Tensor) -> Tensor:
-        """Give equal tokens equal columns, and similarity 1 to each other."""
-        if self._repeated is None:
-            return block
-        block[:, self._repeated] = block[:, self.first[self._repeated]]
-        return block.masked_fill_(self.first[index, None] == self.first[None, :], STEPS)
+    @staticmethod
+    def _product(a: Tensor, b: Tensor) -> Tensor:
+        """(A, B): the cosines of unit rows, in steps."""
+        return ((a * STEPS) @ b.T).round_().clamp_(-STEPS, STEPS)
 
 
 def first_equal(x: Tensor) -> Tensor:

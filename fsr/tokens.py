@@ -124,18 +124,22 @@ class VisualTokens:
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
     def similarities(self, name: str) -> Similarities:
-        """The cosines of the similarity space `projected` or `encoder`, shared by all methods; rows come on demand."""
-        self.space(name)
-        return self._similarities_projected if name == "projected" else self._similarities_encoder
+        """The cosines of the similarity space `projected` or `encoder`, whose rows are computed on demand.
+
+        Each call starts anew: the last digit of a product depends on which rows are computed together, and what one
+        selection computed must not change the next.
+        """
+        unit = self.space(name)
+        return Similarities(unit, self._first_projected if name == "projected" else self._first_encoder)
 
     @cached_property
-    def _similarities_projected(self) -> Similarities:
-        return Similarities(self._unit_projected, first_equal(self.embeddings))
+    def _first_projected(self) -> Tensor:
+        return first_equal(self.embeddings)
 
     @cached_property
-    def _similarities_encoder(self) -> Similarities:
+    def _first_encoder(self) -> Tensor:
         assert self.features is not None
-        return Similarities(self._unit_encoder, first_equal(self.features))
+        return first_equal(self.features)
 
     @cached_property
     def _unit_projected(self) -> Tensor:

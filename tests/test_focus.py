@@ -59,10 +59,10 @@ def test_without_any_priority_focus_is_the_most_salient_token() -> None:
     assert focus_count(torch.zeros(4), 0.9) == 1
 
 
-@pytest.mark.parametrize("n", range(1, 60))
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 50, 64, 100, 200])
 def test_equal_priorities_take_exactly_the_share_rho(n: int) -> None:
-    for tenths in range(1, 11):
-        assert focus_count(torch.ones(n), tenths / 10) == -(-tenths * n // 10)
+    for hundredths in range(1, 101):
+        assert focus_count(torch.ones(n), hundredths / 100) == -(-hundredths * n // 100)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_focus_count_on_cases_done_by_hand(phi: list[float], rho: float, count: 
 
 
 def test_the_cap_rounds_up_and_never_adds() -> None:
-    for cap in (0.1, 0.25, 0.3, 0.5, 0.7, 1.0):
-        for budget in range(1, 101):
-            expected = -(-round(cap * 100) * budget // 100)  # in whole hundredths, where nothing is rounded
-            assert capped_count(1000, cap, budget) == expected, (cap, budget)
-            assert capped_count(3, cap, budget) == min(3, expected)
+    for hundredths in range(1, 101):
+        for budget in (1, 2, 3, 7, 10, 30, 50, 100):
+            expected = -(-hundredths * budget // 100)
+            assert capped_count(1000, hundredths / 100, budget) == expected
+            assert capped_count(3, hundredths / 100, budget) == min(3, expected)
     assert capped_count(5, 1e-6, 1) == 1

@@ -230,7 +230,9 @@ def test_the_page_can_refine_from_the_plan_alone(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tokens = random_tokens(seed, 3 + seed % 5, 7)
     kind = torch.randint(len(tokens) // (1 + seed % 3), (len(tokens),), generator=generator)
-    tokens = replace(tokens, embeddings=tokens.embeddings[kind])  # with more and more repeated tokens
+    tokens = replace(tokens, embeddings=tokens.embeddings[kind])  # some of them repeated
+    if seed % 4 == 0:  # all nearly equal: cosines differ in the sixth decimal
+        tokens = replace(tokens, embeddings=tokens.embeddings[:1] + 0.003 * tokens.embeddings)
     pruner = make("fsr", rho=0.1 + 0.02 * seed, kappa=(0.5, 1.0, 2.0)[seed % 3])
     plan = json.loads(json.dumps(pruner.plan(tokens).to_json()))
     assert plan["kind"] == "nested"
@@ -240,6 +242,21 @@ def test_the_page_can_refine_from_the_plan_alone(seed: int) -> None:
         assert roles == s.roles.tolist()
         assert anchor == s.anchor.tolist()
         assert weight == pytest.approx(s.weight.tolist(), abs=1e-5)
+
+
+def test_an_anchor_that_comes_later_takes_over_where_it_ties_with_a_lower_index() -> None:
+    """Token 3 is orthogonal to tokens 1 and 0, which are scanned in this order."""
+    tokens = VisualTokens(
+        embeddings=torch.tensor([[1.0, -1, 2, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 0, 0]]),
+        layout=Layout.of_grid(1, 4),
+        saliency=torch.tensor([0.0, 0, 1, 0]),
+        relevance=torch.zeros(4),
+    )
+    plan = make("fsr").plan(tokens).to_json()
+    assert plan["scan_rank"] == [1, 0, -1, 2]
+    for budget, anchor in ((2, 1), (3, 0)):
+        assert make("fsr")(tokens, budget).anchor[3] == anchor
+        assert plan_reader.read(plan, budget)[1][3] == anchor
 
 
 @pytest.mark.parametrize(("name", "parameters"), [*FSR, ("random", {}), ("saliency", {}), ("relevance", {})])

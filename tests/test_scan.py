@@ -115,6 +115,17 @@ def test_zero_tokens_are_like_nothing_but_each_other() -> None:
     assert scan_order(similarities(x), [0], 5)[0].index(1) < scan_order(similarities(x), [0], 5)[0].index(4)
 
 
+def test_once_half_of_the_rows_are_needed_all_are_computed_and_the_order_is_the_same() -> None:
+    x = features(0, 300, 16)
+    s = similarities(x)
+    order = [scan_order(s, [5], count)[0] for count in (20, 100, 200, 299)]
+    assert s.computed == 300
+    margin = Margin()
+    expected = references.scan(cosines(x), [5], 299, margin)
+    assert margin.gap > 2e-7
+    assert order == [expected[:20], expected[:100], expected[:200], expected]
+
+
 def test_only_rows_near_those_needed_are_computed() -> None:
     n, k = 2880, 320
     for x in (features(0, n, 64), features(0, 60, 64)[torch.randint(60, (n,))] + 0.3 * features(1, n, 64)):
@@ -127,9 +138,12 @@ def test_rows_are_cosines_in_steps() -> None:
     x = features(0, 50, 40)
     expected = torch.tensor(cosines(x)) * STEPS
     lazy, whole = similarities(x), similarities(x)
-    whole.compute_all()
+    lazy.compute([49, 3])
+    lazy.compute([7])
+    assert (lazy.computed, whole.computed) == (3, 0)
     for s in (lazy, whole):
         rows = s.rows(range(50))
+        assert s.computed == 50
         assert torch.equal(rows, rows.round())
         assert (rows - expected).abs().max() < 3
         assert rows.abs().max() <= STEPS
@@ -138,13 +152,14 @@ def test_rows_are_cosines_in_steps() -> None:
 def test_what_was_handed_out_stays_as_it_was() -> None:
     """The last digit of a product depends on its shape: what one method saw, the next must see."""
     for seed in range(20):
-        s, some = similarities(features(seed, 100, 128)), torch.randperm(100).tolist()[:80]
-        for at in range(0, 80, 19):
-            s.compute(some[at : at + 19])
-        before = s.rows(some)
-        s.compute_all()
+        s, some = similarities(features(seed, 100, 128)), torch.randperm(100).tolist()[:48]
+        before = torch.cat([s.rows(some[at : at + 16]) for at in (0, 16, 32)])
+        assert s.computed == 48
+        rows = s.rows(range(100))
         assert s.computed == 100
-        assert torch.equal(s.rows(some), before)
+        assert torch.equal(rows[some], before)
+        rest = [i for i in range(100) if i not in some]
+        assert torch.equal(rows[rest][:, some], before[:, rest].T)
 
 
 @pytest.mark.parametrize("n", [2, 30, 577])
@@ -155,7 +170,6 @@ def test_equal_tokens_have_equal_rows_and_columns(n: int) -> None:
     lazy, whole = similarities(x), similarities(x)
     for i in torch.randperm(n, generator=generator).split(19):
         lazy.compute(i.tolist())
-    whole.compute_all()
     for s in (lazy, whole):
         rows = s.rows(range(n))
         assert torch.equal(rows, rows[s.first])

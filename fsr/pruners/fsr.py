@@ -90,7 +90,6 @@ class FocusScanRefine(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         n, focus, similarities = len(tokens), self.focus(tokens), tokens.similarities(self.similarity)
-        similarities.compute_all()
         if focus.cap < 1:
             return TablePlan(n, table_budgets(n), lambda budget: self._choose(similarities, focus, budget).roles)
         order, _ = scan_order(similarities, focus.order[: focus.k_focus].tolist(), n - focus.k_focus)
@@ -129,4 +128,5 @@ class FocusScanRefine(Pruner):
             anchor[dropped], similarity[dropped] = nearest[dropped], steps[dropped] / STEPS
             roles[merged] = int(Role.MERGED)
         facts |= {"n_merged": len(merged), "n_anchors": len(anchor[merged].unique())}
+        facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
         return _Choice(roles, merged, anchor, similarity, facts)
