@@ -53,12 +53,12 @@ class Similarities:
         return torch.stack([self._rows[self._first[i]] for i in indices])  # type: ignore[misc]
 
     def compute(self, indices: Sequence[int]) -> None:
-        """Make sure that the rows of these tokens are here. Once that takes half of all rows, all are computed."""
+        """Make sure that the rows of these tokens are here. Once that takes a third of all rows, all are."""
         firsts = dict.fromkeys(self._first[i] for i in indices)
         missing = [i for i in firsts if self._rows[i] is None]
         if not missing:
             return
-        if 2 * (self.computed + len(missing)) > len(self):
+        if 3 * (self.computed + len(missing)) > len(self):
             self._compute_rest()
             return
         index = torch.tensor(missing, device=self.unit.device)
@@ -66,7 +66,7 @@ class Similarities:
         self._keep(missing, index, self._product(self.unit[padded], self.unit)[: len(missing)])
 
     def _compute_rest(self) -> None:
-        """Compute every row that is missing, from half the products or fewer: cos(v_i, v_j) = cos(v_j, v_i)."""
+        """Compute every row that is missing, at half the work or less: cos(v_i, v_j) = cos(v_j, v_i)."""
         rest = (~self.settled).nonzero()[:, 0]
         m = len(rest)
         unit = self.unit[rest] if m < len(self) else self.unit

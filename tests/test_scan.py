@@ -115,7 +115,7 @@ def test_zero_tokens_are_like_nothing_but_each_other() -> None:
     assert scan_order(similarities(x), [0], 5)[0].index(1) < scan_order(similarities(x), [0], 5)[0].index(4)
 
 
-def test_once_half_of_the_rows_are_needed_all_are_computed_and_the_order_is_the_same() -> None:
+def test_once_a_third_of_the_rows_are_needed_all_are_computed_and_the_order_is_the_same() -> None:
     x = features(0, 300, 16)
     s = similarities(x)
     order = [scan_order(s, [5], count)[0] for count in (20, 100, 200, 299)]
@@ -152,9 +152,9 @@ def test_rows_are_cosines_in_steps() -> None:
 def test_what_was_handed_out_stays_as_it_was() -> None:
     """The last digit of a product depends on its shape: what one method saw, the next must see."""
     for seed in range(20):
-        s, some = similarities(features(seed, 100, 128)), torch.randperm(100).tolist()[:48]
-        before = torch.cat([s.rows(some[at : at + 16]) for at in (0, 16, 32)])
-        assert s.computed == 48
+        s, some = similarities(features(seed, 100, 128)), torch.randperm(100).tolist()[:32]
+        before = torch.cat([s.rows(some[at : at + 16]) for at in (0, 16)])
+        assert s.computed == 32
         rows = s.rows(range(100))
         assert s.computed == 100
         assert torch.equal(rows[some], before)
