@@ -373,6 +373,7 @@ def test_a_grid_is_even_in_rows_and_columns(rows: int, cols: int) -> None:
     tokens = random_tokens(0, rows, cols, 2)
     for budget in range(1, rows * cols + 1):
         kept = make("grid")(tokens, budget).kept
+        assert len(kept.unique()) == budget
         row, col = tokens.layout.row[kept], tokens.layout.col[kept]
         in_row = row.bincount(minlength=rows)
         assert in_row[in_row > 0].max() - in_row[in_row > 0].min() <= 1
