@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.browser.conftest import READY, Watch, launched, random_llava
 
@@ -13,10 +15,19 @@ STATE = "fsrExplorer.page.store.state"
 
 @pytest.fixture(scope="module")
 def talkative(browser, model_and_gallery, tmp_path_factory):
-    """Random weights that may say a thousand tokens."""
+    """Random weights that never end by themselves and may say a thousand tokens."""
     folder: Path = tmp_path_factory.mktemp("talkative")
-    model = str(random_llava(folder / "random-llava"))
-    yield from launched(model, model_and_gallery[1], folder, FSR_MAX_NEW_TOKENS="1000")
+    model = random_llava(folder / "random-llava")
+    never_ends(model)
+    yield from launched(str(model), model_and_gallery[1], folder, FSR_MAX_NEW_TOKENS="1000")
+
+
+def never_ends(model: Path) -> None:
+    """The end of text gets a score of 0, below the best of the others."""
+    weights = load_file(model / "model.safetensors")
+    (head,) = [name for name in weights if name.endswith("lm_head.weight")]
+    weights[head][json.loads((model / "generation_config.json").read_text())["eos_token_id"]] = 0
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
 
 
 def test_a_running_answer_can_be_stopped_and_what_was_said_stays(browser, talkative):
