@@ -21,11 +21,9 @@ class Example:
     picture: Path
     trace_file: Path
 
-    def trace(self) -> dict[str, Any] | None:
-        """The recorded trace, or None before the first recording."""
-        if not self.trace_file.is_file():
-            return None
-        return json.loads(self.trace_file.read_text(encoding="utf-8"))
+    def trace(self) -> str | None:
+        """The recorded trace as JSON, or None before the first recording."""
+        return self.trace_file.read_text(encoding="utf-8") if self.trace_file.is_file() else None
 
 
 class Examples:

@@ -126,7 +126,7 @@ def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):
     steps = list(handlers.ask("what?", {"method": "fsr", "budget": 4, "of": 25}, session, VISITOR))
     traces = [s[0] for s in steps if "trace" in s[0]]
     assert len(traces) == 1
-    assert traces[0]["trace"]["tokens"]["n"] == 25
+    assert json.loads(traces[0]["trace"])["tokens"]["n"] == 25
     last = steps[-1][1]
     assert last["status"]["phase"] == "done"
     bars = [s[2] for s in steps if "loaded" in s[2]]
@@ -202,7 +202,7 @@ def test_a_refused_parameter_is_told_in_the_drawer(handlers, session):
     assert "rho must be" in answers["status"]["text"]
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})
     stage = handlers.replan(event, "what?", session)[0]
-    assert stage["patch"]["methods"]["fsr"]["parameters"]["rho"] == 0.5
+    assert json.loads(stage["patch"])["methods"]["fsr"]["parameters"]["rho"] == 0.5
 
 
 def test_the_unforeseen_is_told_without_the_visitors_data(caplog):

@@ -16,10 +16,17 @@ export function start(config) {
   const { store } = page;
   let stage = null;
 
-  /** Panels that take records: show the first one, then every new one. */
+  /** Panels that take records: the first one, then every new one. A record that was taken is let go of, because
+   *  Gradio copies a component's value at every step of a running answer. */
   const listen = ({ props, watch }, receive) => {
-    receive(props.value);
-    watch("value", () => receive(props.value));
+    const take = () => {
+      const { value } = props;
+      if (!value || value.taken) return;
+      receive(value);
+      props.value = { taken: value.run };
+    };
+    take();
+    watch("value", take);
   };
 
   return {

@@ -16,8 +16,8 @@ export function createPage(config) {
   /** A new record from the server: a whole trace, or a patch of the one on screen. */
   page.receive = (value) => {
     if (!value || isOld(value)) return;
-    if (value.patch) applyPatch(store, value);
-    else applyTrace(store, value, config);
+    if (value.patch) applyPatch(store, JSON.parse(value.patch));
+    else applyTrace(store, { ...value, trace: value.trace && JSON.parse(value.trace) }, config);
   };
 
   /** A step of the running answer. */
@@ -102,14 +102,14 @@ function lastAsked(trace, method) {
   return keys.length ? keys[keys.length - 1] : null;
 }
 
-function applyPatch(store, { patch, status }) {
+function applyPatch(store, patch) {
   const { trace, answers } = store.state;
   if (!trace) return;
   const methods = { ...trace.methods, ...patch.methods };
   const scores = { ...trace.scores, ...patch.scores };
   const changed = patch.replaces ?? [];
   const kept = Object.fromEntries(Object.entries(answers).filter(([, a]) => !changed.includes(a.method)));
-  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, scene: "", ...(status ? { status } : {}) });
+  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, scene: "" });
 }
 
 function typing(target) {

@@ -1,8 +1,13 @@
-"""What the panels receive: plain JSON made from examples, pictures, events and models."""
+"""What the panels receive: plain JSON made from examples, pictures, events and models.
+
+Traces and patches travel as text inside it: Gradio's page copies every value several times, and one string is copied
+at once where 20,000 numbers are copied one by one.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +57,15 @@ def upload_value(picture: Picture) -> dict[str, Any]:
 
 def trace_value(trace: dict[str, Any], scene: str) -> dict[str, Any]:
     """A live trace of the picture that is on the stage already; `scene` is what the page says it shows from now on."""
-    return {"run": run_id(), "fresh": False, "trace": trace, "scene": scene}
+    return {"run": run_id(), "fresh": False, "trace": text_of(trace), "scene": scene}
 
 
 def patch_value(patch: dict[str, Any]) -> dict[str, Any]:
-    return {"run": run_id(), "patch": patch}
+    return {"run": run_id(), "patch": text_of(patch)}
+
+
+def text_of(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def status_value(phase: str, text: str = "") -> dict[str, Any]:
