@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from fsr.tokens import Grid, Layout, VisualTokens
+from fsr.tokens import Grid, Layout, Selection, VisualTokens
 
 # id, name, parameters
 METHODS = [
@@ -102,3 +102,11 @@ TOKENS: dict[str, Callable[[], VisualTokens]] = {
     "half precision": lambda: in_dtype(torch.float16),
     "bfloat16": lambda: in_dtype(torch.bfloat16),
 }
+
+
+def same(a: Selection, b: Selection) -> bool:
+    """Whether two selections agree in every token, to the last bit."""
+    return all(
+        torch.equal(torch.nan_to_num(getattr(a, f)), torch.nan_to_num(getattr(b, f)))
+        for f in ("kept", "roles", "embeddings", "anchor", "similarity", "weight")
+    )
