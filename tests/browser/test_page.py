@@ -159,6 +159,7 @@ def test_the_legend_counts_and_hides_layers(page):
 @pytest.mark.parametrize("layer", ["saliency", "relevance", "priority"])
 def test_heat_layers_show_their_scale(page, layer):
     page.locator(f".fx-segments [data-layer={layer}]").click()
+    page.wait_for_selector("[data-ref=scale]:not([hidden])")
     low, high = page.locator("[data-ref=low]"), page.locator("[data-ref=high]")
     assert float(low.inner_text().replace("−", "-")) < float(high.inner_text().replace("−", "-"))
     canvas = page.locator(".fx-stage canvas")
