@@ -59,7 +59,7 @@ def build_llava() -> LlavaForConditionalGeneration:
         eos_token_id=index[EOS],
         pad_token_id=index[PAD],
     )
-    config = LlavaConfig(
+    config = LlavaConfig(  # type: ignore[call-arg]
         vision_config=vision_config(),
         text_config=text,
         image_token_id=index[IMAGE],
@@ -112,7 +112,7 @@ def save(folder: Path, llava: LlavaForConditionalGeneration, clip: CLIPModel, fa
             old.unlink()
         dtype = next(model.parameters()).dtype
         model.half().save_pretrained(path, max_shard_size=SHARD)
-        model.to(dtype)
+        model.to(dtype)  # type: ignore[arg-type]
     processor.save_pretrained(folder)
     CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder / "clip")
     (folder / "fsr.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -157,7 +158,8 @@ class Run:
 
 def _optimizers(modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside transformer blocks, AdamW for everything else."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for module in modules.values():
         for name, p in module.named_parameters():
             if p.requires_grad:
@@ -184,7 +186,7 @@ def _set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
 # ---------------------------------------------------------------------------------------------------------- vision
 
 
-def embed(tower: nn.Module, pixels: Tensor, positions: Tensor) -> Tensor:
+def embed(tower: Any, pixels: Tensor, positions: Tensor) -> Tensor:
     """The tower's embedding of windows: (B, 1 + rows * cols, WIDTH), each patch with its place in the full grid."""
     e = tower.embeddings
     patches = e.patch_embedding(pixels).flatten(2).transpose(1, 2) + e.position_embedding(positions)
@@ -192,7 +194,7 @@ def embed(tower: nn.Module, pixels: Tensor, positions: Tensor) -> Tensor:
     return tower.pre_layrnorm(torch.cat([cls, patches], 1))
 
 
-def blocks(tower: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def blocks(tower: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(input of the last but one layer, its output = hidden_states[-2], output of the last layer)."""
     layers = tower.encoder.layers
     for layer in layers[:-2]:
@@ -201,7 +203,7 @@ def blocks(tower: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x, penultimate, layers[-1](penultimate, None)
 
 
-def cls_attention(layer: nn.Module, x: Tensor) -> Tensor:
+def cls_attention(layer: Any, x: Tensor) -> Tensor:
     """(B, N) mean over heads of the CLS row of a layer's attention, patches only."""
     h, a = layer.layer_norm1(x), layer.self_attn
     q = a.q_proj(h[:, :1]).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
@@ -224,7 +226,7 @@ class VisionHeads(nn.Module):
 
 
 def vision_loss(
-    tower: nn.Module, heads: VisionHeads, run_blocks: Callable, stage: int, step: int, phase: Phase
+    tower: Any, heads: VisionHeads, run_blocks: Callable, stage: int, step: int, phase: Phase
 ) -> tuple[Tensor, dict]:
     scenes, _ = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
     labels = data.label(scenes)
@@ -256,7 +258,7 @@ def vision_loss(
 
 
 @torch.no_grad()
-def see(tower: nn.Module, scenes: list) -> Tensor:
+def see(tower: Any, scenes: list) -> Tensor:
     """hidden_states[-2] of the patches, (B, N, WIDTH) float32, from the frozen tower."""
     with torch.autocast("cpu", torch.bfloat16):
         x = embed(tower, data.pixels(scenes), data.positions(scenes))
@@ -268,7 +270,7 @@ def see(tower: nn.Module, scenes: list) -> Tensor:
 # -------------------------------------------------------------------------------------------------------- language
 
 
-def language_loss(llava: nn.Module, run_llama: Callable, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
+def language_loss(llava: Any, run_llama: Callable, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
     scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
     packed = data.pack(scenes, rng, phase.room, phase.kinds)
     features = see(llava.model.vision_tower, scenes)
@@ -296,7 +298,7 @@ def language_loss(llava: nn.Module, run_llama: Callable, stage: int, step: int, 
     return loss, facts
 
 
-def llama_blocks(llava: nn.Module, x: Tensor, mask: Tensor, position: Tensor) -> Tensor:
+def llama_blocks(llava: Any, x: Tensor, mask: Tensor, position: Tensor) -> Tensor:
     model = llava.model.language_model
     rope = model.rotary_emb(x, position)
     for layer in model.layers:
@@ -307,7 +309,7 @@ def llama_blocks(llava: nn.Module, x: Tensor, mask: Tensor, position: Tensor) ->
 # ------------------------------------------------------------------------------------------------------------ text
 
 
-def text_loss(clip: nn.Module, tower: nn.Module, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
+def text_loss(clip: Any, tower: Any, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
     """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest near 0."""
     scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
     with torch.no_grad():
@@ -335,7 +337,7 @@ def _wanted(maps, question):  # type: ignore[no-untyped-def]
     return rows.mean(0)
 
 
-def embed_questions(clip: nn.Module, texts: list[str]) -> Tensor:
+def embed_questions(clip: Any, texts: list[str]) -> Tensor:
     """(questions, WIDTH) text_projection of the state at EOS; padded on the right with EOS, whose first is pooled."""
     rows = [[2, *data.token_ids(t), 3] for t in texts]
     longest = max(map(len, rows))
