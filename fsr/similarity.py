@@ -14,8 +14,8 @@ from torch import Tensor
 
 STEPS = 2**22  # cosine 1 in steps; every |cosine| is a whole number of steps below 2^24, so exact in float32
 SAMPLED_COLUMNS = 64  # tokens that agree in this many columns are compared in all
-LEAST_ROWS = 8  # below this, matrix products take a path that rounds differently
-BLOCK = 128  # rows of the Gram matrix computed at a time
+WIDTH = 16  # matrix products of multiples of 16 columns are the fastest, and round alike
+BLOCK = 128  # columns of the Gram matrix computed at a time
 
 
 class Similarities:
@@ -62,26 +62,23 @@ class Similarities:
             self._compute_rest()
             return
         index = torch.tensor(missing, device=self.unit.device)
-        padded = index.repeat(-(-LEAST_ROWS // len(missing))) if len(missing) < LEAST_ROWS else index
-        self._keep(missing, index, self._product(self.unit[padded], self.unit)[: len(missing)])
+        padded = torch.arange(round_up(len(missing)), device=index.device) % len(missing)
+        # all tokens times a few columns: on two cores faster than a few rows times all tokens
+        product = self.unit @ self.unit.index_select(0, index[padded]).T
+        self._keep(missing, index, _in_steps(product).T[: len(missing)].contiguous())
 
     def _compute_rest(self) -> None:
         """Compute every row that is missing, at half the work or less: cos(v_i, v_j) = cos(v_j, v_i)."""
         rest = (~self.settled).nonzero()[:, 0]
-        m = len(rest)
-        unit = self.unit[rest] if m < len(self) else self.unit
-        square = unit.new_empty(m, m)
-        block = min(BLOCK, max(LEAST_ROWS, -(-m // 8)))
-        for a in range(0, m, block):
-            rows = self._product(unit[a : a + block], unit[a:])
-            square[a : a + block, a:] = rows
-            square[a + block :, a : a + block] = rows[:, block:].T
-        if m < len(self):
+        unit = self.unit.index_select(0, rest) if len(rest) < len(self) else self.unit
+        rows = _in_steps(_symmetric_product(unit))
+        if len(rest) < len(self):
             known = [i for i, row in enumerate(self._rows) if row is not None]
-            square, part = unit.new_empty(m, len(self)), square
-            square[:, rest] = part
-            square[:, known] = self.rows(known)[:, rest].T if known else part[:, :0]
-        self._keep(rest.tolist(), rest, square)
+            rows = torch.cat([rows, self.rows(known).index_select(1, rest).T], dim=1)
+            at = torch.empty_like(self.first)
+            at[torch.cat([rest, at.new_tensor(known)])] = torch.arange(rows.shape[1], device=at.device)
+            rows = rows.index_select(1, at[self.first])
+        self._keep(rest.tolist(), rest, rows)
 
     def _keep(self, indices: Sequence[int], index: Tensor, rows: Tensor) -> None:
         """Store rows in steps, after giving equal tokens equal columns and similarity 1 to each other."""
@@ -93,10 +90,26 @@ class Similarities:
         self.settled[index] = True
         self.computed += len(indices)
 
-    @staticmethod
-    def _product(a: Tensor, b: Tensor) -> Tensor:
-        """(A, B): the cosines of unit rows, in steps."""
-        return ((a * STEPS) @ b.T).round_().clamp_(-STEPS, STEPS)
+
+def round_up(width: int) -> int:
+    """The next multiple of `WIDTH`."""
+    return -(-width // WIDTH) * WIDTH
+
+
+def _in_steps(cosines: Tensor) -> Tensor:
+    return cosines.mul_(STEPS).round_().clamp_(-STEPS, STEPS)
+
+
+def _symmetric_product(x: Tensor) -> Tensor:
+    """(m, D) -> x x^T, (m, m), of which only the blocks on and below the diagonal are multiplied."""
+    m = len(x)
+    out = x.new_empty(m, m)
+    block = min(BLOCK, round_up(-(-m // 8)))
+    for a in range(0, m, block):
+        product = x[a:] @ x[a : a + block].T
+        out[a:, a : a + block] = product
+        out[a : a + block, a:] = product.T
+    return out
 
 
 def first_equal(x: Tensor) -> Tensor:
