@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fsr.similarity import STEPS, Similarities
+from fsr.similarity import STEPS, Similarities, round_up
 
 FIRST_BATCH, LARGEST_BATCH = 32, 128
 TAKEN = float(2**23)  # above every similarity: a token that is kept is never the farthest
@@ -52,7 +52,7 @@ def chord(steps: float) -> float:
 
 def _farthest(nearest: Tensor, similarities: Similarities, now: int) -> list[int]:
     """The token needed now and those next in distance whose rows are not computed yet."""
-    size = min(LARGEST_BATCH, max(FIRST_BATCH, similarities.computed // 4))
+    size = min(LARGEST_BATCH, max(FIRST_BATCH, round_up(similarities.computed // 4)))
     open_ = nearest.masked_fill(similarities.settled, TAKEN)
     open_[similarities.first[now]] = -2 * TAKEN
     size = min(size, int((open_ < TAKEN).sum()))
