@@ -19,14 +19,20 @@ export function isRunning(status) {
   return RUNNING.has(status.phase);
 }
 
-/** The two answers to show: the one for the budget on screen if it is known, else the last one asked for, marked stale. */
+/** The two answers to show: the one for the budget on screen if it is known, else, marked stale, the last one asked for
+ *  or, of recorded ones, the nearest. */
 export function sides(state) {
   const budget = state.view?.budget ?? state.budget;
   const full = state.answers.full ?? null;
   const exact = state.answers[answerKey(state.method, budget)];
-  const asked = state.asked ? state.answers[state.asked] : null;
+  const asked = state.asked ? state.answers[state.asked] : nearestAnswer(state, budget);
   const ours = exact ?? asked ?? null;
   return { full, ours, stale: Boolean(ours) && !exact };
+}
+
+function nearestAnswer({ answers, method }, budget) {
+  const known = Object.values(answers).filter((a) => a.method === method);
+  return known.sort((a, b) => Math.abs(a.budget - budget) - Math.abs(b.budget - budget))[0];
 }
 
 function draw(at, state, config) {
@@ -95,7 +101,8 @@ function drawSweep(node, state, setBudget) {
     const compared = same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
     const attributes = { type: "button", class: same === false ? "fx-differs" : "", title: `At ${a.budget} tokens${compared}` };
     const pressed = { "aria-pressed": String(a.budget === state.view?.budget), onclick: () => setBudget(a.budget) };
-    return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), el("span", {}, a.text));
+    const text = same ? null : el("span", {}, a.text);
+    return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text);
   }));
 }
 

@@ -69,7 +69,7 @@ function mountDrop(at) {
   at.frame.addEventListener("drop", (event) => {
     event.preventDefault();
     at.drop.hidden = true;
-    const input = document.querySelector("#fx-upload input[type=file]");
+    const input = document.querySelector("#fx-choose input[type=file]");
     const file = event.dataTransfer.files[0];
     if (!input || !file) return;
     const carried = new DataTransfer();

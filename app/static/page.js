@@ -24,7 +24,7 @@ export function createPage(config) {
   page.hear = (value) => {
     if (!value || isOld(value)) return;
     const patch = { status: value.status ?? { phase: "idle" } };
-    if (patch.status.phase === "failed") patch.answers = { ...page.before, ...store.state.answers };
+    if (patch.status.phase === "failed") Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
     if (value.answers) patch.answers = { ...store.state.answers, ...value.answers };
     if (value.asked) patch.asked = value.asked;
     if (value.where !== undefined) patch.where = value.where;
@@ -45,8 +45,9 @@ export function createPage(config) {
     const view = page.view();
     const { answers } = store.state;
     page.before = answers;
-    const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== answerKey(view.method, view.budget));
-    store.set({ answers: Object.fromEntries(rest), asked: null, status: { phase: "waiting", text: "Asking." } });
+    const asked = answerKey(view.method, view.budget);
+    const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== asked);
+    store.set({ answers: Object.fromEntries(rest), asked, status: { phase: "waiting", text: "Asking." } });
     return { ...view, ask: ++page.ask };
   };
 
@@ -74,7 +75,7 @@ function applyTrace(store, value, config) {
   const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
   const budget = link.budget ?? Math.max(1, Math.round(n * share));
   store.set({
-    trace, method, scene: value.scene ?? "", cursor: -1, answers: trace?.answers ?? {}, asked: lastAsked(trace, method),
+    trace, method, scene: value.scene ?? "", cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
@@ -95,11 +96,6 @@ function fromLink() {
     budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
     layer: Object.hasOwn(SCORES, layer ?? "") ? layer : undefined,
   };
-}
-
-function lastAsked(trace, method) {
-  const keys = Object.keys(trace?.answers ?? {}).filter((k) => k.startsWith(`${method}@`));
-  return keys.length ? keys[keys.length - 1] : null;
 }
 
 function applyPatch(store, patch) {

@@ -25,9 +25,7 @@ def png(width: int = 320, height: int = 200, color: tuple[int, int, int] = (90, 
 
 
 def upload(page, name: str, data: bytes) -> None:
-    page.set_input_files(
-        "#fx-upload input[type=file], input[type=file]", {"name": name, "mimeType": "image/png", "buffer": data}
-    )
+    page.set_input_files("#fx-choose input[type=file]", {"name": name, "mimeType": "image/png", "buffer": data})
 
 
 def ask(page, question: str | None = None) -> None:
@@ -119,6 +117,20 @@ def test_an_uploaded_picture_is_shown_and_analysed(page):
     ask(page, "what color is the rectangle?")
     until_done(page)
     assert page.locator(".fx-asked").inner_text() == "what color is the rectangle?"
+
+
+def test_a_picture_can_be_dropped_on_the_stage(page):
+    page.evaluate(
+        """(bytes) => { const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+        const frame = document.querySelector(".fx-frame");
+        frame.dispatchEvent(new DragEvent("dragover", { dataTransfer: data, bubbles: true, cancelable: true }));
+        window.dropShown = !document.querySelector(".fx-drop").hidden;
+        frame.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })); }""",
+        list(png(210, 140)),
+    )
+    assert page.evaluate("window.dropShown") is True
+    page.wait_for_function(f"{STATE}.trace?.frames[0].width === 210", timeout=SLOW)
 
 
 @pytest.mark.parametrize(
