@@ -14,7 +14,7 @@ export function makeGeometry(trace, frame, width) {
   const at = new Int32Array(tokens.n).fill(-1);
   index.forEach((i, slot) => (at[i] = slot));
   const [x0, y0, x1, y1] = grid.seen.map((v) => Math.round(v * scale));
-  const cell = index.length ? Math.min(box[2] - box[0], box[3] - box[1]) : width / 24;
+  const cell = index.length ? Math.min(box[2] - box[0], box[3] - box[1]) : width / grid.cols;
   const size = { width, height: Math.round(grid.height * scale) };
   return { frame, scale, index, at, box, cell, seen: { x0, y0, x1, y1 }, next: neighbours(tokens, index), ...size };
 }

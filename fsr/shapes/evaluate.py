@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from fsr import pruners, vlm
 from fsr.shapes.questions import TYPES, Question, ask, correct
 from fsr.shapes.scenes import SIDE, Scene, Window, draw, generator, random_scene
-from fsr.tokens import InvalidInput, Role, Selection, VisualTokens
+from fsr.tokens import InvalidInput, Selection
 
 CHUNK = 48  # pictures in memory at a time
 RESAMPLES = 2000
@@ -63,7 +62,10 @@ def _case(rng: np.random.Generator, kind: str, objects: int, small: bool, yes_or
             return Case(scene, question)
 
 
-def selections(tokens: VisualTokens, methods: list[str], budgets: list[int]) -> Iterator[tuple[Key, Selection | None]]:
+def selections(
+    encoding: vlm.Encoding, methods: list[str], budgets: list[int]
+) -> Iterator[tuple[Key, Selection | None]]:
+    tokens = encoding.tokens
     for name in methods:
         if name == "full":
             yield (name, len(tokens)), None
@@ -71,14 +73,7 @@ def selections(tokens: VisualTokens, methods: list[str], budgets: list[int]) -> 
         pruner = pruners.make(name)
         for budget in budgets:
             yield (name, budget), pruner(tokens, budget)
-    yield ("blind", 0), _nothing(tokens)
-
-
-def _nothing(tokens: VisualTokens) -> Selection:
-    n, none = len(tokens), torch.empty(0, dtype=torch.long)
-    roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
-    anchor, zero = torch.full((n,), -1), torch.zeros(n)
-    return Selection("blind", 0, none, roles, tokens.embeddings[:0], anchor, zero * float("nan"), zero)
+    yield ("blind", 0), vlm.without_picture(encoding)
 
 
 def run(
@@ -92,7 +87,7 @@ def run(
         requests: dict[Key, list] = defaultdict(list)
         for case in part:
             encoding = model.encode(model.encode_media([case.picture]), case.question.text)
-            for key, selection in selections(encoding.tokens, methods, budgets):
+            for key, selection in selections(encoding, methods, budgets):
                 requests[key].append((encoding, selection))
                 if selection is not None and key == ("fsr", min(budgets)):
                     k_focus.append(selection.facts["k_focus"])
