@@ -67,6 +67,12 @@ class Similarities:
         product = self.unit @ self.unit.index_select(0, index[padded]).T
         self._keep(missing, index, _in_steps(product).T[: len(missing)].contiguous())
 
+    def complete(self) -> Similarities:
+        """Itself, with every row computed."""
+        if not bool(self.settled.all()):
+            self._compute_rest()
+        return self
+
     def _compute_rest(self) -> None:
         """Compute every row that is missing, at half the work or less: cos(v_i, v_j) = cos(v_j, v_i)."""
         rest = (~self.settled).nonzero()[:, 0]

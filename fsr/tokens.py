@@ -5,6 +5,7 @@ Letters: N visual tokens, K budget, D width of the language model, C width of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from fsr.similarity import Similarities, first_equal
+
+SHARED_UP_TO = 1024  # tokens; up to here all similarities are computed once and shared by all methods and budgets
 
 
 class FsrError(Exception):
@@ -74,6 +77,11 @@ class Layout:
         return Layout(torch.zeros_like(row), row, col, rect, (grid,))
 
 
+# fields of VisualTokens with a row for every token -> dimensions
+_PER_TOKEN = {"embeddings": 2, "features": 2, "saliency": 1, "relevance": 1}
+_PER_TOKEN |= {"keys": 2, "last_keys": 2, "last_saliency": 1}
+
+
 @dataclass(frozen=True, eq=False)
 class VisualTokens:
     """The visual tokens of one question, with every score that was captured.
@@ -81,6 +89,10 @@ class VisualTokens:
     embeddings: (N, D), what the language model reads (projected). features: (N, C), before the projector, or None.
     saliency: (N,), Eq. 1, or None. relevance: (N,), the cosine of Eq. 2 *before* the sign, or None.
     relevance_sign: +1 or -1, the sign the model's tower needs (a property of the tower, see `fsr.focus`).
+    keys: (N, d), the keys of the layer that saliency comes from, mean over heads. last_keys: (N, C), the keys of the
+    tower's last layer, all heads. last_saliency: (N,), the attention from [CLS] there, computed over all heads as one.
+    summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). Each None where
+    it was not captured or the model has none.
     """
 
     embeddings: Tensor
@@ -89,6 +101,11 @@ class VisualTokens:
     saliency: Tensor | None = None
     relevance: Tensor | None = None
     relevance_sign: int = 1
+    keys: Tensor | None = None
+    last_keys: Tensor | None = None
+    last_saliency: Tensor | None = None
+    summary: Tensor | None = None
+    project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or self.embeddings.shape[0] == 0:
@@ -98,7 +115,7 @@ class VisualTokens:
             raise InvalidInput(f"the layout describes {len(self.layout)} tokens, the embeddings {n}.")
         if self.relevance_sign not in (-1, 1):
             raise InvalidInput(f"relevance_sign must be -1 or 1, not {self.relevance_sign!r}.")
-        for name, ndim in (("embeddings", 2), ("features", 2), ("saliency", 1), ("relevance", 1)):
+        for name, ndim in _PER_TOKEN.items():
             value = getattr(self, name)
             if value is None:
                 continue
@@ -124,13 +141,31 @@ class VisualTokens:
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
     def similarities(self, name: str) -> Similarities:
-        """The cosines of the similarity space `projected` or `encoder`, whose rows are computed on demand.
+        """The cosines of the similarity space `projected` or `encoder`.
 
-        Each call starts anew: the last digit of a product depends on which rows are computed together, and what one
-        selection computed must not change the next.
+        Up to SHARED_UP_TO tokens all rows are computed at the first call and shared by whoever asks. Beyond, each call
+        starts anew and rows are computed on demand: the last digit of a product depends on which rows are computed
+        together, and what one selection computed must not change the next.
         """
+        if len(self) <= SHARED_UP_TO:
+            return self._shared_projected if name == "projected" else self._shared_encoder
+        return self._new_similarities(name)
+
+    def gram(self, name: str) -> Similarities:
+        """All cosines of a similarity space, computed once and kept: (N, N) float32, for methods that need them all."""
+        return self._shared_projected if name == "projected" else self._shared_encoder
+
+    def _new_similarities(self, name: str) -> Similarities:
         unit = self.space(name)
         return Similarities(unit, self._first_projected if name == "projected" else self._first_encoder)
+
+    @cached_property
+    def _shared_projected(self) -> Similarities:
+        return self._new_similarities("projected").complete()
+
+    @cached_property
+    def _shared_encoder(self) -> Similarities:
+        return self._new_similarities("encoder").complete()
 
     @cached_property
     def _first_projected(self) -> Tensor:
@@ -171,6 +206,8 @@ class Selection:
     weight: (N,) float32, the share with which a token enters its merged embedding: for a MERGED token and for its
     anchor itself (a group's weights sum to 1); 0 for dropped tokens, 1 for kept tokens that absorbed nothing.
     scores: every (N,) score that led here, by name. facts: plain numbers worth showing, e.g. k_focus.
+    before, after: (B, D), (A, D) embeddings that are no token of the grid and are sent before and after the kept ones
+    (VisionZip's [CLS], PruMerge's rest), or None.
     """
 
     method: str
@@ -183,6 +220,14 @@ class Selection:
     weight: Tensor
     scores: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
+    before: Tensor | None = None
+    after: Tensor | None = None
+
+    @property
+    def sent(self) -> Tensor:
+        """(B + K + A, D): everything that the language model reads in the place of the picture."""
+        parts = [part for part in (self.before, self.embeddings, self.after) if part is not None]
+        return torch.cat([part.to(self.embeddings) for part in parts])
 
 
 def check_budget(budget: int, n: int) -> int:

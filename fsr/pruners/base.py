@@ -43,8 +43,9 @@ def _parameter(default: object, doc: str, allowed: dict[str, Any]) -> Any:
 class Pruner(ABC):
     """`Pruner(**parameters)(tokens, budget) -> Selection`.
 
-    requires: the scores to capture, of {"saliency", "relevance", "features"}. optional: those of them that a model may
-    lack. exact_count: whether exactly `budget` tokens reach the language model.
+    requires: the fields of `VisualTokens` to capture, e.g. saliency, relevance, keys. optional: those of them that a
+    model may lack. exact_count: whether exactly `budget` tokens reach the language model. stage: "before" the language
+    model or "inside" it.
     """
 
     name: ClassVar[str]
@@ -53,6 +54,7 @@ class Pruner(ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     optional: ClassVar[frozenset[str]] = frozenset()
     exact_count: ClassVar[bool] = True
+    stage: ClassVar[str] = "before"
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -93,6 +95,7 @@ class Pruner(ABC):
             "requires": sorted(cls.requires),
             "optional": sorted(cls.optional),
             "exact_count": cls.exact_count,
+            "stage": cls.stage,
             "parameters": [_described(f) for f in dataclasses.fields(cls)],
         }
 

@@ -24,6 +24,12 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 # One head a label. name -> classes.
 HEADS = {"color": 13, "shape": 10, "digit": 11, "center": 2, "place": 9}
 HEADS |= {f"{d}_{what}": n for d in DIRECTIONS for what, n in (("color", 13), ("shape", 10))}
+# What a patch's object is among the others: how many share its colour, shape or both, how many lie left of it; how many
+# objects there are (every patch); whether the patch is the object's middle.
+STRUCTURE = {"same_color": 9, "same_shape": 9, "same_pair": 9, "rank": 8, "total": 9, "middle": 2}
+# Which patches an object's patches should look at, a head of the layer each: (last but two, last but one) layer.
+GAZES = ((*DIRECTIONS, "same_color", "earlier"), (*DIRECTIONS, "same_shape", "same_pair"))
+QUERIES = 64  # patches of each picture whose gaze is trained
 
 
 def random_scenes(
@@ -110,6 +116,78 @@ def label(scenes: list[Scene]) -> Labels:
             heads["center"][k, centre] = 1
     tensors = {name: torch.from_numpy(v) for name, v in heads.items()}
     return Labels(*map(_tensor, (tensors, weight, attention, pairs, count)))  # type: ignore[arg-type]
+
+
+@dataclass
+class Structure:
+    """heads: (B, N) classes by STRUCTURE, weights (B, N) of 'middle'. queries: (B, QUERIES) patches, and for each layer of
+    GAZES (B, heads, QUERIES, 1 + N) where they should look, CLS first; all zero where nothing is wanted.
+    """
+
+    heads: dict[str, Tensor]
+    middle: Tensor
+    queries: Tensor
+    gazes: tuple[Tensor, ...]
+
+
+def structure(scenes: list[Scene], rng: np.random.Generator) -> Structure:
+    b, n = len(scenes), scenes[0].window.rows * scenes[0].window.cols
+    heads = {name: np.full((b, n), IGNORE, np.int64) for name in STRUCTURE}
+    middle = np.zeros((b, n), np.float32)
+    queries = np.zeros((b, QUERIES), np.int64)
+    gazes = [np.zeros((b, len(names), QUERIES, 1 + n), np.float32) for names in GAZES]
+    for k, scene in enumerate(scenes):
+        things, covered = scene.things, coverage(scene)
+        maps, flat = focus_map(scene, covered), covered.reshape(len(scene.things), -1)
+        owner, most = flat.argmax(0), flat.max(0)
+        empty = most < 0.03
+        heads["middle"][k, empty], middle[k, empty] = 0, 0.5 * len(things) / max(empty.sum(), 1)
+        heads["total"][k] = len(things)
+        wanted: list[dict[str, np.ndarray]] = []
+        for i, t in enumerate(things):
+            alike = {
+                "same_color": [j for j, o in enumerate(things) if o.color == t.color],
+                "same_shape": [j for j, o in enumerate(things) if o.shape == t.shape],
+                "same_pair": [j for j, o in enumerate(things) if o.pair == t.pair],
+                "earlier": [j for j, o in enumerate(things) if o.x < t.x],
+            }
+            mine = (owner == i) & (most >= 0.10)
+            if not mine.any():
+                mine[flat[i].argmax()] = True
+            for name in ("same_color", "same_shape", "same_pair"):
+                heads[name][k, mine] = len(alike[name])
+            heads["rank"][k, mine] = len(alike["earlier"])
+            centre = int(t.y // PATCH - scene.window.top) * scene.window.cols + int(t.x // PATCH - scene.window.left)
+            heads["middle"][k, mine], middle[k, mine] = 0, 1 / mine.sum()
+            heads["middle"][k, centre], middle[k, centre] = 1, 1
+            wanted.append(_gaze(scene, i, maps, alike))
+        chance = np.where(empty, 0, 1 / np.maximum(np.bincount(owner[~empty], minlength=len(things)), 1)[owner])
+        queries[k] = rng.choice(n, QUERIES, p=chance / chance.sum())
+        for out, names in zip(gazes, GAZES, strict=True):
+            for h, name in enumerate(names):
+                out[k, h] = np.stack([w[name] for w in wanted])[owner[queries[k]]]
+    tensors = {name: torch.from_numpy(v) for name, v in heads.items()}
+    return Structure(
+        tensors, torch.from_numpy(middle), torch.from_numpy(queries), tuple(map(torch.from_numpy, gazes))
+    )
+
+
+def _gaze(scene: Scene, i: int, maps: np.ndarray, alike: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Where patches of object i look: at its neighbour, or at CLS for none; at those alike, with one share for CLS, so
+    that the share tells their number."""
+    out = {}
+    for direction in DIRECTIONS:
+        out[direction] = row = np.zeros(1 + maps.shape[1], np.float32)
+        j = neighbour(scene, i, direction)
+        if j == -1:
+            row[0] = 1
+        elif j is not None:
+            row[1:] = maps[j]
+    for name, objects in alike.items():
+        out[name] = row = np.zeros(1 + maps.shape[1], np.float32)
+        row[0] = 1 / (1 + len(objects))
+        row[1:] = maps[objects].sum(0) / (1 + len(objects))
+    return out
 
 
 def _tensor(value: object) -> object:

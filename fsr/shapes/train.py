@@ -3,7 +3,8 @@
 Five stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
-2. context: the same on larger pictures, and now each object's neighbours count too.
+2. context: the same on larger pictures, and now each object's neighbours, its rank and how many are like it count too;
+   patches of an object learn to look at its neighbours and at those like it.
 3. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
 4. reading: the same, ending on full pictures.
 5. text: the CLIP text tower learns to point at the patches a question is about.
@@ -42,7 +43,8 @@ BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 class Phase:
     """Steps on pictures of rows x cols patches.
 
-    small: share of small objects. context: weight of the neighbours' labels (vision).
+    small: share of small objects. context: weight of the neighbours' labels, structure: of what else relates the objects
+    (vision).
     room: question tokens behind a picture, kinds: how often each type of question, per_answer: every answer weighs the
     same however long (language).
     """
@@ -53,6 +55,7 @@ class Phase:
     batch: int
     small: float = 0.45
     context: float = 0.0
+    structure: float = 0.0
     room: int = 0
     kinds: dict[str, float] = field(default_factory=dict)
     per_answer: bool = False
@@ -65,7 +68,12 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(800, 12, 12, 32, context=0.2),
             Phase(420, 24, 24, 12, context=0.4),
         ],
-        "context": [Phase(450, 16, 16, 24, context=0.6), Phase(500, 24, 24, 12, context=0.6)],
+        "context": [
+            Phase(500, 12, 12, 32, context=0.5, structure=0.5),
+            Phase(500, 16, 16, 24, context=0.5, structure=0.5),
+            Phase(400, 16, 16, 24, context=0.5, structure=1.0),
+            Phase(1000, 24, 24, 12, context=0.5, structure=1.0),
+        ],
         "language": [
             Phase(300, 10, 10, 32, room=96, kinds=BINDING),
             Phase(100, 12, 12, 32, room=160, kinds=EQUAL),
@@ -194,13 +202,14 @@ def embed(tower: Any, pixels: Tensor, positions: Tensor) -> Tensor:
     return tower.pre_layrnorm(torch.cat([cls, patches], 1))
 
 
-def blocks(tower: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(input of the last but one layer, its output = hidden_states[-2], output of the last layer)."""
+def blocks(tower: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(inputs of the last but two and last but one layers, output of that = hidden_states[-2], of the last layer)."""
     layers = tower.encoder.layers
-    for layer in layers[:-2]:
+    for layer in layers[:-3]:
         x = layer(x, None)
-    penultimate = layers[-2](x, None)
-    return x, penultimate, layers[-1](penultimate, None)
+    before = layers[-3](x, None)
+    penultimate = layers[-2](before, None)
+    return x, before, penultimate, layers[-1](penultimate, None)
 
 
 def cls_attention(layer: Any, x: Tensor) -> Tensor:
@@ -209,6 +218,16 @@ def cls_attention(layer: Any, x: Tensor) -> Tensor:
     q = a.q_proj(h[:, :1]).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
     k = a.k_proj(h).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
     return (q.float() @ k.float().mT * a.scale).softmax(-1).mean(1)[:, 0, 1:]
+
+
+def gaze_loss(layer: Any, x: Tensor, queries: Tensor, wanted: Tensor) -> Tensor:
+    """Mean KL divergence of the heads' attention at the queries from where they should look, where that is given."""
+    h, a = layer.layer_norm1(x), layer.self_attn
+    chosen = h.gather(1, 1 + queries[:, :, None].expand(-1, -1, h.shape[-1]))
+    q = a.q_proj(chosen).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
+    k = a.k_proj(h).unflatten(-1, (a.num_heads, a.head_dim)).transpose(1, 2)
+    looks = (q.float() @ k.float().mT * a.scale).log_softmax(-1)
+    return F.kl_div(looks, wanted, reduction="sum") / wanted.sum().clamp_min(1)
 
 
 HEAD_WEIGHT = {"color": 0.5, "shape": 2.0, "digit": 1.0, "center": 0.3, "place": 0.3}  # neighbours: Phase.context
@@ -225,13 +244,36 @@ class VisionHeads(nn.Module):
         self.count = nn.Linear(WIDTH, 9)
 
 
-def vision_loss(
-    tower: Any, heads: VisionHeads, run_blocks: Callable, stage: int, step: int, phase: Phase
+def structure_loss(
+    tower: Any, heads: nn.ModuleDict, states: tuple[Tensor, Tensor], patches: Tensor, scenes: list, rng: Any
 ) -> tuple[Tensor, dict]:
-    scenes, _ = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
+    """Labels and gazes of batches.Structure; `states` are the inputs of the layers of GAZES."""
+    wanted = data.structure(scenes, rng)
+    facts, loss = {}, torch.zeros(())
+    for name, head in heads.items():
+        chosen = wanted.heads[name] != data.IGNORE
+        right = wanted.heads[name][chosen]
+        w = wanted.middle[chosen]
+        logits = head(patches[chosen].float())
+        loss = loss + (F.cross_entropy(logits, right, reduction="none") * w).sum() / w.sum()
+        hit = (logits.argmax(-1) == right).float()
+        w = w * (right > 0) if name == "middle" else w
+        facts[name] = ((hit * w).sum() / w.sum().clamp_min(1e-6)).item()
+    for i, (x, gaze) in enumerate(zip(states, wanted.gazes, strict=True)):
+        with torch.autocast("cpu", torch.bfloat16):
+            divergence = gaze_loss(tower.encoder.layers[i - 3], x, wanted.queries, gaze)
+        facts[f"gaze_{i}"] = divergence.item()
+        loss = loss + 2 * divergence
+    return loss, facts
+
+
+def vision_loss(
+    tower: Any, heads: VisionHeads, others: nn.ModuleDict, run_blocks: Callable, stage: int, step: int, phase: Phase
+) -> tuple[Tensor, dict]:
+    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
     labels = data.label(scenes)
     with torch.autocast("cpu", torch.bfloat16):
-        before, penultimate, last = run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes)))
+        earlier, before, penultimate, last = run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes)))
         seen = tower.post_layernorm(penultimate)
         patches, cls, top = seen[:, 1:], seen[:, 0], tower.post_layernorm(last)[:, 0]
         attention = cls_attention(tower.encoder.layers[-2], before)
@@ -245,7 +287,7 @@ def vision_loss(
             1
         )
         if name in ("color", "shape", "digit", "place", "left_shape"):
-            on = (wanted[chosen] > 0) | (name in ("place", "left_shape"))
+            on = (wanted[chosen] > 0) | (name == "place")
             facts[name] = ((logits.argmax(-1) == wanted[chosen])[on] * w[on]).sum().item() / max(
                 w[on].sum().item(), 1e-6
             )
@@ -254,6 +296,9 @@ def vision_loss(
     loss = loss + 0.2 * F.cross_entropy(heads.count(cls.float()), labels.count)
     divergence = F.kl_div(attention.clamp_min(1e-8).log(), labels.attention, reduction="batchmean")
     facts |= {"loss": loss.item(), "attention_kl": divergence.item()}
+    if phase.structure:
+        more, told = structure_loss(tower, others, (earlier, before), patches, scenes, rng)
+        loss, facts = loss + phase.structure * more, facts | told
     return loss + 0.5 * divergence, facts
 
 
@@ -373,24 +418,24 @@ def main(options: argparse.Namespace) -> int:
     print(f"{count(llava)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
 
     heads = VisionHeads()
-    seeing = {"tower": tower, "heads": heads}
+    others = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in data.STRUCTURE.items()})
     blocks_of_tower = compiled(lambda x: blocks(tower, x))
     reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
     reader["lm_head"] = llava.lm_head
     blocks_of_llama = compiled(lambda x, mask, position: llama_blocks(llava, x, mask, position))
 
-    def see_stage(stage: str, lr: float) -> None:
+    def see_stage(stage: str, lr: float, modules: dict[str, nn.Module]) -> None:
         tower.requires_grad_(True)
-        run = Run(stage, options.work, options.scale, seeing, lr)
-        run.train(lambda step, phase: vision_loss(tower, heads, blocks_of_tower, run.data, step, phase))
+        run = Run(stage, options.work, options.scale, modules, lr)
+        run.train(lambda step, phase: vision_loss(tower, heads, others, blocks_of_tower, run.data, step, phase))
         tower.requires_grad_(False)
 
     def answer_stage(stage: str, lr: float) -> None:
         run = Run(stage, options.work, options.scale, {"reader": reader}, lr)
         run.train(lambda step, phase: language_loss(llava, blocks_of_llama, run.data, step, phase))
 
-    see_stage("vision", 2.5e-3)
-    see_stage("context", 2e-3)
+    see_stage("vision", 2.5e-3, {"tower": tower, "heads": heads})
+    see_stage("context", 2e-3, {"tower": tower, "heads": heads, "others": others})
     answer_stage("language", 2.5e-3)
     answer_stage("reading", 2e-3)
 

@@ -175,7 +175,7 @@ class VLM(ABC):
             if progress.end is None:
                 yield Step(text, list(progress.ids))
                 continue
-            n = len(encoding.tokens) if selection is None else len(selection.kept)
+            n = len(encoding.tokens) if selection is None else len(selection.sent)
             cost = self._cost(progress, n, embeds.shape[1], encoding.media.encode_ms, select_ms, build_ms)
             yield Step(text, list(progress.ids), True, cost, progress.end)
 

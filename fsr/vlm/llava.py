@@ -194,10 +194,8 @@ class Llava(VLM):
         ids, visual = encoding.prompt, encoding.visual
         embeddings = encoding.tokens.embeddings
         if selection is not None:
-            keep = torch.ones(len(ids), dtype=torch.bool)
-            keep[visual] = False
-            keep[visual[selection.kept.cpu()]] = True
-            ids, embeddings = ids[keep], selection.embeddings
+            embeddings = selection.sent
+            ids = replaced(ids, visual, selection)
         self._check_room(len(ids))
         table = self.model.get_input_embeddings()
         is_image = (ids == self._image_id).to(self.device)
@@ -209,6 +207,16 @@ class Llava(VLM):
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and length >= room:
             raise InvalidInput(f"question and pictures make {length} tokens, the model reads at most {room}.")
+
+
+def replaced(ids: Tensor, visual: Tensor, selection: Selection) -> Tensor:
+    """The prompt with one image token for everything the selection sends. visual: (N,) places of the image tokens."""
+    repeats = torch.ones_like(ids)
+    repeats[visual] = 0
+    repeats[visual[selection.kept.cpu()]] = 1
+    repeats[visual[0]] += 0 if selection.before is None else len(selection.before)
+    repeats[visual[-1]] += 0 if selection.after is None else len(selection.after)
+    return ids.repeat_interleave(repeats)
 
 
 class _Tower:
