@@ -74,7 +74,7 @@ def test_arguments_that_cannot_be_read_end_the_command(argv: list[str], capsys: 
 
 
 def test_a_third_of_the_budget_is_focus_and_few_rows_are_computed() -> None:
-    n, k = 1600, 160  # beyond what is shared among methods
+    n, k = 1600, 90  # beyond what is shared among methods
     generator = torch.Generator().manual_seed(0)
     saliency, relevance = bench.third(n, k, generator)
     for make_features in bench.FEATURES.values():
