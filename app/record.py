@@ -63,7 +63,7 @@ def record_scene(vlm: VLM, row: dict[str, Any], to: Path, max_new_tokens: int = 
     answers = {"full": answer("full", n)}
     for name, pruner in pruners.items():
         for budget in sorted({max(1, round(n * share)) for share in SHARES}):
-            fresh = replace(encoding.tokens)  # so that the time is that of a first selection
+            fresh = replace(encoding.tokens, shared=False)  # so that the time is that of a first selection
             selection, ms = timed(lambda p=pruner, t=fresh, k=budget: p(t, k), vlm.device)  # type: ignore[misc]
             answers[f"{name}@{budget}"] = answer(name, budget, selection, ms)
     plans = {name: (pruner, pruner.plan(encoding.tokens)) for name, pruner in pruners.items()}

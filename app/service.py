@@ -56,8 +56,16 @@ class Request:
     @property
     def scene(self) -> str:
         """What the trace depends on, everything but the budget, as a short hash."""
-        parts = (self.picture, self.question.strip(), self.method, sorted(self.parameters.items()), self.model)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return _short_hash(self.setting, self.method, sorted(self.parameters.items()))
+
+    @property
+    def setting(self) -> str:
+        """What the trace is about, whatever the methods: picture, question and model, as a short hash."""
+        return _short_hash(self.picture, self.question.strip(), self.model)
+
+    def pruner(self) -> Pruner:
+        """The method with its parameters. Raises InvalidInput with one sentence."""
+        return make(self.method, **self.parameters.get(self.method, {}))
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ class Event:
     """A step of an answer. phase: waiting, loading, encoding, full, method, done or stopped.
 
     asked: the key of the method's answer, e.g. fsr@64, once the budget is known. key, answer: which answer grew, and
-    how it reads now. trace: where a new one is there to be drawn.
+    how it reads now. trace: where a new one is there to be drawn; patch: where one method of it is, see `plan_patch`.
+    at, of: which of how many answers. problem: why there is no answer under `key`. kept: the tokens that it read.
     """
 
     phase: str
@@ -74,6 +83,11 @@ class Event:
     key: str = ""
     answer: dict[str, Any] | None = None
     trace: dict[str, Any] | None = None
+    patch: dict[str, Any] | None = None
+    at: int = 0
+    of: int = 0
+    problem: str = ""
+    kept: tuple[int, ...] | None = None
 
 
 class Service:
@@ -101,7 +115,7 @@ class Service:
             raise InvalidInput(f"the model must be one of {', '.join(self.settings.model_ids)}.")
         return str(model)
 
-    def _model(self, model: str) -> VLM:
+    def open_model(self, model: str) -> VLM:
         if self.loaded(self.check_model(model)) is None:
             self._vlm = None
             self._encodings.clear()
@@ -110,7 +124,7 @@ class Service:
         return self._vlm
 
     @contextmanager
-    def _turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
+    def turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
         """Wait for the model; False where the visitor stopped before it was free."""
         while not self._lock.acquire(timeout=LOCK_POLL_S):
             if stop is not None and stop.is_set():
@@ -125,53 +139,50 @@ class Service:
 
     def analyse(self, request: Request) -> dict[str, Any]:
         """The trace of one question without an answer: scores, and what every budget keeps."""
-        request = self._checked(request)
-        with self._turn():
-            vlm = self._model(request.model)
-            return self._trace(vlm, self._encode(vlm, request), request)
+        request = self.checked(request)
+        with self.turn():
+            vlm = self.open_model(request.model)
+            return self._trace(vlm, self.encoded(vlm, request), request)
 
     def replan(self, request: Request) -> dict[str, Any]:
         """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
-        request = self._checked(request)
-        with self._turn():
-            vlm = self._model(request.model)
-            encoding = self._encode(vlm, request)
-            pruner = make(request.method, **request.parameters.get(request.method, {}))
-            part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
-        scores = part.scores if hasattr(pruner, "focus") else {}
-        return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+        request = self.checked(request)
+        with self.turn():
+            vlm = self.open_model(request.model)
+            encoding = self.encoded(vlm, request)
+            return plan_patch(vlm, encoding, request)
 
     def answer(self, request: Request, stop: threading.Event | None = None, shown: str = "") -> Iterator[Event]:
         """Both answers, one after the other so that the times are honest: all tokens first, then the method.
 
         shown: the `Request.scene` that the visitor's page draws already; its trace is not made again.
         """
-        request = self._checked(request)
+        request = self.checked(request)
         stop = stop or threading.Event()
         if self._lock.locked():
             yield Event("waiting", "Waiting for the model: another question is being answered.")
-        with self._turn(stop) as mine:
+        with self.turn(stop) as mine:
             yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
 
     def _answer(self, request: Request, stop: threading.Event, shown: str) -> Iterator[Event]:
         if self.loaded(request.model) is None:
             yield Event("loading", "Loading the model.")
-        vlm = self._model(request.model)
+        vlm = self.open_model(request.model)
         yield Event("encoding", "Encoding the picture and the question.")
-        encoding = self._encode(vlm, request)
+        encoding = self.encoded(vlm, request)
         n = len(encoding.tokens)
         budget = request.budget_for(n)
         asked = f"{request.method}@{budget}"
-        pruner = make(request.method, **request.parameters.get(request.method, {}))
-        fresh = replace(encoding.tokens)  # without what other selections computed, so that the time is the whole time
+        pruner = request.pruner()
+        fresh = replace(encoding.tokens, shared=False)  # without what other selections computed, so that the time is the whole time
         selection, select_ms = timed(lambda: pruner(fresh, budget), vlm.device)
         if request.scene != shown:
             yield Event("encoding", "Planning every budget.", asked, trace=self._trace(vlm, encoding, request))
-        yield from self._stream(vlm, encoding, None, 0.0, asked, stop)
-        yield from self._stream(vlm, encoding, selection, select_ms, asked, stop)
+        yield from self.stream(vlm, encoding, None, 0.0, asked, stop)
+        yield from self.stream(vlm, encoding, selection, select_ms, asked, stop)
         yield Event("stopped", "Stopped.", asked) if stop.is_set() else Event("done", "", asked)
 
-    def _stream(
+    def stream(
         self,
         vlm: VLM,
         encoding: Encoding,
@@ -194,7 +205,7 @@ class Service:
 
     # -- pieces
 
-    def _checked(self, request: Request) -> Request:
+    def checked(self, request: Request) -> Request:
         question = request.question.strip() if isinstance(request.question, str) else ""
         if not question:
             raise InvalidInput("the question is empty; type what you want to know about the picture.")
@@ -205,7 +216,7 @@ class Service:
             raise InvalidInput(f"the method must be one of {', '.join(REGISTRY)}.")
         return replace(request, question=question, model=self.check_model(request.model))
 
-    def _encode(self, vlm: VLM, request: Request) -> Encoding:
+    def encoded(self, vlm: VLM, request: Request) -> Encoding:
         key = (request.model, request.picture, request.question)
         if key not in self._encodings:
             media = vlm.encode_media([self.pictures.get(request.picture).image])
@@ -227,6 +238,18 @@ class Service:
     def open_picture(self, path: str | Path) -> Picture:
         """A visitor's file, checked. Raises InvalidInput with one sentence."""
         return self.pictures.open(path)
+
+
+def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:
+    """One method's part of a trace: its record under `methods`, `scores` where it has its own, and what it replaces."""
+    pruner = request.pruner()
+    part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
+    scores = part.scores if hasattr(pruner, "focus") else {}
+    return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+
+
+def _short_hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _possible(kind: type[Pruner], encoding: Encoding) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fsr.similarity import Similarities, first_equal
 
-SHARED_UP_TO = 1024  # tokens; up to here all similarities are computed once and shared by all methods and budgets
+SHARED_UP_TO = 8192  # tokens; beyond, a matrix of all similarities would be too large to keep
 
 
 class FsrError(Exception):
@@ -92,7 +92,8 @@ class VisualTokens:
     keys: (N, d), the keys of the layer that saliency comes from, mean over heads. last_keys: (N, C), the keys of the
     tower's last layer, all heads. last_saliency: (N,), the attention from [CLS] there, computed over all heads as one.
     summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). Each None where
-    it was not captured or the model has none.
+    it was not captured or the model has none. shared: many methods and budgets will read these tokens, so similarities
+    are computed all at once and kept; a single selection is faster without.
     """
 
     embeddings: Tensor
@@ -106,6 +107,7 @@ class VisualTokens:
     last_saliency: Tensor | None = None
     summary: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or self.embeddings.shape[0] == 0:
@@ -143,11 +145,11 @@ class VisualTokens:
     def similarities(self, name: str) -> Similarities:
         """The cosines of the similarity space `projected` or `encoder`.
 
-        Up to SHARED_UP_TO tokens all rows are computed at the first call and shared by whoever asks. Beyond, each call
-        starts anew and rows are computed on demand: the last digit of a product depends on which rows are computed
-        together, and what one selection computed must not change the next.
+        With `shared` (and up to SHARED_UP_TO tokens) all rows are computed at the first call and kept for whoever asks.
+        Else each call starts anew and rows are computed on demand: the last digit of a product depends on which rows
+        are computed together, and what one selection computed must not change the next.
         """
-        if len(self) <= SHARED_UP_TO:
+        if self.shared and len(self) <= SHARED_UP_TO:
             return self._shared_projected if name == "projected" else self._shared_encoder
         return self._new_similarities(name)
 

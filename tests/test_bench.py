@@ -74,12 +74,12 @@ def test_arguments_that_cannot_be_read_end_the_command(argv: list[str], capsys: 
 
 
 def test_a_third_of_the_budget_is_focus_and_few_rows_are_computed() -> None:
-    n, k = 1600, 90  # beyond what is shared among methods
+    n, k = 576, 64
     generator = torch.Generator().manual_seed(0)
     saliency, relevance = bench.third(n, k, generator)
     for make_features in bench.FEATURES.values():
         tokens = VisualTokens(
-            make_features(n, 128, generator), Layout.of_grid(40, 40), saliency=saliency, relevance=relevance
+            make_features(n, 128, generator), Layout.of_grid(24, 24), saliency=saliency, relevance=relevance
         )
         facts = make("fsr")(tokens, k).facts
         assert abs(facts["n_focus"] - k / 3) <= 3

@@ -6,6 +6,7 @@ received); relevance is the cosine in the space of the CLIP model that the tower
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,10 +56,13 @@ class Llava(VLM):
         self._clip: ClipRelevance | None = None
         self._load_clip, self._clip_source = clip, clip_source
         self._no_clip = "" if clip else clip_source or "this checkpoint has no matching CLIP text encoder"
-        self.tower = _Tower(model)
+        self.tower = self._tower_of(model)
         self._vision_warm = False
 
     # -- what it is made of
+
+    def _tower_of(self, model: Any) -> Any:
+        return Tower(model)
 
     @property
     def pathways(self) -> dict[str, str]:
@@ -84,26 +88,42 @@ class Llava(VLM):
 
     # -- media
 
-    def encode_media(self, frames: Sequence[Image.Image]) -> Media:
+    def encode_media(self, frames: Sequence[Image.Image], times: Sequence[float] | None = None) -> Media:
         """Encode 1 to 64 pictures; the same pictures again come from a bounded cache.
+
+        times: seconds, one a frame: the frames are a video's. Models without a way for videos read them as pictures.
 
         Raises InvalidInput for no or too many frames, or a picture the processor cannot frame.
         """
         if not 1 <= len(frames) <= MAX_FRAMES:
             raise InvalidInput(f"this model takes 1 to {MAX_FRAMES} frames, not {len(frames)}.")
         frames = [frame.convert("RGB") for frame in frames]
-        key = content_key(frames, self.id, self.framing)
+        seconds = self._checked_times(frames, times)
+        key = content_key(frames, self.id, self.framing, seconds)
         held = self._media.get(key)
         if held is not None:
             return held
         with self.lock:
             held = self._media.get(key)  # another thread may have encoded the same frames while we waited
             if held is None:
-                held = self._encode_frames(frames, key)
+                held = self._encode_frames(frames, key, seconds)
                 self._media.put(held)
         return held
 
-    def _encode_frames(self, frames: Sequence[Image.Image], key: str) -> Media:
+    def _checked_times(
+        self, frames: Sequence[Image.Image], times: Sequence[float] | None
+    ) -> tuple[float, ...] | None:
+        if times is None:
+            return None
+        seconds = tuple(float(t) for t in times)
+        rising = all(a <= b for a, b in zip(seconds, seconds[1:], strict=False))
+        if len(seconds) != len(frames) or not rising or not all(math.isfinite(t) and t >= 0 for t in seconds):
+            raise InvalidInput(f"times must be {len(frames)} seconds, one a frame, from 0 on and rising.")
+        return seconds
+
+    def _encode_frames(
+        self, frames: Sequence[Image.Image], key: str, times: tuple[float, ...] | None = None
+    ) -> Media:
         views = [geometry.view(self.processor.image_processor, *frame.size, self.framing) for frame in frames]
         pixels = self.pixels(frames)
         if not self._vision_warm:
@@ -138,7 +158,7 @@ class Llava(VLM):
         """
         question = self.checked_question(question)
         with self.lock:
-            before, after = prompt.template(self.processor, len(media.layout.grids), self._image_token)
+            before, after = self._template(media)
             ids = prompt.encode(self.tokenizer, before, question, after)
             unknown = prompt.unknown_words(self.tokenizer, question)
             relevance = self._relevance(media, question) if "relevance" in needs else None
@@ -150,8 +170,16 @@ class Llava(VLM):
             saliency=media.saliency if "saliency" in needs else None,
             relevance=relevance,
             relevance_sign=self.relevance_sign,
+            shared=True,
         )
         return Encoding(media, question, tokens, expanded, visual, unknown)
+
+    def _template(self, media: Media) -> tuple[str, str]:
+        return prompt.template(self.processor, len(self._placeholders(media)), self._image_token)
+
+    def _placeholders(self, media: Media) -> list[int]:
+        """How many image tokens every picture has in the prompt."""
+        return torch.bincount(media.layout.frame, minlength=len(media.layout.grids)).tolist()
 
     def _relevance(self, media: Media, question: str) -> Tensor | None:
         clip = self.relevance_model
@@ -174,12 +202,11 @@ class Llava(VLM):
         """Prompt ids with every image token repeated once per visual token of its frame, and their positions."""
         prompt_ids = torch.tensor(ids)
         is_image = prompt_ids == self._image_id
-        frames = len(media.layout.grids)
-        if int(is_image.sum()) != frames:
+        counts = self._placeholders(media)
+        if int(is_image.sum()) != len(counts):
             raise InvalidInput("the question holds the model's image token; leave it out.")
-        per_frame = torch.bincount(media.layout.frame, minlength=frames)
         repeats = torch.ones_like(prompt_ids)
-        repeats[is_image] = per_frame
+        repeats[is_image] = torch.tensor(counts)
         expanded = prompt_ids.repeat_interleave(repeats)
         return expanded, (expanded == self._image_id).nonzero().flatten()
 
@@ -219,7 +246,7 @@ def replaced(ids: Tensor, visual: Tensor, selection: Selection) -> Tensor:
     return ids.repeat_interleave(repeats)
 
 
-class _Tower:
+class Tower:
     """The vision side of a LLaVA model, read with hooks in one forward pass."""
 
     def __init__(self, model: Any) -> None:
@@ -262,7 +289,7 @@ class _Tower:
         attention = self.attention
         watched = {"projector": self.projector, "q": attention.q_proj, "k": attention.k_proj}
         with capture(watched) as seen:
-            self.model.get_image_features(pixel_values=pixels)
+            self.run(pixels)
         queries, keys = seen["q"].output, seen["k"].output
         scale = getattr(attention, "scale", None)
         if self.has_cls:
@@ -271,3 +298,7 @@ class _Tower:
         else:
             saliency = received_attention(queries, keys, attention.num_heads, scale)
         return seen["projector"].output, seen["projector"].input, saliency
+
+    def run(self, pixels: Tensor) -> None:
+        """One pass of the tower and the projector over (F, 3, H, W)."""
+        self.model.get_image_features(pixel_values=pixels)
