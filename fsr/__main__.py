@@ -109,8 +109,8 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
     from fsr.cost import timed
     from fsr.trace import answer_record
 
-    pruner(replace(encoding.tokens), budget)  # uncounted, like the language model's warm-up
-    fresh = replace(encoding.tokens)  # without what other selections computed, so that the time is the whole time
+    pruner(replace(encoding.tokens, shared=False), budget)  # uncounted, like the language model's warm-up
+    fresh = replace(encoding.tokens, shared=False)  # without what other selections computed, so that the time is the whole time
     selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
     step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
     return {**answer_record(pruner.name, len(selection.kept), step), "facts": selection.facts}
