@@ -209,6 +209,11 @@ class VLM(ABC):
         inputs = self.language_inputs(encoding, selection)
         return self.decoder.logits(inputs.pop("inputs_embeds"), **inputs)
 
+    def forced(self, encoding: Encoding, selection: Selection | None, answer_ids: Sequence[int]) -> Tensor:
+        """(A, V) next-token scores before each of the A tokens of a given answer."""
+        inputs = self.language_inputs(encoding, selection)
+        return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, **inputs)
+
     def text(self, ids: list[int], whole: bool = True) -> str:
         """The words of an answer; while it grows, a half-arrived character is held back."""
         with self.lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,23 @@ class Decoder:
         """(L, V) next-token scores at every position of a prompt."""
         with self.lock:
             return self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
+
+    @torch.no_grad()
+    def forced(self, embeds: Tensor, ids: Sequence[int], **inputs: Tensor) -> Tensor:
+        """(A, V) next-token scores before each of the A given answer tokens.
+
+        The prompt (1, L, D) is read first and then the answer in one pass on its cache, as `greedy` would.
+        """
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        with self.lock:
+            out = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs)
+            scores = [out.logits[0]]
+            if len(ids) > 1:
+                answer = torch.tensor([list(ids[:-1])], device=self.device)
+                scores.append(self.model(past_key_values=cache, use_cache=True, input_ids=answer).logits[0])
+        return torch.cat(scores)
 
 
 def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:
