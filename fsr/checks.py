@@ -9,6 +9,7 @@ from collections.abc import Set
 from itertools import pairwise
 from typing import Any
 
+from fsr.pruners.plan import BITS, packed_size
 from fsr.tokens import InvalidInput, Role
 
 MAX_TOKENS = 65_536
@@ -103,19 +104,22 @@ class Checker:
         self.keys(plan, {"kind", "packing", "budgets", "roles"}, {"n"}, at)
         budgets = self.items(plan["budgets"], f"{at}.budgets", 1, n)
         self.wholes(budgets, len(budgets), 1, n, f"{at}.budgets")
-        if plan["packing"] != "nibble" or plan.get("n", n) != n or sorted(set(budgets)) != budgets:
-            raise self.fail(at, f"must hold nibbles of {n} tokens for ascending budgets")
+        packing = plan["packing"]
+        known = isinstance(packing, str) and packing in BITS
+        if not known or plan.get("n", n) != n or sorted(set(budgets)) != budgets:
+            raise self.fail(at, f"must hold bits or nibbles of {n} tokens for ascending budgets")
         for packed in self.items(plan["roles"], f"{at}.roles", len(budgets), len(budgets)):
-            self._packed(packed, n, f"{at}.roles")
+            self._packed(packed, n, packing, f"{at}.roles")
 
-    def _packed(self, packed: Any, n: int, at: str) -> None:
+    def _packed(self, packed: Any, n: int, packing: str, at: str) -> None:
         self.text(packed, n + 8, at)
         try:
             data = base64.b64decode(packed, validate=True)
         except (binascii.Error, ValueError) as error:
             raise self.fail(at, "must be base64") from error
         high = max(Role)
-        if len(data) != (n + 1) // 2 or any(b & 15 > high or b >> 4 > high for b in data):
+        above = packing == "nibble" and any(b & 15 > high or b >> 4 > high for b in data)
+        if above or len(data) != packed_size(n, packing):
             raise self.fail(at, f"must pack {n} roles from 0 to {int(high)}")
 
     def _nested(self, plan: dict[str, Any], n: int, at: str) -> None:

@@ -10,20 +10,26 @@ DROPPED, MERGED, KEPT, SCAN, FOCUS = range(5)
 
 
 def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:
-    """roles, anchor (-1: none) and weight of every token at this budget; a table knows only the roles."""
+    """roles, anchor (-1: none) and weight of every token at this budget; a table knows only the roles.
+
+    A table of some budgets shows the nearest that is not above, or else its first.
+    """
     if plan["kind"] == "rank":
         roles = [KEPT if rank < budget else DROPPED for rank in plan["rank"]]
         return roles, [-1] * len(roles), [float(role == KEPT) for role in roles]
     if plan["kind"] == "table":
-        roles = unpacked(plan, plan["budgets"].index(budget))
+        below = [b for b in plan["budgets"] if b <= budget]
+        roles = unpacked(plan, max(0, len(below) - 1))
         return roles, [], []
     return nested(plan, budget)
 
 
 def unpacked(plan: dict[str, Any], at: int) -> list[int]:
+    data = base64.b64decode(plan["roles"][at])
+    if plan["packing"] == "bit":
+        return [KEPT if data[i // 8] & 1 << i % 8 else DROPPED for i in range(plan["n"])]
     assert plan["packing"] == "nibble"
-    pairs = base64.b64decode(plan["roles"][at])
-    return [pairs[i // 2] >> 4 if i % 2 else pairs[i // 2] & 15 for i in range(plan["n"])]
+    return [data[i // 2] >> 4 if i % 2 else data[i // 2] & 15 for i in range(plan["n"])]
 
 
 def nested(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:

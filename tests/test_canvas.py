@@ -116,15 +116,25 @@ def test_javascript_paints_every_other_method_as_the_library_selects(name):
         assert view["roles"] == pruner(tokens, budget).roles.tolist(), budget
 
 
-def test_a_table_of_some_budgets_snaps_to_the_nearest():
+def test_a_table_of_some_budgets_snaps_to_the_nearest_that_is_not_above():
     plan = make("fsr", focus_cap=0.5).plan(tokens_of(8, 2, 3)).to_json()
     plan = {**plan, "budgets": [1, 4, 6], "roles": [plan["roles"][0], plan["roles"][3], plan["roles"][5]]}
     snapped = run("({ plan: p }) => [0, 1, 2, 3, 5, 9].map((k) => plan.snapBudget(p, 6, k))", {"plan": plan})
-    assert snapped == [1, 1, 1, 4, 4, 6]
+    assert snapped == [1, 1, 1, 1, 4, 6]
     steps = run(
         "({ plan: p }) => [[4, 5], [4, 3], [1, 0], [6, 7]].map(([a, b]) => plan.nextBudget(p, 6, a, b))", {"plan": plan}
     )
     assert steps == [6, 1, 1, 6], "one step by key always reaches the next budget of the table"
+    notes = run(
+        "({ plan: p }) => [p, { ...p, budgets: [4] }, { ...p, budgets: [1, 2, 3, 4, 5, 6] }, { kind: 'rank' }, null]"
+        ".map((p) => plan.budgetNote(p, 6))",
+        {"plan": plan},
+    )
+    assert notes == [
+        "Planned at 3 of 6 budgets: shown is the nearest that is not above yours.",
+        "This method keeps 4 tokens, whatever the budget.",
+        "", "", "",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["fsr", "random", "grid"])

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from fsr.pruners import REGISTRY, describe, make
-from fsr.pruners.plan import pack, table_budgets, unpack
-from fsr.tokens import InvalidInput
+from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
+from fsr.tokens import InvalidInput, Role
+from tests import plan_reader
 from tests.methods import METHODS, in_dtype, random_tokens
 
 
@@ -121,13 +122,39 @@ def test_tokens_of_the_wrong_shape_are_refused(change: dict[str, Any], sentence:
         replace(random_tokens(0), **change)
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 576])
-def test_packed_roles_come_back(n: int) -> None:
-    roles = torch.randint(5, (n,), dtype=torch.uint8)
-    assert torch.equal(unpack(pack(roles), n), roles)
-    assert len(pack(roles)) == (n + 1) // 2
-    with pytest.raises(InvalidInput):
-        unpack(pack(roles) + b"\0", n)
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 576])
+@pytest.mark.parametrize(("packing", "among", "per_byte"), [("nibble", [0, 1, 2, 3, 4], 2), ("bit", [0, 2], 8)])
+def test_packed_roles_come_back(n: int, packing: str, among: list[int], per_byte: int) -> None:
+    for _ in range(20):
+        roles = torch.tensor(among, dtype=torch.uint8)[torch.randint(len(among), (n,))]
+        packed = pack(roles, packing)
+        assert torch.equal(unpack(packed, n, packing), roles)
+        assert unpack(packed, n, packing).dtype == torch.uint8
+        assert len(packed) == math.ceil(n / per_byte)
+        with pytest.raises(InvalidInput, match=f"{n} packed roles take {len(packed)} bytes, not {len(packed) + 1}"):
+            unpack(packed + b"\0", n, packing)
+
+
+def test_the_first_token_is_in_the_lowest_bits() -> None:
+    assert pack(torch.tensor([2, 0, 0, 2, 0, 0, 0, 0, 2], dtype=torch.uint8), "bit") == b"\x09\x01"
+    assert pack(torch.tensor([4, 1, 3], dtype=torch.uint8), "nibble") == b"\x14\x03"
+
+
+@pytest.mark.parametrize(
+    ("roles", "packing"), [([0, 2, 2], "bit"), ([0, 0, 0], "bit"), ([2, 1, 0], "nibble"), ([4, 0, 3], "nibble")]
+)
+def test_a_table_takes_one_bit_a_token_where_that_tells_all(roles: list[int], packing: str) -> None:
+    kept = torch.full((3,), int(Role.KEPT), dtype=torch.uint8)
+    plan = TablePlan(3, (2, 3), lambda budget: torch.tensor(roles, dtype=torch.uint8) if budget == 2 else kept)
+    record = plan.to_json()
+    assert record["packing"] == packing
+    assert [plan_reader.read(record, k)[0] for k in (2, 3)] == [roles, [2, 2, 2]]
+    assert plan_reader.read(record, 1)[0] == roles, "below its first budget a table shows that"
+
+
+def test_every_budget_of_576_tokens_at_one_bit_each_is_a_short_record() -> None:
+    size = len(json.dumps(make("grid").plan(random_tokens(0, 24, 24)).to_json()))
+    assert 55_000 < size < 65_000
 
 
 def test_a_table_has_every_budget_of_a_few_tokens_and_some_of_many() -> None:
@@ -137,4 +164,9 @@ def test_a_table_has_every_budget_of_a_few_tokens_and_some_of_many() -> None:
         budgets = table_budgets(n)
         assert budgets[0] == 1
         assert budgets[-1] == n
-        assert 30 < len(budgets) <= 49
+        assert 30 < len(budgets) <= 54
+        assert {round(n / 36), round(n / 9), round(n / 3)} <= set(budgets)
+    assert table_budgets(576, 575)[-1] == 576
+    assert {16, 32, 64, 128, 192} <= set(table_budgets(576, 575))
+    assert len(table_budgets(576, 575)) < 50
+    assert table_budgets(576, 576) == tuple(range(1, 577))

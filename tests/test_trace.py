@@ -93,7 +93,7 @@ def test_plans_read_from_a_trace_tell_the_roles(trace, encoding):
     table = trace.methods["fsr capped"]["plan"]
     plan = make("fsr", focus_cap=0.5, alpha=2)
     for budget, packed in zip(table["budgets"], table["roles"], strict=True):
-        roles = unpack(base64.b64decode(packed), 25)
+        roles = unpack(base64.b64decode(packed), 25, table["packing"])
         assert torch.equal(roles, plan(encoding.tokens, budget).roles.cpu())
 
 
@@ -180,10 +180,15 @@ TAMPERED = [
     ("methods/random/plan/rank/0", -1, "rank must be a whole number from 0 to 24"),
     ("methods/grid/plan/budgets/0", 0, "budgets must be a whole number from 1 to 25"),
     ("methods/grid/plan/budgets/0", 9, "ascending budgets"),
-    ("methods/grid/plan/packing", "byte", "nibbles"),
+    ("methods/grid/plan/packing", "byte", "bits or nibbles"),
+    ("methods/grid/plan/packing", ["bit"], "bits or nibbles"),
+    ("methods/grid/plan/packing", "nibble", "must pack 25 roles"),
     ("methods/grid/plan/roles/0", "%%%", "must be base64"),
-    ("methods/grid/plan/roles/0", base64.b64encode(b"\x00").decode(), "must pack 25 roles"),
-    ("methods/grid/plan/roles/0", base64.b64encode(b"\x55" * 13).decode(), "roles from 0 to 4"),
+    ("methods/grid/plan/roles/0", base64.b64encode(b"\x00" * 3).decode(), "must pack 25 roles"),
+    ("methods/grid/plan/roles/0", base64.b64encode(b"\x00" * 5).decode(), "must pack 25 roles"),
+    ("methods/fsr capped/plan/packing", "bit", "must pack 25 roles"),
+    ("methods/fsr capped/plan/roles/0", base64.b64encode(b"\x00").decode(), "must pack 25 roles"),
+    ("methods/fsr capped/plan/roles/0", base64.b64encode(b"\x55" * 13).decode(), "roles from 0 to 4"),
     ("methods/grid/plan/roles", [], "roles must be a list of 25"),
     ("answers/full/method", "nobody", "names no method"),
     ("answers/full/budget", 26, "budget must be a whole number from 0 to 25"),

@@ -1,6 +1,6 @@
 // The budget: one native range over a track that shows what the budget is spent on. Nothing here talks to the server.
 
-import { nextBudget, paperBudgets, ROLE } from "./plan.js";
+import { budgetNote, nextBudget, paperBudgets, ROLE } from "./plan.js";
 import { percent } from "./format.js";
 import { planOf } from "./store.js";
 import { sameText } from "./answers.js";
@@ -19,7 +19,7 @@ export function mountBudget(at, store) {
   store.on(["answers", "method", "trace"], (state) => drawMarks(at.marks, state));
 }
 
-/** Moves the budget; plans that hold only some budgets show the nearest. */
+/** Moves the budget; plans that hold only some budgets show the nearest that is not above. */
 export function setBudget(store, wanted) {
   const { trace, budget } = store.state;
   if (!trace) return;
@@ -40,9 +40,9 @@ function drawBudget(at, state) {
   at.track.style.setProperty("--budget", String(budget / n));
   at.track.dataset.kind = state.view?.counts[ROLE.KEPT] ? "kept" : "stages";
   setText(at.split, splitText(state));
-  const full = isFocusOnly(state);
-  setText(at.notice, full ? "Focus used the whole budget: nothing was scanned." : "");
-  toggle(at.notice, full);
+  const note = isFocusOnly(state) ? "Focus used the whole budget: nothing was scanned." : budgetNote(planOf(state), n);
+  setText(at.notice, note);
+  toggle(at.notice, Boolean(note));
 }
 
 function splitText(state) {

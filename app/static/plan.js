@@ -4,23 +4,31 @@ const SLACK = 1e-9; // as in fsr.refine: 0.7 of ten tokens is seven, however 0.7
 
 export const ROLE = { DROPPED: 0, MERGED: 1, KEPT: 2, SCAN: 3, FOCUS: 4 };
 
-function unpackNibbles(text, n) {
-  const bytes = atob(text);
+/** Roles of a table at its b-th budget. Low bits first; packed as bits 1 is KEPT, as nibbles the role itself. */
+function unpack(plan, b, n) {
+  const bytes = atob(plan.roles[b]);
   const roles = new Uint8Array(n);
   for (let i = 0; i < n; i++) {
-    const byte = bytes.charCodeAt(i >> 1);
-    roles[i] = i & 1 ? byte >> 4 : byte & 15;
+    if (plan.packing === "bit") roles[i] = (bytes.charCodeAt(i >> 3) >> (i & 7)) & 1 ? ROLE.KEPT : ROLE.DROPPED;
+    else roles[i] = (bytes.charCodeAt(i >> 1) >> (4 * (i & 1))) & 15;
   }
   return roles;
 }
 
-/** The budget the plan can show: the wanted one, or for a table the nearest it holds. */
+/** The budget the plan can show: the wanted one, or for a table the nearest it holds that is not above (else its first). */
 export function snapBudget(plan, n, wanted) {
   const budget = Math.min(n, Math.max(1, Math.round(wanted) || 1));
   if (!plan || plan.kind !== "table") return budget;
   let best = plan.budgets[0];
-  for (const b of plan.budgets) if (Math.abs(b - budget) < Math.abs(best - budget)) best = b;
+  for (const b of plan.budgets) if (b <= budget) best = b;
   return best;
+}
+
+/** One sentence where the plan cannot show every budget, else nothing. */
+export function budgetNote(plan, n) {
+  if (plan?.kind !== "table" || plan.budgets.length === n) return "";
+  if (plan.budgets.length === 1) return `This method keeps ${plan.budgets[0]} tokens, whatever the budget.`;
+  return `Planned at ${plan.budgets.length} of ${n} budgets: shown is the nearest that is not above yours.`;
 }
 
 /** The budget that a wish leads to: a step of one from `now` always moves, to the next budget that the plan can show. */
@@ -34,7 +42,7 @@ export function nextBudget(plan, n, now, wanted) {
 /** Roles of all n tokens at a budget, as Uint8Array of ROLE; Refine is a step of its own. */
 export function rolesAt(plan, n, budget) {
   if (plan.kind === "table") {
-    return unpackNibbles(plan.roles[plan.budgets.indexOf(snapBudget(plan, n, budget))], n);
+    return unpack(plan, plan.budgets.indexOf(snapBudget(plan, n, budget)), n);
   }
   const roles = new Uint8Array(n);
   if (plan.kind === "rank") {
@@ -62,7 +70,7 @@ export function entryBudgets(plan, n) {
     }
   } else {
     for (let b = plan.budgets.length - 1; b >= 0; b--) {
-      const roles = unpackNibbles(plan.roles[b], n);
+      const roles = unpack(plan, b, n);
       for (let i = 0; i < n; i++) if (roles[i] >= ROLE.KEPT) entry[i] = plan.budgets[b];
     }
   }

@@ -17,6 +17,8 @@ from fsr.tokens import InvalidInput, Role, check_budget
 
 EVERY_BUDGET_UP_TO = 1024  # tokens; a table for more of them holds about TABLE_BUDGETS budgets
 TABLE_BUDGETS = 48
+SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3)  # of N: 16, 32, 64, 128, 192 of 576; in every table
+BITS = {"bit": 1, "nibble": 4}  # packing -> bits that one role takes
 
 
 class Plan(ABC):
@@ -137,28 +139,43 @@ class TablePlan(Plan):
         return torch.where(roles == int(Role.MERGED), int(Role.DROPPED), roles)
 
     def to_json(self) -> dict[str, Any]:
-        packed = [base64.b64encode(pack(self.at(k))).decode() for k in self.budgets]
-        return {"kind": "table", "packing": "nibble", "n": self.n, "budgets": list(self.budgets), "roles": packed}
+        """`packing` is bit where every role is DROPPED or KEPT, else nibble."""
+        tables = [self.at(k).to("cpu", torch.uint8) for k in self.budgets]
+        plain = all(bool(((roles == int(Role.DROPPED)) | (roles == int(Role.KEPT))).all()) for roles in tables)
+        packing = "bit" if plain else "nibble"
+        packed = [base64.b64encode(pack(roles, packing)).decode() for roles in tables]
+        return {"kind": "table", "packing": packing, "n": self.n, "budgets": list(self.budgets), "roles": packed}
 
 
-def table_budgets(n: int) -> tuple[int, ...]:
-    """The budgets that a table holds: every one up to 1024 tokens, beyond that about 48, finer where they are small."""
-    if n <= EVERY_BUDGET_UP_TO:
+def table_budgets(n: int, every_up_to: int = EVERY_BUDGET_UP_TO) -> tuple[int, ...]:
+    """The budgets that a table holds: every one up to `every_up_to` tokens; beyond that about 48, finer where they are
+    small, and those of the paper's tables."""
+    if n <= every_up_to:
         return tuple(range(1, n + 1))
     ratio = n ** (1 / (TABLE_BUDGETS - 1))
-    return tuple(sorted({min(n, round(ratio**i)) for i in range(TABLE_BUDGETS)} | {n}))
+    usual = {max(1, round(n * share)) for share in SHARES}
+    return tuple(sorted({min(n, round(ratio**i)) for i in range(TABLE_BUDGETS)} | usual | {n}))
 
 
-def pack(roles: Tensor) -> bytes:
-    """(N,) uint8 below 16 -> two tokens a byte, token 2i in the low nibble."""
-    padded = torch.zeros(len(roles) + len(roles) % 2, dtype=torch.uint8)
-    padded[: len(roles)] = roles.cpu()
-    return bytes((padded[0::2] | (padded[1::2] << 4)).tolist())
+def packed_size(n: int, packing: str) -> int:
+    """Bytes that n packed roles take."""
+    return -(-n * BITS[packing] // 8)
 
 
-def unpack(packed: bytes, n: int) -> Tensor:
+def pack(roles: Tensor, packing: str = "nibble") -> bytes:
+    """(N,) uint8 of `Role` -> bytes, low bits first. bit: 1 is KEPT, 0 is DROPPED; nibble: the role itself."""
+    bits = BITS[packing]
+    values = roles.cpu() if packing == "nibble" else (roles.cpu() == int(Role.KEPT)).to(torch.uint8)
+    padded = torch.zeros(packed_size(len(roles), packing), 8 // bits, dtype=torch.uint8)
+    padded.view(-1)[: len(roles)] = values
+    return bytes((padded << bits * torch.arange(8 // bits, dtype=torch.uint8)).sum(dim=1).tolist())
+
+
+def unpack(packed: bytes, n: int, packing: str = "nibble") -> Tensor:
     """The inverse of `pack`."""
-    if len(packed) != (n + 1) // 2:
-        raise InvalidInput(f"{n} packed roles take {(n + 1) // 2} bytes, not {len(packed)}.")
-    pairs = torch.tensor(list(packed), dtype=torch.uint8)
-    return torch.stack([pairs & 15, pairs >> 4], dim=1).flatten()[:n]
+    if len(packed) != packed_size(n, packing):
+        raise InvalidInput(f"{n} packed roles take {packed_size(n, packing)} bytes, not {len(packed)}.")
+    bits = BITS[packing]
+    values = torch.tensor(list(packed), dtype=torch.uint8)[:, None] >> bits * torch.arange(8 // bits, dtype=torch.uint8)
+    values = (values & (2**bits - 1)).flatten()[:n]
+    return values * int(Role.KEPT) if packing == "bit" else values
