@@ -19,6 +19,8 @@ from fsr.tokens import InvalidInput, Layout, Selection, VisualTokens
 from fsr.vlm.decode import Decoder, Progress
 
 EVERYTHING = frozenset({"saliency", "relevance"})
+CAPTURES = frozenset({"keys", "last_keys", "last_saliency", "summary"})  # read in the vision tower when asked for
+MEDIA_CACHE_BYTES = 512_000_000
 
 
 @dataclass(eq=False)
@@ -27,7 +29,8 @@ class Media:
 
     key: content hash. embeddings: (N, D), projected. features: (N, C), before the projector. saliency: (N,) or None.
     clip_patches: (N, P) unit rows for relevance, filled the first time a question asks for them.
-    encode_ms: what the vision tower took when these frames were encoded.
+    encode_ms: what the vision tower took when these frames were encoded. captures: those of `CAPTURES` that were asked
+    for, as in `VisualTokens`; None where the tower has none.
     """
 
     key: str
@@ -37,10 +40,11 @@ class Media:
     saliency: Tensor | None
     encode_ms: float
     clip_patches: Tensor | None = None
+    captures: dict[str, Tensor | None] = field(default_factory=dict, kw_only=True)
 
     @property
     def nbytes(self) -> int:
-        held = (self.embeddings, self.features, self.saliency, self.clip_patches)
+        held = (self.embeddings, self.features, self.saliency, self.clip_patches, *self.captures.values())
         return sum(x.numel() * x.element_size() for x in held if x is not None)
 
 
@@ -72,10 +76,13 @@ class Step:
 
 
 class MediaCache:
-    """A bounded, thread-safe cache that forgets the least recently used media."""
+    """A thread-safe cache of at most `size` media and `nbytes` bytes that forgets the least recently used.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    The media used last is held even where it alone is larger.
+    """
+
+    def __init__(self, size: int, nbytes: int = MEDIA_CACHE_BYTES) -> None:
+        self.size, self.nbytes = size, nbytes
         self._held: OrderedDict[str, Media] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -89,8 +96,11 @@ class MediaCache:
         with self._lock:
             self._held[media.key] = media
             self._held.move_to_end(media.key)
-            while len(self._held) > self.size:
+            while len(self._held) > self.size or (len(self._held) > 1 and self._bytes() > self.nbytes):
                 self._held.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(media.nbytes for media in self._held.values())
 
     def __len__(self) -> int:
         return len(self._held)
@@ -100,7 +110,8 @@ class VLM(ABC):
     """A vision-language model with an opening between its projector and its language model.
 
     Safe to share between threads: every forward pass takes `lock`, a second caller waits.
-    max_question_chars, max_new_tokens_limit: what is refused, with a sentence.
+    max_question_chars, max_new_tokens_limit: what is refused, with a sentence. captures: what of `CAPTURES` this family
+    can read. media_cache, media_cache_bytes: how much encoded media is held.
     """
 
     id: str
@@ -112,10 +123,11 @@ class VLM(ABC):
     tokenizer: Any
     max_question_chars: int = 2000
     max_new_tokens_limit: int = 1024
+    captures: frozenset[str] = frozenset()
 
-    def __init__(self, media_cache: int = 16) -> None:
+    def __init__(self, media_cache: int = 16, media_cache_bytes: int = MEDIA_CACHE_BYTES) -> None:
         self.lock = threading.RLock()
-        self._media = MediaCache(media_cache)
+        self._media = MediaCache(media_cache, media_cache_bytes)
         self._warm = False
 
     @property
@@ -124,12 +136,24 @@ class VLM(ABC):
         """What saliency and relevance are made of here, in plain words; starts with "none" where there is none."""
 
     @abstractmethod
-    def encode_media(self, frames: Sequence[Image.Image]) -> Media:
-        """Run the vision tower, or take the same frames from the cache."""
+    def encode_media(
+        self,
+        frames: Sequence[Image.Image],
+        times: Sequence[float] | None = None,
+        needs: frozenset[str] = EVERYTHING,
+    ) -> Media:
+        """Run the vision tower, or take the same frames from the cache.
+
+        times: seconds, for the frames of a video. needs: fields of `VisualTokens` that questions about these frames will
+        ask for; the tower runs once more for captures that the cached media lacks. Unknown names are ignored.
+        """
 
     @abstractmethod
     def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
-        """Relevance and prompt of a question; the vision tower does not run."""
+        """Relevance and prompt of a question; the vision tower does not run.
+
+        needs: what the tokens will hold; a capture that `encode_media` was not asked for is None.
+        """
 
     @abstractmethod
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:

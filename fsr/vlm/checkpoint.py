@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -33,7 +34,11 @@ KNOWN_CLIP = {
     (1024, 24, 336, 14): "openai/clip-vit-large-patch14-336",
     (1024, 24, 224, 14): "openai/clip-vit-large-patch14",
 }
-FAMILIES = ("llava",)  # model_type of the configurations that `load` understands
+# model_type of the configurations that `load` understands -> class in transformers, our module and class
+FAMILIES = {
+    "llava": ("LlavaForConditionalGeneration", "fsr.vlm.llava", "Llava"),
+    "llava_next": ("LlavaNextForConditionalGeneration", "fsr.vlm.llava_next", "LlavaNext"),
+}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -49,10 +54,12 @@ def load(
     dtype: str | torch.dtype | None = None,
     framing: str = "processor",
     media_cache: int = 16,
+    mode: str | None = None,
 ) -> VLM:
     """Load "shapes" (embedded), a checkpoint directory, or a hub id such as llava-hf/llava-1.5-7b-hf.
 
     device: default cuda where there is one, else cpu. dtype: default float32 on the CPU, the checkpoint's own on cuda.
+    mode: "native" or "paper", for LLaVA-NeXT.
     Nothing is downloaded for "shapes" and directories. Raises FsrError with one sentence when it cannot be loaded.
     """
     source, local = _source(model)
@@ -61,11 +68,13 @@ def load(
         raise FsrError(f"{model} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
     device = _device(device)
     facts = _facts(source) if local else {}
-    llava, processor = _weights(source, local, device, _dtype(dtype, device, config))
-    from fsr.vlm.llava import Llava
-
+    kind, module, family = FAMILIES[config.model_type]
+    if mode is not None and config.model_type != "llava_next":
+        raise InvalidInput(f"mode is a setting of LLaVA-NeXT; {model} is a '{config.model_type}' model.")
+    llava, processor = _weights(kind, source, local, device, _dtype(dtype, device, config))
     clip, clip_source = _clip(source, local, facts, config, llava)
-    vlm = Llava(
+    extra = {} if mode is None else {"mode": mode}
+    vlm: Any = getattr(importlib.import_module(module), family)(
         llava,
         processor,
         id=model,
@@ -75,6 +84,7 @@ def load(
         relevance_sign=_sign(facts, config),
         framing=framing,
         media_cache=media_cache,
+        **extra,
     )
     if local:
         vlm.relevance_model  # noqa: B018  nothing to download: load it now, so that `pathways` tells how it went
@@ -109,12 +119,12 @@ def _config(source: str, local: bool) -> Any:
         return AutoConfig.from_pretrained(source, local_files_only=local)
 
 
-def _weights(source: str, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import AutoProcessor, LlavaForConditionalGeneration
+def _weights(kind: str, source: str, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    import transformers
 
     with _explained(source):
-        model = _complete(LlavaForConditionalGeneration, source, dtype, local)
-        processor = AutoProcessor.from_pretrained(source, local_files_only=local)
+        model = _complete(getattr(transformers, kind), source, dtype, local)
+        processor = transformers.AutoProcessor.from_pretrained(source, local_files_only=local)
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise FsrError(f"{source} has no processor with an image processor and a tokenizer.")
     try:

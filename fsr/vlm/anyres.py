@@ -1,0 +1,283 @@
+"""Pictures of any resolution: a small base picture and a mosaic of tiles, without padding, rows closed by newlines.
+
+What LLaVA-NeXT and LLaVA-OneVision share. A newline is no visual token: no method sees it, no budget counts it. It
+reaches the language model with the row that it closes, as long as one token of that row is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsr.cost import timed
+from fsr.tokens import FsrError, Grid, Layout, Selection
+from fsr.vlm.base import CAPTURES, Encoding, Media
+from fsr.vlm.capture import find
+from fsr.vlm.geometry import View
+from fsr.vlm.llava import Llava, Tower, replaced
+
+
+@dataclass(eq=False)
+class RowMedia(Media):
+    """Media whose place in the prompt also holds newlines.
+
+    counts: how many tokens and newlines every image token of the prompt stands for. place: (N,) int64, where a token
+    stands among them all. newline: (N,) int64, where the newline stands that closes its row, or -1.
+    tile: (N,) int64, the picture of the vision tower a token comes from, numbered through all frames.
+    times: seconds, one a frame, of a video; None for pictures.
+    """
+
+    counts: list[int] = field(default_factory=list)
+    place: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    newline: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    tile: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    times: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tower's square input: `side` pixels, `cells` patches of `patch` pixels along each edge; a rest is unseen."""
+
+    side: int
+    patch: int
+
+    @property
+    def cells(self) -> int:
+        return self.side // self.patch
+
+    def pixel(self, cell: float, end: bool = False) -> float:
+        """Where a coordinate counted in cells through several tiles lies in pixels; `end`: as the end of a stretch."""
+        tile = math.ceil(cell / self.cells) - 1 if end else math.floor(cell / self.cells)
+        return tile * self.side + (cell - tile * self.cells) * self.patch
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One grid of tokens: the base picture, a mosaic of tiles, or a video frame.
+
+    view: how the picture lies in the pixels of this part. origin: (row, col) of the first cell that is kept, extent:
+    how many cells, both counted through all tiles. shape: (rows, cols) of tokens, after any pooling.
+    """
+
+    view: View
+    tiles: Tiles
+    origin: tuple[int, int]
+    extent: tuple[int, int]
+    shape: tuple[int, int]
+
+    def rects(self) -> Tensor:
+        """(rows * cols, 4) float32 on the visitor's picture."""
+        (left, right), (top, bottom) = self._edges(0), self._edges(1)
+        rows = [
+            [x0, y0, x1, y1] for y0, y1 in zip(top, bottom, strict=True) for x0, x1 in zip(left, right, strict=True)
+        ]
+        return torch.tensor(rows, dtype=torch.float32)
+
+    def _edges(self, axis: int) -> tuple[list[float], list[float]]:
+        """Where every column (axis 0) or row (axis 1) begins and ends on the picture."""
+        n, first = self.shape[1 - axis], self.origin[1 - axis]
+        step = self.extent[1 - axis] / n
+        begins = [self.view.back(axis, self.tiles.pixel(first + i * step)) for i in range(n)]
+        ends = [self.view.back(axis, self.tiles.pixel(first + (i + 1) * step, end=True)) for i in range(n)]
+        return begins, ends
+
+    def grid(self) -> Grid:
+        rects, (width, height) = self.rects(), self.view.size
+        low, high = rects[:, :2].min(dim=0).values.tolist(), rects[:, 2:].max(dim=0).values.tolist()
+        seen = (max(0.0, low[0]), max(0.0, low[1]), min(float(width), high[0]), min(float(height), high[1]))
+        return Grid(width, height, *self.shape, seen)
+
+
+def layout(parts: Sequence[Part]) -> Layout:
+    """The layout of the tokens of all parts, one frame each, in raster order."""
+    frame = torch.cat([torch.full((p.shape[0] * p.shape[1],), i) for i, p in enumerate(parts)])
+    row = torch.cat([torch.arange(p.shape[0]).repeat_interleave(p.shape[1]) for p in parts])
+    col = torch.cat([torch.arange(p.shape[1]).repeat(p.shape[0]) for p in parts])
+    return Layout(frame, row, col, torch.cat([p.rects() for p in parts]), tuple(p.grid() for p in parts))
+
+
+def base_part(size: tuple[int, int], tiles: Tiles) -> Part:
+    """The whole picture squeezed into one tile."""
+    side, cells = tiles.side, tiles.cells
+    view = View(size, (side, side), (0, 0), (side / size[0], side / size[1]), (0, 0))
+    return Part(view, tiles, (0, 0), (cells, cells), (cells, cells))
+
+
+def square_part(size: tuple[int, int], tiles: Tiles) -> Part:
+    """The picture padded to a square, in one tile."""
+    longest, cells = max(size), tiles.cells
+    pad = ((longest - size[0]) // 2, (longest - size[1]) // 2)
+    view = View(size, (tiles.side, tiles.side), pad, (tiles.side / longest,) * 2, (0, 0))
+    return Part(view, tiles, (0, 0), (cells, cells), (cells, cells))
+
+
+def mosaic(
+    size: tuple[int, int], pinpoints: Sequence[Sequence[int]], tiles: Tiles, unpad: bool = True
+) -> tuple[Part, Tensor]:
+    """The mosaic of a (width, height) picture, and (rows, cols) int64: which of the tiles' tokens lies where.
+
+    Tokens are counted tile by tile, without the base picture. unpad: leave out the rows or columns of padding.
+    """
+    from transformers.image_processing_utils import select_best_resolution
+    from transformers.models.llava_next.modeling_llava_next import unpad_image
+
+    width, height = size
+    high, wide = select_best_resolution((height, width), [list(p) for p in pinpoints])
+    scale_x, scale_y = wide / width, high / height
+    if scale_x < scale_y:
+        new = (wide, min(math.ceil(height * scale_x), high))
+    else:
+        new = (min(math.ceil(width * scale_y), wide), high)
+    shift = ((wide - new[0]) // 2, (high - new[1]) // 2)
+    view = View(size, (wide, high), (0, 0), (new[0] / width, new[1] / height), shift)
+    down, across, cells = high // tiles.side, wide // tiles.side, tiles.cells
+    index = torch.arange(down * across * cells * cells).view(down, across, cells, cells)
+    index = index.transpose(1, 2).reshape(down * cells, across * cells)
+    row, col = torch.meshgrid(torch.arange(down * cells), torch.arange(across * cells), indexing="ij")
+    where = torch.stack([index, row, col])
+    if unpad:
+        where = unpad_image(where, (height, width))
+    shape = (where.shape[1], where.shape[2])
+    return Part(view, tiles, (int(where[1, 0, 0]), int(where[2, 0, 0])), shape, shape), where[0]
+
+
+def with_newlines(rows: Sequence[tuple[int, bool]]) -> tuple[Tensor, Tensor, int]:
+    """`place` and `newline` of `RowMedia`, and their length, from (how many tokens, whether a newline follows)."""
+    place, newline, at = [], [], 0
+    for n, closed in rows:
+        place.append(torch.arange(at, at + n))
+        newline.append(torch.full((n,), at + n if closed else -1))
+        at += n + closed
+    return torch.cat(place), torch.cat(newline), at
+
+
+class AnyresTower(Tower):
+    """A tower that is run without what the model does to its output afterwards (mosaic, pooling, newlines)."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        if self.extra:
+            raise FsrError("a mosaic of tiles cannot be made from features that keep the [CLS] token.")
+        self.vision, self.feature = find(model, "vision_tower"), model.config.vision_feature_layer
+        self.cls_dropped = 1 if model.config.vision_feature_select_strategy == "default" else 0
+
+    def run(self, pixels: Tensor) -> None:
+        hidden = self.vision(pixels, output_hidden_states=True).hidden_states
+        layers = [self.feature] if isinstance(self.feature, int) else self.feature
+        self.projector(torch.cat([hidden[layer] for layer in layers], dim=-1)[:, self.cls_dropped :])
+
+
+class AnyresLlava(Llava):
+    """A checkpoint whose visual tokens are grids with newlines. Subclasses say which grids (`_encode_frames`)."""
+
+    captures = CAPTURES - {"summary"}  # a mosaic has a [CLS] state for every tile
+
+    def _tower_of(self, model: Any) -> AnyresTower:
+        return AnyresTower(model)
+
+    @property
+    def tiles(self) -> Tiles:
+        vision = self.model.config.vision_config
+        return Tiles(int(vision.image_size), int(vision.patch_size))
+
+    def _warmed(self, pixels: Tensor) -> None:
+        if not self._vision_warm:
+            self.tower.read(torch.zeros_like(pixels[:1]))
+            self._vision_warm = True
+
+    def _anyres(
+        self,
+        frames: Sequence[Image.Image],
+        key: str,
+        unpad: bool = True,
+        newlines: bool = True,
+        wanted: frozenset[str] = frozenset(),
+    ) -> RowMedia:
+        """Base picture and mosaic of every picture."""
+        tiles, parts, gather, rows, counts, tile = self.tiles, [], [], [], [], []
+        pixels = [self.tile_pixels(frame) for frame in frames]
+        n_tile, before = tiles.cells**2, 0
+        for frame, tiled in zip(frames, pixels, strict=True):
+            part, index = mosaic(frame.size, self.pinpoints, tiles, unpad)
+            parts += [base_part(frame.size, tiles), part]
+            order = torch.cat([torch.arange(n_tile), n_tile + index.flatten()])
+            gather.append(before * n_tile + order)
+            tile.append(before + order // n_tile)
+            rows.append([(n_tile, False), *[(part.shape[1], newlines)] * part.shape[0]])
+            before += len(tiled)
+        self._warmed(pixels[0])
+        order = torch.cat(gather).to(self.device)
+        read, ms = timed(lambda: self._read(torch.cat(pixels), wanted), self.device)
+        read = {name: values[order] for name, values in read.items()}
+        counts = [with_newlines(one)[2] for one in rows]
+        place, newline, _ = with_newlines([stretch for one in rows for stretch in one])
+        three = (read["embeddings"], read["features"], read["saliency"])
+        captures = {name: read.get(name) for name in wanted}
+        return RowMedia(
+            key, layout(parts), *three, ms, None, counts, place, newline, torch.cat(tile), captures=captures
+        )
+
+    @property
+    def pinpoints(self) -> list[list[int]]:
+        return self.model.config.image_grid_pinpoints
+
+    def tile_pixels(self, frame: Image.Image) -> Tensor:
+        """(T, 3, H, W): the base picture, then the tiles."""
+        values = self.processor.image_processor(
+            images=[frame], image_grid_pinpoints=self.pinpoints, return_tensors="pt"
+        )["pixel_values"]
+        return values[0].to(self.device, self.dtype)
+
+    # -- question and answer
+
+    def _placeholders(self, media: Media) -> list[int]:
+        assert isinstance(media, RowMedia)
+        return media.counts
+
+    def _expanded(self, ids: list[int], media: Media) -> tuple[Tensor, Tensor]:
+        assert isinstance(media, RowMedia)
+        expanded, every = super()._expanded(ids, media)
+        return expanded, every[media.place]
+
+    @torch.no_grad()
+    def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
+        """The prompt with the kept visual tokens and the newlines of their rows; positions stay contiguous."""
+        ids, visual, media = encoding.prompt, encoding.visual, encoding.media
+        assert isinstance(media, RowMedia)
+        every = (ids == self._visual_id(media)).nonzero().flatten()
+        is_newline = torch.zeros(len(ids), dtype=torch.bool)
+        is_newline[every] = True
+        is_newline[visual] = False
+        source, embeddings = torch.arange(len(ids)), encoding.tokens.embeddings
+        if selection is not None:
+            embeddings = selection.sent
+            closing = media.newline[selection.kept.cpu()]
+            unread = is_newline.clone()
+            unread[every[closing[closing >= 0]]] = False
+            source = replaced(source, visual, selection)
+            source = source[~unread[source]]
+        self._check_room(len(source))
+        is_newline, ids = is_newline[source].to(self.device), ids[source].to(self.device)
+        is_visual = (ids == self._visual_id(media)) & ~is_newline
+        embeds = self.model.get_input_embeddings()(ids.masked_fill(is_visual | is_newline, 0))
+        embeds[is_visual] = embeddings.to(self.device, embeds.dtype)
+        embeds[is_newline] = self._newline.to(embeds)
+        return {"inputs_embeds": embeds[None]}
+
+    def _visual_id(self, media: RowMedia) -> int:
+        """The id that stands for visual tokens in the prompt."""
+        return self._image_id
+
+    @property
+    def _newline(self) -> Tensor:
+        """(D,): what closes a row."""
+        for name, parameter in self.model.named_parameters():
+            if name.endswith("image_newline"):
+                return parameter
+        raise FsrError("this checkpoint has no image_newline.")

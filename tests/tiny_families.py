@@ -1,0 +1,107 @@
+"""Tiny random checkpoints of the larger families, and what their tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    CLIPProcessor,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
+)
+
+from tests.tiny import CHAT_TEMPLATE, PATCH, SIDE, byte_tokenizer, enlivened, tiny_clip, vision_config
+
+PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE], [SIDE, 3 * SIDE]]
+QUESTION = "What is left of the ring?"
+SIZES = [(120, 120), (300, 100), (100, 300), (160, 100)]  # width, height: 1:1, 3:1, 1:3, and one that needs padding
+
+
+def llama_config(vocabulary: int) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+
+
+def save_next(folder: Path, clip: bool = False) -> Path:
+    """LLaVA-NeXT with tiles of 5 x 5 patches and the real five resolutions, scaled down."""
+    torch.manual_seed(0)
+    tokenizer = byte_tokenizer()
+    config = LlavaNextConfig(
+        vision_config=vision_config(),
+        text_config=llama_config(len(tokenizer)),
+        image_token_index=4,
+        image_grid_pinpoints=PINPOINTS,
+    )
+    model = living(LlavaNextForConditionalGeneration(config))
+    pictures = LlavaNextImageProcessor(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=PINPOINTS
+    )
+    processor = LlavaNextProcessor(
+        image_processor=pictures,
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    if clip:
+        twin = tiny_clip(len(tokenizer))
+        twin.vision_model.load_state_dict(model.model.vision_tower.state_dict())
+        twin.save_pretrained(folder / "clip")
+        CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder / "clip")
+    return folder
+
+
+def living(model: Any) -> Any:
+    """Uneven weights, a newline that is told from zero, and an end-of-text id that no answer reaches by chance."""
+    model.generation_config.update(bos_token_id=2, eos_token_id=3, pad_token_id=0, do_sample=True, temperature=1.7)
+    enlivened(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("image_newline"):
+                parameter.normal_()
+    return model
+
+
+def noise(width: int, height: int, seed: int = 1) -> Image.Image:
+    """A picture of noise, coarse enough to survive being made small."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (height // 10, width // 10, 3), generator=generator, dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy()).resize((width, height), Image.Resampling.NEAREST)
+
+
+def greedy(model: Any, inputs: dict[str, Tensor], n: int = 10) -> list[int]:
+    """Transformers' own greedy answer without the end-of-text id."""
+    out = model.generate(**inputs, max_new_tokens=n, do_sample=False, temperature=None)[0]
+    start = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+    return [t for t in out[start:].tolist() if t != 3]
+
+
+def answer(vlm: Any, encoding: Any, selection: Any = None, n: int = 10) -> list[int]:
+    return list(vlm.generate(encoding, selection, n))[-1].token_ids
+
+
+def covered(grid: Any, rect: Tensor) -> tuple[int, int, int, int] | None:
+    """The whole pixels of a token's rectangle on the picture, or None where the picture ends within or before it."""
+    x0, y0, x1, y1 = (round(v) for v in rect.tolist())
+    inside = x0 >= 0 and y0 >= 0 and x1 <= grid.width and y1 <= grid.height and x1 - x0 > 1 and y1 - y0 > 1
+    return (x0, y0, x1, y1) if inside else None
