@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
-FACTS = ("k_focus", "focus_cap")  # of `Selection.facts`, those that are the same at every budget
+FACTS = ("k_focus", "focus_cap", "relevance_used")  # of `Selection.facts`, those that are the same at every budget
 ENDS = ("eos", "length", "stopped")
 
 __all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record", "scores_record"]

@@ -25,6 +25,12 @@ METHODS = [
     ("saliency", "saliency", {}),
     ("relevance", "relevance", {}),
     ("relevance, flipped", "relevance", {"relevance_sign": -1}),
+    ("cdpruner", "cdpruner", {}),
+    ("cdpruner, flipped", "cdpruner", {"relevance_sign": -1}),
+    ("divprune", "divprune", {}),
+    ("fsr, Focus only", "fsr-focus", {}),
+    ("fsr, Scan only", "fsr-scan", {}),
+    ("fsr, no Refine", "fsr-no-refine", {}),
 ]
 
 

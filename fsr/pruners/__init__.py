@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from fsr.pruners.ablations import FocusOnly, NoRefine, ScanOnly
 from fsr.pruners.base import Pruner
+from fsr.pruners.cdpruner import CDPruner
+from fsr.pruners.divprune import DivPrune
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
 from fsr.pruners.grid import UniformGrid
@@ -17,7 +20,20 @@ from fsr.tokens import InvalidInput
 
 # name -> class, in display order
 REGISTRY: dict[str, type[Pruner]] = {
-    cls.name: cls for cls in (Full, FocusScanRefine, Random, UniformGrid, TopSaliency, TopRelevance)
+    cls.name: cls
+    for cls in (
+        Full,
+        FocusScanRefine,
+        Random,
+        UniformGrid,
+        TopSaliency,
+        TopRelevance,
+        CDPruner,
+        DivPrune,
+        FocusOnly,
+        ScanOnly,
+        NoRefine,
+    )
 }
 
 __all__ = ["REGISTRY", "NestedPlan", "Plan", "Pruner", "RankPlan", "TablePlan", "describe", "make"]

@@ -121,6 +121,26 @@ class RankPruner(Pruner):
         return RankPlan(rank_of(self.order(tokens)[0]))
 
 
+# tokens in the order in which they are kept, the scores that led there, facts; see `Selection`
+Picks = tuple[list[int], dict[str, Tensor], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class GreedyPruner(Pruner):
+    """A method that keeps the first K of one order, built pick by pick: a budget pays for its own picks alone."""
+
+    @abstractmethod
+    def picks(self, tokens: VisualTokens, count: int) -> Picks:
+        """The first `count` tokens of the order."""
+
+    def _select(self, tokens: VisualTokens, budget: int) -> Selection:
+        order, scores, facts = self.picks(tokens, budget)
+        return dataclasses.replace(keep(self.name, tokens, torch.tensor(order), scores), facts=facts)
+
+    def _plan(self, tokens: VisualTokens) -> Plan:
+        return RankPlan(rank_of(torch.tensor(self.picks(tokens, len(tokens))[0])))
+
+
 def rank_of(order: Tensor) -> Tensor:
     """(N,) int64, a permutation -> its inverse: the place of every token in the order."""
     rank = torch.empty_like(order)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from fsr.pruners.base import GreedyPruner, Picks
+from fsr.scan import scan_order
+from fsr.similarity import Similarities
+from fsr.tokens import VisualTokens
+
+BLOCK = 256  # rows of the Gram matrix looked at together
+
+
+@dataclass(frozen=True)
+class DivPrune(GreedyPruner):
+    """Max-min diversity: start at the token farthest from its nearest neighbour, then always add the farthest one.
+
+    Distances are 1 - cos of the projected features, over all frames; no saliency, no question. A token that is kept is
+    never picked again, also where fewer than K are distinct (the release repeats it).
+    """
+
+    name: ClassVar[str] = "divprune"
+    label: ClassVar[str] = "DivPrune"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2503.02175"
+
+    def picks(self, tokens: VisualTokens, count: int) -> Picks:
+        gram = tokens.gram("projected")
+        first = most_isolated(gram)
+        order, radius = scan_order(gram, [first], count - 1)
+        return [first, *order], {}, {"covering_radius": radius}
+
+
+def most_isolated(gram: Similarities) -> int:
+    """The token whose nearest other token is farthest away; ties to the lower index."""
+    n = len(gram)
+    nearest = []
+    for start in range(0, n, BLOCK):
+        rows = gram.rows(range(start, min(start + BLOCK, n)))
+        rows.diagonal(start).fill_(-torch.inf)
+        nearest.append(rows.amax(dim=1))
+    return int(torch.cat(nearest).argmin())
