@@ -21,9 +21,10 @@ from app.settings import Settings
 from fsr.cost import timed
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
-from fsr.tokens import InvalidInput, Selection, check_budget
+from fsr.tokens import InvalidInput, check_budget
 from fsr.trace import answer_record, build_trace
 from fsr.vlm import VLM, Encoding, load
+from fsr.vlm.base import EVERYTHING
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
 LOCK_POLL_S = 0.2
@@ -100,8 +101,13 @@ class Service:
         )
         self._loader = loader
         self._vlm: VLM | None = None  # at most one model in memory
-        self._encodings: OrderedDict[tuple[str, str, str], Encoding] = OrderedDict()
+        self._encodings: OrderedDict[tuple[str, str, str, frozenset[str]], Encoding] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether someone's turn is running."""
+        return self._lock.locked()
 
     # -- models
 
@@ -142,7 +148,7 @@ class Service:
         request = self.checked(request)
         with self.turn():
             vlm = self.open_model(request.model)
-            return self._trace(vlm, self.encoded(vlm, request), request)
+            return self.trace(vlm, self.encoded(vlm, request), request.parameters, request.method)
 
     def replan(self, request: Request) -> dict[str, Any]:
         """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
@@ -159,7 +165,7 @@ class Service:
         """
         request = self.checked(request)
         stop = stop or threading.Event()
-        if self._lock.locked():
+        if self.busy:
             yield Event("waiting", "Waiting for the model: another question is being answered.")
         with self.turn(stop) as mine:
             yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
@@ -173,20 +179,28 @@ class Service:
         n = len(encoding.tokens)
         budget = request.budget_for(n)
         asked = f"{request.method}@{budget}"
-        pruner = request.pruner()
-        fresh = replace(encoding.tokens, shared=False)  # without what other selections computed, so that the time is the whole time
-        selection, select_ms = timed(lambda: pruner(fresh, budget), vlm.device)
+        selection, select_ms = self.select(vlm, encoding, request.pruner(), budget)
         if request.scene != shown:
-            yield Event("encoding", "Planning every budget.", asked, trace=self._trace(vlm, encoding, request))
+            yield Event(
+                "encoding",
+                "Planning every budget.",
+                asked,
+                trace=self.trace(vlm, encoding, request.parameters, request.method),
+            )
         yield from self.stream(vlm, encoding, None, 0.0, asked, stop)
         yield from self.stream(vlm, encoding, selection, select_ms, asked, stop)
         yield Event("stopped", "Stopped.", asked) if stop.is_set() else Event("done", "", asked)
+
+    def select(self, vlm: VLM, encoding: Encoding, pruner: Pruner, budget: int) -> tuple[Any, float]:
+        """A selection and its milliseconds, without what other selections computed, so that the time is the whole."""
+        fresh = replace(encoding.tokens, shared=False)
+        return timed(lambda: pruner(fresh, budget), vlm.device)
 
     def stream(
         self,
         vlm: VLM,
         encoding: Encoding,
-        selection: Selection | None,
+        selection: Any,
         select_ms: float,
         asked: str,
         stop: threading.Event,
@@ -197,8 +211,7 @@ class Service:
         n = len(encoding.tokens)
         method, _, budget = asked.partition("@") if selection is not None else ("full", "", str(n))
         phase, key = ("method", asked) if selection is not None else ("full", "full")
-        read = n if selection is None else len(selection.kept)
-        text = f"Answering with {'all ' if selection is None else ''}{read} tokens."
+        text = f"Answering with {_read(selection, n)}."
         yield Event(phase, text, asked)
         for step in vlm.generate(encoding, selection, self.settings.max_new_tokens, stop, select_ms):
             yield Event(phase, text, asked, key, answer_record(method, int(budget), step))
@@ -216,22 +229,24 @@ class Service:
             raise InvalidInput(f"the method must be one of {', '.join(REGISTRY)}.")
         return replace(request, question=question, model=self.check_model(request.model))
 
-    def encoded(self, vlm: VLM, request: Request) -> Encoding:
-        key = (request.model, request.picture, request.question)
+    def encoded(self, vlm: VLM, request: Request, needs: frozenset[str] = frozenset()) -> Encoding:
+        """The encoding of picture and question with what the method needs; `needs`: what others do."""
+        needs = EVERYTHING | REGISTRY[request.method].requires | needs
+        key = (request.model, request.picture, request.question, needs)
         if key not in self._encodings:
             media = vlm.encode_media([self.pictures.get(request.picture).image])
-            self._encodings[key] = vlm.encode(media, request.question)
+            self._encodings[key] = vlm.encode(media, request.question, needs)
         self._encodings.move_to_end(key)
         while len(self._encodings) > self.settings.cached_questions:
             self._encodings.popitem(last=False)
         return self._encodings[key]
 
-    def _trace(self, vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:
-        """The asked method, and every method whose plan is one order of the tokens; others follow when looked at."""
+    def trace(self, vlm: VLM, encoding: Encoding, parameters: Parameters, method: str = "") -> dict[str, Any]:
+        """`method`, and every method whose plan is one order of the tokens; others follow when looked at."""
         pruners: dict[str, Pruner] = {}
         for name, kind in REGISTRY.items():
-            if name == request.method or (issubclass(kind, RankPruner) and _possible(kind, encoding)):
-                pruners[name] = make(name, **request.parameters.get(name, {}))
+            if name == method or (issubclass(kind, RankPruner) and _possible(kind, encoding)):
+                pruners[name] = make(name, **parameters.get(name, {}))
         plans = {name: (pruner, pruner.plan(encoding.tokens)) for name, pruner in pruners.items()}
         return build_trace(vlm, encoding, plans, max_new_tokens=self.settings.max_new_tokens).to_dict()
 
@@ -246,6 +261,14 @@ def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]
     part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
     scores = part.scores if hasattr(pruner, "focus") else {}
     return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+
+
+def _read(selection: Any, n: int) -> str:
+    """What the language model reads, in words."""
+    if selection is None:
+        return f"all {n} tokens"
+    kept = getattr(selection, "kept", None)
+    return f"{selection.budget} tokens a layer on average" if kept is None else f"{len(kept)} tokens"
 
 
 def _short_hash(*parts: object) -> str:

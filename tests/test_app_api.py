@@ -116,9 +116,9 @@ def test_an_upload_over_the_limit_is_refused(served):
     assert refused.value.code == 413
 
 
-def test_only_two_endpoints_are_public_and_monitoring_is_closed(served, client):
+def test_only_three_endpoints_are_public_and_monitoring_is_closed(served, client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/answer", "/analyse"}
+    assert set(named) == {"/answer", "/analyse", "/compare"}
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{served}monitoring", timeout=20)
     assert refused.value.code == 403

@@ -59,7 +59,7 @@ def test_building_the_page_loads_no_model():
     settings = Settings()
     demo = build_app(settings, Service(settings, loader=refuse))
     public = {name for name, e in demo.get_api_info()["named_endpoints"].items()}
-    assert public == {"/analyse", "/answer"}
+    assert public == {"/analyse", "/answer", "/compare"}
 
 
 def test_the_page_knows_every_method_and_parameter_from_the_registry():

@@ -133,7 +133,7 @@ def test_a_stop_ends_the_answer_and_says_so(service, request_):
 
 def test_a_stop_while_waiting_never_takes_the_model(service, request_):
     stop = threading.Event()
-    with service._turn():
+    with service.turn():
         events = service.answer(request_, stop)
         assert next(events).phase == "waiting"
         stop.set()

@@ -1,11 +1,13 @@
-"""The HTTP API: two named endpoints on hidden components, so that Gradio checks every file before we see its path."""
+"""The HTTP API: three named endpoints on hidden components, so that Gradio checks every file before we see its path."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
+from app.compare import compare, report, requests_of
 from app.service import Request, Service
 from app.settings import Settings
 from app.ui.handlers import checked_parameters, speaking, whole
@@ -13,7 +15,7 @@ from fsr.tokens import InvalidInput
 
 
 def add_endpoints(service: Service, settings: Settings) -> None:
-    """Adds /analyse and /answer to the Blocks in whose context it is called."""
+    """Adds /analyse, /answer and /compare to the Blocks in whose context it is called."""
 
     def request(picture: str | None, question: str, method: str, budget: float, parameters: Any) -> Request:
         if not picture:
@@ -44,11 +46,25 @@ def add_endpoints(service: Service, settings: Settings) -> None:
                     answers[event.key] = event.answer
         return answers
 
+    def compare_(
+        picture: str, question: str, methods: list[str], budgets: list[int], parameters: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The answer with all visual tokens and with what each method keeps, with measured costs, agreement and overlap.
+
+        methods and budgets: 2 to 6 methods at one budget, or one method at 2 to 6 budgets. parameters: by method.
+        """
+        with speaking():
+            asked = request(picture, question, "fsr", 0, None)
+            asked = replace(asked, parameters=checked_parameters(parameters))
+            return report(compare(service, requests_of(asked, methods, budgets)))
+
     picture = gr.File(visible=False, type="filepath", label="picture", file_types=["image"])
     question = gr.Textbox(visible=False, label="question", max_length=settings.max_question_chars)
     method = gr.Textbox("fsr", visible=False, label="method")
     budget = gr.Number(64, visible=False, label="budget")
     parameters = gr.JSON(visible=False, label="parameters")
+    methods = gr.JSON(["fsr", "random"], visible=False, label="methods")
+    budgets = gr.JSON([64], visible=False, label="budgets")
     result = gr.JSON(visible=False, label="result")
     model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
     gr.Button(visible=False).click(
@@ -56,4 +72,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     )
     gr.Button(visible=False).click(
         answer, [picture, question, method, budget, parameters], result, api_name="answer", **model
+    )
+    gr.Button(visible=False).click(
+        compare_, [picture, question, methods, budgets, parameters], result, api_name="compare", **model
     )

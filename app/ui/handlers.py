@@ -14,8 +14,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.compare import compare, requests_of
 from app.examples import Examples
-from app.service import Parameters, Request, Service
+from app.service import Event, Parameters, Request, Service
 from app.ui import values
 from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm import VLM
@@ -82,15 +83,27 @@ class Handlers:
     def _steps(self, asked: Request, view: Any, stop: threading.Event) -> Iterator[tuple[Any, ...]]:
         about, pace = about_of(view), Pace(self.service.settings.yields_per_second)
         loaded = self.service.loaded(asked.model)
-        for event in self.service.answer(asked, stop, str(view.get("shown"))):
+        for event in self._events(asked, view, stop):
             stage, bar, before = gr.skip(), gr.skip(), loaded
             loaded = self.service.loaded(asked.model)
             if event.trace is not None:
-                stage = values.trace_value(event.trace, asked.scene) | about
+                scene = "" if "compare" in view else asked.scene
+                stage = values.trace_value(event.trace, scene, asked.setting) | about
+            if event.patch is not None:
+                stage = values.patch_value(event.patch) | about
             if loaded is not before:
                 bar = values.model_value(self.service, asked.model)
             if event.answer is None or event.answer["end"] or pace.due():
                 yield stage, values.event_value(event, asked.question, where(loaded)) | about, bar
+
+    def _events(self, asked: Request, view: Any, stop: threading.Event) -> Iterator[Event]:
+        """The answer of one method, or, where the page compares, of several."""
+        wanted = view.get("compare")
+        if not isinstance(wanted, dict):
+            return self.service.answer(asked, stop, str(view.get("shown")))
+        requests = requests_of(asked, wanted.get("methods"), wanted.get("budgets"))
+        held = checked_parameters(wanted.get("held"))
+        return compare(self.service, requests, stop, str(wanted.get("shown")), held)
 
     def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any]:
         """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet."""
@@ -98,7 +111,7 @@ class Handlers:
             return gr.skip(), values.status_value("idle"), gr.skip()
         with speaking():
             asked = self._request(question, view, session)
-            trace = values.trace_value(self.service.analyse(asked), asked.scene) | about_of(view)
+            trace = values.trace_value(self.service.analyse(asked), asked.scene, asked.setting) | about_of(view)
         return trace, values.status_value("idle"), values.model_value(self.service, asked.model)
 
     def stop(self, request: gr.Request) -> None:

@@ -55,9 +55,10 @@ def upload_value(picture: Picture) -> dict[str, Any]:
     return {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": [shown]}
 
 
-def trace_value(trace: dict[str, Any], scene: str) -> dict[str, Any]:
-    """A live trace of the picture that is on the stage already; `scene` is what the page says it shows from now on."""
-    return {"run": run_id(), "fresh": False, "trace": text_of(trace), "scene": scene}
+def trace_value(trace: dict[str, Any], scene: str, setting: str) -> dict[str, Any]:
+    """A live trace of the picture that is on the stage already; the page says from now on that it shows `scene`, of
+    `setting`, see `Request`."""
+    return {"run": run_id(), "fresh": False, "trace": text_of(trace), "scene": scene, "setting": setting}
 
 
 def patch_value(patch: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +77,10 @@ def status_value(phase: str, text: str = "") -> dict[str, Any]:
 def event_value(event: Event, question: str, where: str) -> dict[str, Any]:
     """One step of an answer, for the answers panel."""
     value = status_value(event.phase, event.text)
+    value["status"] |= {"at": event.at, "of": event.of}
     value |= {"asked": event.asked, "question": question, "where": where}
+    if event.problem:
+        value["problems"] = {event.key: event.problem}
     if event.answer is not None:
         value["answers"] = {event.key: event.answer}
     return value

@@ -1,0 +1,148 @@
+"""Several methods at one budget, or one method at several: one encoding, and one answer after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from app.service import Event, Parameters, Request, Service, plan_patch
+from fsr.pruners import REGISTRY
+from fsr.tokens import FsrError, InvalidInput, Role
+from fsr.vlm import VLM, Encoding
+
+MAX_RUNS = 6
+HOW = f"choose 2 to {MAX_RUNS} methods at one budget, or one method at 2 to {MAX_RUNS} budgets."
+
+
+def requests_of(asked: Request, methods: Any, budgets: Any, least: int = 2) -> list[Request]:
+    """One request for each method at each budget; `methods` and `budgets` come from a visitor.
+
+    Raises InvalidInput unless they are distinct and known and one of the two is single.
+    """
+    for values in (methods, budgets):
+        if (
+            not isinstance(values, list)
+            or not 1 <= len(values) <= MAX_RUNS
+            or len({str(v) for v in values}) < len(values)
+        ):
+            raise InvalidInput(f"a comparison takes different methods and budgets: {HOW}")
+    if min(len(methods), len(budgets)) > 1 or len(methods) * len(budgets) < least:
+        raise InvalidInput(f"this comparison has {len(methods)} methods and {len(budgets)} budgets; {HOW}")
+    known = [name for name in REGISTRY if name != "full"]
+    for name in methods:
+        if not isinstance(name, str) or name not in known:
+            raise InvalidInput(f"there is no method {str(name)[:40]!r} to compare; choose from {', '.join(known)}.")
+    for budget in budgets:
+        whole = isinstance(budget, (int, float)) and not isinstance(budget, bool) and budget % 1 == 0
+        if not whole or not 1 <= budget <= 1e6:
+            raise InvalidInput(f"a budget must be a whole number of visual tokens, not {str(budget)[:40]!r}.")
+    return [replace(asked, method=name, budget=int(k)) for name in methods for k in budgets]
+
+
+def compare(
+    service: Service,
+    requests: Sequence[Request],
+    stop: threading.Event | None = None,
+    shown: str = "",
+    held: Parameters | None = None,
+) -> Iterator[Event]:
+    """All tokens first, then every request, alone on the model each.
+
+    requests: from `requests_of`. shown: the `Request.setting` that the visitor's page draws, held: the parameters of
+    the methods whose plans it has; what it has is not made again. A method that this model cannot run is told as a
+    problem and the others go on.
+    """
+    requests = [service.checked(request) for request in requests]
+    for request in requests:
+        request.pruner()
+    stop = stop or threading.Event()
+    if service.busy:
+        yield Event("waiting", "Waiting for the model: another question is being answered.")
+    with service.turn(stop) as mine:
+        yield from _compare(service, requests, stop, shown, held or {}) if mine else [Event("stopped", "Stopped.")]
+
+
+def _compare(
+    service: Service, requests: list[Request], stop: threading.Event, shown: str, held: Parameters
+) -> Iterator[Event]:
+    first, of = requests[0], len(requests) + 1
+    if service.loaded(first.model) is None:
+        yield Event("loading", "Loading the model.", of=of)
+    vlm = service.open_model(first.model)
+    yield Event("encoding", "Encoding the picture and the question.", of=of)
+    encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
+    n = len(encoding.tokens)
+    requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]
+    if first.setting != shown:
+        base = service.trace(vlm, encoding, first.parameters)
+        held = {name: record["parameters"] for name, record in base["methods"].items()}
+        yield Event("encoding", "Planning every budget.", of=of, trace=base)
+    for event in service.stream(vlm, encoding, None, 0.0, "", stop):
+        yield replace(event, at=1, of=of)
+    for at, request in enumerate(requests, 2):
+        if stop.is_set():
+            break
+        for event in _run(service, vlm, encoding, request, stop, held):
+            yield replace(event, at=at, of=of)
+        held = held | {request.method: request.pruner().parameters()}
+    yield Event("stopped", "Stopped.") if stop.is_set() else Event("done", "", at=of, of=of)
+
+
+def _run(
+    service: Service, vlm: VLM, encoding: Encoding, request: Request, stop: threading.Event, held: Parameters
+) -> Iterator[Event]:
+    """One method at one budget: its plan where the page lacks it, its timed selection, its answer."""
+    pruner, asked = request.pruner(), f"{request.method}@{request.budget}"
+    try:
+        if held.get(request.method) != pruner.parameters():
+            yield Event("method", f"{pruner.label}: planning every budget.", asked)
+            yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(vlm, encoding, request))
+        selection, select_ms = service.select(vlm, encoding, pruner, request.budget)
+        kept = kept_of(selection)
+        for event in service.stream(vlm, encoding, selection, select_ms, asked, stop):
+            yield replace(event, text=f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}", kept=kept)
+    except FsrError as error:
+        yield Event("method", "", asked, asked, problem=str(error))
+
+
+def needs_of(methods: Any) -> frozenset[str]:
+    """Everything that these methods need captured."""
+    return frozenset().union(*(REGISTRY[name].requires for name in methods))
+
+
+def kept_of(selection: Any) -> tuple[int, ...] | None:
+    """The tokens of the grid that a selection keeps; None where that differs from layer to layer."""
+    if getattr(selection, "kept", None) is None:
+        return None
+    return tuple((selection.roles >= int(Role.KEPT)).nonzero()[:, 0].tolist())
+
+
+def overlap(a: Sequence[int], b: Sequence[int]) -> float:
+    """Intersection over union of two sets of tokens; 1 for two empty ones."""
+    one, other = set(a), set(b)
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def report(events: Iterator[Event]) -> dict[str, Any]:
+    """A whole comparison as plain JSON values.
+
+    answers: by key. agreement: whether the answer is that with all tokens. kept: token numbers. overlap: intersection
+    over union of every pair, "a|b". problems: why a method gave no answer.
+    """
+    answers: dict[str, Any] = {}
+    kept: dict[str, list[int]] = {}
+    problems: dict[str, str] = {}
+    for event in events:
+        if event.problem:
+            problems[event.key] = event.problem
+        if event.answer is not None:
+            answers[event.key] = event.answer
+            if event.kept is not None:
+                kept[event.key] = list(event.kept)
+    full = answers.get("full", {}).get("text", "")
+    agreement = {key: answer["text"].strip() == full.strip() for key, answer in answers.items() if key != "full"}
+    pairs = {f"{a}|{b}": overlap(kept[a], kept[b]) for a, b in combinations(kept, 2)}
+    return {"answers": answers, "agreement": agreement, "kept": kept, "overlap": pairs, "problems": problems}
