@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.compare import needs_of
 from app.scenes import picture_of
 from app.settings import ROOT
 from fsr.cost import timed
@@ -52,7 +53,8 @@ def record_scene(vlm: VLM, row: dict[str, Any], to: Path, max_new_tokens: int = 
     """The trace of one scene: plans of all methods, answers of all methods at the recorded budgets."""
     image = picture_of(row)
     image.save(to / "examples" / f"{row['id']}.png", optimize=True)
-    encoding = vlm.encode(vlm.encode_media([image]), row["question"])
+    needs = needs_of(REGISTRY)
+    encoding = vlm.encode(vlm.encode_media([image], needs=needs), row["question"], needs)
     n = len(encoding.tokens)
     pruners = {name: make(name) for name, kind in REGISTRY.items() if kind.exact_count and _possible(kind, encoding)}
 

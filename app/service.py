@@ -234,7 +234,7 @@ class Service:
         needs = EVERYTHING | REGISTRY[request.method].requires | needs
         key = (request.model, request.picture, request.question, needs)
         if key not in self._encodings:
-            media = vlm.encode_media([self.pictures.get(request.picture).image])
+            media = vlm.encode_media([self.pictures.get(request.picture).image], needs=needs)
             self._encodings[key] = vlm.encode(media, request.question, needs)
         self._encodings.move_to_end(key)
         while len(self._encodings) > self.settings.cached_questions:

@@ -80,7 +80,8 @@ def run_answer(args: argparse.Namespace) -> int:
     import fsr.vlm
 
     vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
-    encoding = vlm.encode(vlm.encode_media([picture]), args.question, pruner.requires)
+    media = vlm.encode_media([picture], needs=pruner.requires)
+    encoding = vlm.encode(media, args.question, pruner.requires)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
     answers = {}
@@ -110,10 +111,12 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
     from fsr.trace import answer_record
 
     pruner(replace(encoding.tokens, shared=False), budget)  # uncounted, like the language model's warm-up
-    fresh = replace(encoding.tokens, shared=False)  # without what other selections computed, so that the time is the whole time
+    fresh = replace(
+        encoding.tokens, shared=False
+    )  # without what other selections computed, so that the time is the whole time
     selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
     step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
-    return {**answer_record(pruner.name, len(selection.kept), step), "facts": selection.facts}
+    return {**answer_record(pruner.name, len(selection.sent), step), "facts": selection.facts}
 
 
 def described(record: dict[str, Any]) -> str:

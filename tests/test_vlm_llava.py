@@ -136,7 +136,7 @@ def test_a_picture_of_other_shape_with_the_same_bytes_is_another(tiny_vlm):
 def test_media_cache_is_bounded():
     cache = MediaCache(3)
     for i in range(10):
-        cache.put(type("M", (), {"key": str(i)})())
+        cache.put(type("M", (), {"key": str(i), "nbytes": 1})())
     assert len(cache) == 3
     assert cache.get("9") is not None
     assert cache.get("6") is None

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import Cost, DecoderShape, decode_flops, prefill_flops, synchronize
+from fsr.cost import Cost, DecoderShape, layered_decode_flops, layered_prefill_flops, synchronize
+from fsr.pruners.inside import InsideSelection
 from fsr.tokens import InvalidInput, Layout, Selection, VisualTokens
-from fsr.vlm.decode import Decoder, Progress
+from fsr.vlm.decode import Around, Decoder, Progress
+from fsr.vlm.inside import InsidePruning
+
+Chosen = Selection | InsideSelection | None  # None: every visual token
 
 EVERYTHING = frozenset({"saliency", "relevance"})
 CAPTURES = frozenset({"keys", "last_keys", "last_saliency", "summary"})  # read in the vision tower when asked for
@@ -144,7 +149,7 @@ class VLM(ABC):
     ) -> Media:
         """Run the vision tower, or take the same frames from the cache.
 
-        times: seconds, for the frames of a video. needs: fields of `VisualTokens` that questions about these frames will
+        times: seconds, for the frames of a video. needs: fields of `VisualTokens` that questions about the frames will
         ask for; the tower runs once more for captures that the cached media lacks. Unknown names are ignored.
         """
 
@@ -167,25 +172,33 @@ class VLM(ABC):
     def generate(
         self,
         encoding: Encoding,
-        selection: Selection | None = None,
+        selection: Chosen = None,
         max_new_tokens: int = 128,
         stop: threading.Event | None = None,
         select_ms: float = 0.0,
     ) -> Iterator[Step]:
         """Stream the greedy answer; `selection` None reads every visual token.
 
-        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens.
+        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens, or a budget
+        that a method inside the language model cannot keep at this depth.
         """
         limit = self.max_new_tokens_limit
         if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or not 1 <= max_new_tokens <= limit:
             raise InvalidInput(f"max_new_tokens must be a whole number from 1 to {limit}, not {max_new_tokens!r}.")
+        pruning = self._pruning(encoding, selection, max_new_tokens)
         self.warm_up()
-        return self._stream(encoding, selection, max_new_tokens, stop, select_ms)
+        return self._stream(encoding, selection, pruning, max_new_tokens, stop, select_ms)
+
+    def _pruning(self, encoding: Encoding, selection: Chosen, new_tokens: int = 0) -> InsidePruning | None:
+        if not isinstance(selection, InsideSelection):
+            return None
+        return InsidePruning(self.decoder.model, selection, encoding.visual, len(encoding.prompt), new_tokens)
 
     def _stream(
         self,
         encoding: Encoding,
-        selection: Selection | None,
+        selection: Chosen,
+        pruning: InsidePruning | None,
         max_new_tokens: int,
         stop: threading.Event | None,
         select_ms: float,
@@ -194,49 +207,59 @@ class VLM(ABC):
         with self.lock:
             inputs, build_ms = self._built(encoding, selection)
         embeds = inputs.pop("inputs_embeds")
-        for progress in self.decoder.greedy(embeds, max_new_tokens, stop, **inputs):
+        for progress in self.decoder.greedy(embeds, max_new_tokens, stop, _around(pruning), **inputs):
             text = self.text(progress.ids, whole=progress.end is not None)
             if progress.end is None:
                 yield Step(text, list(progress.ids))
                 continue
-            n = len(encoding.tokens) if selection is None else len(selection.sent)
-            cost = self._cost(progress, n, embeds.shape[1], encoding.media.encode_ms, select_ms, build_ms)
+            lengths = pruning.lengths if pruning else [embeds.shape[1]] * self.shape.layers
+            n = _visual_tokens(encoding, selection)
+            cost = self._cost(progress, n, lengths, encoding.media.encode_ms, select_ms, build_ms)
             yield Step(text, list(progress.ids), True, cost, progress.end)
 
-    def _built(self, encoding: Encoding, selection: Selection | None) -> tuple[dict[str, Tensor], float]:
+    def _built(self, encoding: Encoding, selection: Chosen) -> tuple[dict[str, Tensor], float]:
         from fsr.cost import timed
 
-        return timed(lambda: self.language_inputs(encoding, selection), self.device)
+        return timed(lambda: self.language_inputs(encoding, _before(selection)), self.device)
 
     def generate_batch(
         self,
-        requests: Sequence[tuple[Encoding, Selection | None]],
+        requests: Sequence[tuple[Encoding, Chosen]],
         max_new_tokens: int = 128,
         batch_size: int = 16,
     ) -> list[str]:
         """The same answers as `generate`, several prompts at a time, for evaluations (nothing is timed).
 
-        Prompts of similar length share a batch; half precision may differ from `generate` in the last bits.
+        Prompts of similar length share a batch; half precision may differ from `generate` in the last bits. Methods
+        that prune inside the language model answer one by one.
         """
-        lengths = [len(e.prompt) - (0 if s is None else len(e.visual) - len(s.kept)) for e, s in requests]
-        order = sorted(range(len(requests)), key=lambda i: lengths[i])
         answers = [""] * len(requests)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            embeds = [self.language_inputs(*requests[i])["inputs_embeds"] for i in rows]
-            for i, ids in zip(rows, self.decoder.greedy_batch(embeds, max_new_tokens), strict=True):
+        batched: list[tuple[int, Encoding, Selection | None]] = []
+        for i, (encoding, selection) in enumerate(requests):
+            if isinstance(selection, InsideSelection):
+                *_, last = self.generate(encoding, selection, max_new_tokens)
+                answers[i] = last.text
+            else:
+                batched.append((i, encoding, selection))
+        batched.sort(key=lambda r: len(r[1].prompt) - (0 if r[2] is None else len(r[1].visual) - len(r[2].kept)))
+        for start in range(0, len(batched), batch_size):
+            rows = batched[start : start + batch_size]
+            embeds = [self.language_inputs(encoding, chosen)["inputs_embeds"] for _, encoding, chosen in rows]
+            for (i, _, _), ids in zip(rows, self.decoder.greedy_batch(embeds, max_new_tokens), strict=True):
                 answers[i] = self.text(ids)
         return answers
 
-    def logits(self, encoding: Encoding, selection: Selection | None = None) -> Tensor:
-        """(L, V) next-token scores at every position of the prompt that the language model reads."""
-        inputs = self.language_inputs(encoding, selection)
-        return self.decoder.logits(inputs.pop("inputs_embeds"), **inputs)
+    def logits(self, encoding: Encoding, selection: Chosen = None) -> Tensor:
+        """(L, V) next-token scores at every position of the prompt that comes out of the last layer."""
+        pruning = self._pruning(encoding, selection)
+        inputs = self.language_inputs(encoding, _before(selection))
+        return self.decoder.logits(inputs.pop("inputs_embeds"), _around(pruning), **inputs)
 
-    def forced(self, encoding: Encoding, selection: Selection | None, answer_ids: Sequence[int]) -> Tensor:
+    def forced(self, encoding: Encoding, selection: Chosen, answer_ids: Sequence[int]) -> Tensor:
         """(A, V) next-token scores before each of the A tokens of a given answer."""
-        inputs = self.language_inputs(encoding, selection)
-        return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, **inputs)
+        pruning = self._pruning(encoding, selection, len(answer_ids))
+        inputs = self.language_inputs(encoding, _before(selection))
+        return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, _around(pruning), **inputs)
 
     def text(self, ids: list[int], whole: bool = True) -> str:
         """The words of an answer; while it grows, a half-arrived character is held back."""
@@ -259,8 +282,11 @@ class VLM(ABC):
             for _ in self.decoder.greedy(embeds, 2):
                 pass
 
-    def _cost(self, p: Progress, n: int, length: int, encode_ms: float, select_ms: float, build_ms: float) -> Cost:
-        flops = prefill_flops(self.shape, length) + decode_flops(self.shape, length, p.new_tokens)
+    def _cost(
+        self, p: Progress, n: int, lengths: Sequence[int], encode_ms: float, select_ms: float, build_ms: float
+    ) -> Cost:
+        """lengths: positions of the prompt that each layer reads."""
+        flops = layered_prefill_flops(self.shape, lengths) + layered_decode_flops(self.shape, lengths, p.new_tokens)
         per_token = p.decode_ms / (p.new_tokens - 1) if p.new_tokens > 1 else None
         return Cost(
             visual_tokens=n,
@@ -290,6 +316,22 @@ class VLM(ABC):
             limit = self.max_question_chars
             raise InvalidInput(f"the question has {len(question)} characters, at most {limit} are allowed.")
         return question.strip()
+
+
+def _before(selection: Chosen) -> Selection | None:
+    """What is left out in front of the language model."""
+    return None if isinstance(selection, InsideSelection) else selection
+
+
+def _around(pruning: InsidePruning | None) -> Around:
+    return pruning.hooks if pruning else nullcontext
+
+
+def _visual_tokens(encoding: Encoding, selection: Chosen) -> int:
+    """Visual tokens that a layer of the language model reads, on average."""
+    if isinstance(selection, InsideSelection):
+        return round(selection.average)
+    return len(encoding.tokens) if selection is None else len(selection.sent)
 
 
 def without_picture(encoding: Encoding) -> Selection:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fsr.cost import timed
 from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens
 from fsr.vlm import geometry, prompt
-from fsr.vlm.base import EVERYTHING, VLM, Encoding, Media, content_key
+from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
 from fsr.vlm.capture import capture, cls_attention, find, received_attention
 from fsr.vlm.decode import Decoder, end_ids
 from fsr.vlm.relevance import ClipRelevance
@@ -33,6 +33,8 @@ class Llava(VLM):
     framing: "processor" (the checkpoint's own geometry) or "pad" (to a square first, as the original LLaVA code).
     """
 
+    captures = CAPTURES
+
     def __init__(
         self,
         model: Any,
@@ -44,8 +46,9 @@ class Llava(VLM):
         relevance_sign: int = 1,
         framing: str = "processor",
         media_cache: int = 16,
+        media_cache_bytes: int = MEDIA_CACHE_BYTES,
     ) -> None:
-        super().__init__(media_cache)
+        super().__init__(media_cache, media_cache_bytes)
         self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
         self.id, self.title, self.relevance_sign = id, title, relevance_sign
         self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
@@ -88,10 +91,16 @@ class Llava(VLM):
 
     # -- media
 
-    def encode_media(self, frames: Sequence[Image.Image], times: Sequence[float] | None = None) -> Media:
+    def encode_media(
+        self,
+        frames: Sequence[Image.Image],
+        times: Sequence[float] | None = None,
+        needs: frozenset[str] = EVERYTHING,
+    ) -> Media:
         """Encode 1 to 64 pictures; the same pictures again come from a bounded cache.
 
         times: seconds, one a frame: the frames are a video's. Models without a way for videos read them as pictures.
+        needs: see `VLM.encode_media`.
 
         Raises InvalidInput for no or too many frames, or a picture the processor cannot frame.
         """
@@ -100,19 +109,20 @@ class Llava(VLM):
         frames = [frame.convert("RGB") for frame in frames]
         seconds = self._checked_times(frames, times)
         key = content_key(frames, self.id, self.framing, seconds)
+        wanted = self.captures & needs
         held = self._media.get(key)
-        if held is not None:
+        if held is not None and wanted.issubset(held.captures):
             return held
         with self.lock:
             held = self._media.get(key)  # another thread may have encoded the same frames while we waited
             if held is None:
-                held = self._encode_frames(frames, key, seconds)
-                self._media.put(held)
+                held = self._encode_frames(frames, key, seconds, wanted)
+            elif missing := wanted.difference(held.captures):
+                held.captures.update(self._encode_frames(frames, key, seconds, missing).captures)
+            self._media.put(held)
         return held
 
-    def _checked_times(
-        self, frames: Sequence[Image.Image], times: Sequence[float] | None
-    ) -> tuple[float, ...] | None:
+    def _checked_times(self, frames: Sequence[Image.Image], times: Sequence[float] | None) -> tuple[float, ...] | None:
         if times is None:
             return None
         seconds = tuple(float(t) for t in times)
@@ -122,18 +132,24 @@ class Llava(VLM):
         return seconds
 
     def _encode_frames(
-        self, frames: Sequence[Image.Image], key: str, times: tuple[float, ...] | None = None
+        self,
+        frames: Sequence[Image.Image],
+        key: str,
+        times: tuple[float, ...] | None = None,
+        wanted: frozenset[str] = frozenset(),
     ) -> Media:
+        """One pass of the vision tower. wanted: the captures to make."""
         views = [geometry.view(self.processor.image_processor, *frame.size, self.framing) for frame in frames]
         pixels = self.pixels(frames)
         if not self._vision_warm:
             self.tower.read(torch.zeros_like(pixels[:1]))
             self._vision_warm = True
-        (embeddings, features, saliency), ms = timed(lambda: self._read_all(pixels), self.device)
-        layout = geometry.layout(views, self.tower.patch, self.tower.extra)
-        if len(layout) != embeddings.shape[0]:
-            raise FsrError(f"the model made {embeddings.shape[0]} visual tokens where its grid has {len(layout)}.")
-        return Media(key, layout, embeddings, features, saliency, ms)
+        read, ms = timed(lambda: self._read(pixels, wanted), self.device)
+        layout, n = geometry.layout(views, self.tower.patch, self.tower.extra), len(read["embeddings"])
+        if len(layout) != n:
+            raise FsrError(f"the model made {n} visual tokens where its grid has {len(layout)}.")
+        captures = {name: read.get(name) for name in wanted}
+        return Media(key, layout, read["embeddings"], read["features"], read["saliency"], ms, captures=captures)
 
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
         """(F, 3, H, W): what the vision tower sees."""
@@ -141,18 +157,15 @@ class Llava(VLM):
         pixels = self.processor.image_processor(images=framed, return_tensors="pt")["pixel_values"]
         return pixels.to(self.device, self.dtype)
 
-    def _read_all(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings (N, D), features (N, C) and saliency (N,) of all frames, frame after frame."""
-        parts = [self.tower.read(part) for part in pixels.split(FRAMES_AT_ONCE)]
-        embeddings = torch.cat([part[0] for part in parts]).flatten(0, 1)
-        features = torch.cat([part[1] for part in parts]).flatten(0, 1)
-        saliency = torch.cat([part[2] for part in parts]).flatten()
-        return embeddings, features, saliency
+    def _read(self, pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """`Tower.read` of all frames, frame after frame."""
+        parts = [self.tower.read(part, wanted) for part in pixels.split(FRAMES_AT_ONCE)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     # -- question
 
     def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
-        """Scores and prompt of one question.
+        """Scores and prompt of one question. needs: see `VLM.encode`.
 
         Raises InvalidInput for an empty or too long question.
         """
@@ -171,11 +184,19 @@ class Llava(VLM):
             relevance=relevance,
             relevance_sign=self.relevance_sign,
             shared=True,
+            project=self._project if "project" in needs else None,
+            **{name: media.captures.get(name) for name in CAPTURES & needs},
         )
         return Encoding(media, question, tokens, expanded, visual, unknown)
 
+    @torch.no_grad()
+    def _project(self, features: Tensor) -> Tensor:
+        """(n, C) -> (n, D): the projector."""
+        with self.lock:  # so that no pass that is being read takes this one for its own
+            return self.tower.projector(features.to(self.device, self.dtype))
+
     def _template(self, media: Media) -> tuple[str, str]:
-        return prompt.template(self.processor, len(self._placeholders(media)), self._image_token)
+        return prompt.template(self.processor, len(self._placeholders(media)), self._visual_token(media)[1])
 
     def _placeholders(self, media: Media) -> list[int]:
         """How many image tokens every picture has in the prompt."""
@@ -190,25 +211,23 @@ class Llava(VLM):
             media.clip_patches = clip.patches(media.features[:, -width:])
         return clip.cosine(media.clip_patches, question)
 
-    @property
-    def _image_id(self) -> int:
-        return self.model.config.image_token_id
-
-    @property
-    def _image_token(self) -> str:
-        return getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self._image_id)
+    def _visual_token(self, media: Media) -> tuple[int, str]:
+        """The id and the text of the prompt token in whose place visual tokens are read."""
+        image = self.model.config.image_token_id
+        return image, getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(image)
 
     def _expanded(self, ids: list[int], media: Media) -> tuple[Tensor, Tensor]:
         """Prompt ids with every image token repeated once per visual token of its frame, and their positions."""
         prompt_ids = torch.tensor(ids)
-        is_image = prompt_ids == self._image_id
+        token = self._visual_token(media)[0]
+        is_image = prompt_ids == token
         counts = self._placeholders(media)
         if int(is_image.sum()) != len(counts):
             raise InvalidInput("the question holds the model's image token; leave it out.")
         repeats = torch.ones_like(prompt_ids)
         repeats[is_image] = torch.tensor(counts)
         expanded = prompt_ids.repeat_interleave(repeats)
-        return expanded, (expanded == self._image_id).nonzero().flatten()
+        return expanded, (expanded == token).nonzero().flatten()
 
     # -- answer
 
@@ -225,7 +244,7 @@ class Llava(VLM):
             ids = replaced(ids, visual, selection)
         self._check_room(len(ids))
         table = self.model.get_input_embeddings()
-        is_image = (ids == self._image_id).to(self.device)
+        is_image = (ids == self._visual_token(encoding.media)[0]).to(self.device)
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None]}
@@ -254,11 +273,12 @@ class Tower:
         if vision.model_type not in ("clip_vision_model", "siglip_vision_model"):
             raise FsrError(f"vision towers of type {vision.model_type} are not supported; CLIP and SigLIP are.")
         self.model, self.patch = model, int(vision.patch_size)
+        self.feature: int | list[int] = model.config.vision_feature_layer
         tower = find(model, "vision_tower")
         self.projector = find(model, "multi_modal_projector")
         self.layers = find(tower, "encoder.layers")
         self.has_cls = any(name.endswith("class_embedding") for name, _ in tower.named_parameters())
-        self.layer = self._fed_layer(model.config.vision_feature_layer)
+        self.layer = self._fed_layer(self.feature)
         keeps_cls = model.config.vision_feature_select_strategy == "full"
         self.extra = 1 if self.has_cls and keeps_cls else 0
 
@@ -273,6 +293,10 @@ class Tower:
             raise FsrError(f"vision_feature_layer {feature} names no layer of a tower with {len(self.layers)}.")
         return layer
 
+    def _fed_layers(self) -> list[int]:
+        """All layers whose outputs are concatenated for the projector."""
+        return [self._fed_layer([f]) for f in ([self.feature] if isinstance(self.feature, int) else self.feature)]
+
     def saliency_words(self) -> str:
         heads, where = self.attention.num_heads, f"layer {self.layer + 1} of {len(self.layers)}"
         if self.has_cls:
@@ -284,20 +308,46 @@ class Tower:
         return self.layers[self.layer].self_attn
 
     @torch.no_grad()
-    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(F, n, D) embeddings, (F, n, C) features and (F, n) saliency of a few frames; one pass of the tower."""
-        attention = self.attention
+    def read(self, pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """What one pass of the tower over a few frames shows, frame after frame, by name.
+
+        embeddings (N, D), features (N, C), saliency (N,) and the captures that are wanted, see `VisualTokens`. Without
+        [CLS] there is no summary, and last_saliency is the attention received, computed over all heads as one as well.
+        """
+        attention, last = self.attention, self.layers[-1].self_attn
         watched = {"projector": self.projector, "q": attention.q_proj, "k": attention.k_proj}
+        if wanted & {"last_keys", "last_saliency"}:
+            watched |= {"last_q": last.q_proj, "last_k": last.k_proj}
+        if self.has_cls and "summary" in wanted:
+            watched |= {f"layer {layer}": self.layers[layer] for layer in self._fed_layers()}
         with capture(watched) as seen:
             self.run(pixels)
-        queries, keys = seen["q"].output, seen["k"].output
+        queries, keys, fed = seen["q"].output, seen["k"].output, seen["projector"]
         scale = getattr(attention, "scale", None)
-        if self.has_cls:
-            saliency = cls_attention(queries, keys, attention.num_heads, scale)
-            saliency = torch.nn.functional.pad(saliency, (self.extra, 0))  # a kept [CLS] token has no patch
-        else:
-            saliency = received_attention(queries, keys, attention.num_heads, scale)
-        return seen["projector"].output, seen["projector"].input, saliency
+        read = {"embeddings": fed.output, "features": fed.input}
+        read["saliency"] = self._saliency(queries, keys, attention.num_heads, scale)
+        if "keys" in wanted:
+            read["keys"] = self._patches(keys.float().unflatten(-1, (attention.num_heads, -1)).mean(dim=2))
+        if "last_keys" in wanted:
+            read["last_keys"] = self._patches(seen["last_k"].output)
+        if "last_saliency" in wanted:
+            read["last_saliency"] = self._saliency(seen["last_q"].output, seen["last_k"].output, 1)
+        read = {name: value.flatten(0, 1) for name, value in read.items()}
+        if self.has_cls and "summary" in wanted:
+            states = [seen[f"layer {layer}"].output[:, 0] for layer in self._fed_layers()]
+            read["summary"] = self.projector(torch.cat(states, dim=-1))
+        return read
+
+    def _saliency(self, queries: Tensor, keys: Tensor, heads: int, scale: float | None = None) -> Tensor:
+        """(F, n) float32: the attention from [CLS], in towers without one the attention received."""
+        if not self.has_cls:
+            return received_attention(queries, keys, heads, scale)
+        saliency = cls_attention(queries, keys, heads, scale)
+        return torch.nn.functional.pad(saliency, (self.extra, 0))  # a kept [CLS] token has no patch
+
+    def _patches(self, states: Tensor) -> Tensor:
+        """(F, T, c) -> (F, n, c): without [CLS], unless it is kept."""
+        return states[:, 1:] if self.has_cls and not self.extra else states
 
     def run(self, pixels: Tensor) -> None:
         """One pass of the tower and the projector over (F, 3, H, W)."""
