@@ -25,7 +25,7 @@ def test_the_registry_describes_every_method() -> None:
         assert {"name", "label", "paper", "requires", "optional", "exact_count", "parameters"} <= d.keys()
         assert set(d["requires"]) <= {"saliency", "relevance", "features"}
         assert set(d["optional"]) <= set(d["requires"])
-        assert d["exact_count"] == (d["name"] != "full")
+        assert d["exact_count"] == (d["name"] not in ("full", "pool2x2"))
         for p in d["parameters"]:
             assert p["doc"]
             assert p["allowed"]

@@ -12,10 +12,13 @@ from fsr.pruners.divprune import DivPrune
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
 from fsr.pruners.grid import UniformGrid
+from fsr.pruners.holov import HoloV
 from fsr.pruners.plan import NestedPlan, Plan, RankPlan, TablePlan
+from fsr.pruners.pool2x2 import Pool2x2
 from fsr.pruners.random import Random
 from fsr.pruners.relevance import TopRelevance
 from fsr.pruners.saliency import TopSaliency
+from fsr.pruners.vispruner import VisPruner
 from fsr.tokens import InvalidInput
 
 # name -> class, in display order
@@ -30,6 +33,9 @@ REGISTRY: dict[str, type[Pruner]] = {
         TopRelevance,
         CDPruner,
         DivPrune,
+        VisPruner,
+        HoloV,
+        Pool2x2,
         FocusOnly,
         ScanOnly,
         NoRefine,

@@ -30,6 +30,11 @@ def whole(default: int, low: int, high: int, doc: str) -> Any:
     return _parameter(default, doc, {"low": low, "high": high, "whole": True})
 
 
+def optional_whole(low: int, high: int, doc: str) -> Any:
+    """An int parameter as `whole`, or None, the default."""
+    return _parameter(None, doc, {"low": low, "high": high, "whole": True, "optional": True})
+
+
 def choice(default: object, choices: tuple[object, ...], doc: str) -> Any:
     """A parameter that is one of `choices`."""
     return _parameter(default, doc, {"choices": choices})

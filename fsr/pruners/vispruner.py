@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fsr.focus import SLACK, min_max
+from fsr.pruners.base import Pruner, choice, highest_first, keep, number
+from fsr.pruners.plan import Plan, TablePlan, table_budgets
+from fsr.similarity import STEPS
+from fsr.tokens import Role, Selection, VisualTokens
+
+REMOVED_A_ROUND = 8
+NEIGHBOURS = 9  # looked at before all others; each token is one of its own
+SHRUNK = 0.7  # neighbours are looked up anew once this share of the tokens is left
+EVERY_BUDGET_UP_TO = 256  # tokens: beyond, a table of every budget takes longer than a page may wait
+NONE = -float(2**23)  # below every similarity
+
+
+@dataclass(frozen=True)
+class VisPruner(Pruner):
+    """Important tokens and what is left of the others without duplicates: Zhang et al., VisPruner, ICCV 2025.
+
+    The floor(rho K) tokens with the highest saliency are important and kept. The others, most salient first, lose
+    their duplicates until K - floor(rho K) are left: in each round every token at an even place of the list is compared
+    with those at odd places, the r with the nearest counterpart (cosine of the encoder's features) are removed, and the
+    survivors, nearest counterpart first, are put before the tokens of odd places. rho is 0.5, similarity "encoder".
+    Every token of the sequence takes part, newline tokens as well.
+
+    The release removes 8 a round and fails for a list of odd length; here r = min(8, even places, tokens too many), so
+    that any list goes through. Ties break to the lower index, where the release leaves them open.
+
+    scores: saliency; important, 1 for those tokens; redundancy, the cosine for which a token was removed, else 0.
+    """
+
+    name: ClassVar[str] = "vispruner"
+    label: ClassVar[str] = "VisPruner"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2412.01818"
+    requires: ClassVar[frozenset[str]] = frozenset({"saliency", "features"})
+
+    rho: float = number(0.5, 0, 1, "share of the budget for the most salient tokens")
+    similarity: str = choice(
+        "encoder", ("encoder", "projected"), "features that duplicates are found by: before or after the projector"
+    )
+
+    def _select(self, tokens: VisualTokens, budget: int) -> Selection:
+        assert tokens.saliency is not None
+        order = highest_first(tokens.saliency)
+        n_important = self._n_important(budget)
+        important, rest = order[:n_important], order[n_important:]
+        diverse, redundancy = distinct(self._cosines(tokens), rest, budget - n_important)
+        scores = {
+            "saliency": min_max(tokens.saliency),
+            "important": torch.zeros_like(redundancy).index_fill_(0, important, 1.0),
+            "redundancy": redundancy,
+        }
+        facts: dict[str, float] = {"n_important": n_important, "n_diverse": len(diverse)}
+        return replace(keep(self.name, tokens, torch.cat([important, diverse]), scores), facts=facts)
+
+    def _plan(self, tokens: VisualTokens) -> Plan:
+        assert tokens.saliency is not None
+        order, cosines = highest_first(tokens.saliency), self._cosines(tokens)
+
+        def at(budget: int) -> Tensor:
+            n_important = self._n_important(budget)
+            diverse, _ = distinct(cosines, order[n_important:], budget - n_important)
+            roles = torch.zeros(len(tokens), dtype=torch.uint8)
+            roles[torch.cat([order[:n_important], diverse]).cpu()] = int(Role.KEPT)
+            return roles
+
+        return TablePlan(len(tokens), table_budgets(len(tokens), EVERY_BUDGET_UP_TO), at)
+
+    def _n_important(self, budget: int) -> int:
+        return math.floor(self.rho * budget + SLACK)
+
+    def _cosines(self, tokens: VisualTokens) -> Tensor:
+        return tokens.gram(self.similarity).rows(range(len(tokens)))
+
+
+def distinct(cosines: Tensor, order: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` tokens of `order` that are left when duplicates are removed round by round, see `VisPruner`.
+
+    cosines: (N, N) float32 in steps. order: (m,) int64, token indices, most salient first. Returns (count,) int64, and
+    (N,) float32, the cosine for which each token was removed, 0 for all others. No cosine is computed here.
+    """
+    redundancy = torch.zeros(len(cosines), device=cosines.device)
+    if count == 0:
+        return order[:0], redundancy
+    left, nearest = order, _Nearest(cosines, order)
+    while len(left) > count:
+        if len(left) < SHRUNK * len(nearest):
+            nearest = _Nearest(cosines, left)
+        even, odd = left[0::2].sort().values, left[1::2]
+        removed = min(REMOVED_A_ROUND, len(even), len(left) - count)
+        closest, by_closest = nearest.among(even, odd).sort(descending=True, stable=True)
+        even = even[by_closest]
+        redundancy[even[:removed]] = closest[:removed] / STEPS
+        left = torch.cat([even[removed:], odd])
+    return left, redundancy
+
+
+class _Nearest:
+    """Some tokens with the few most similar ones of each: the nearest within any half of them is mostly among those."""
+
+    def __init__(self, cosines: Tensor, members: Tensor) -> None:
+        self.cosines = cosines.index_select(0, members).index_select(1, members)
+        self.place = torch.empty(len(cosines), dtype=torch.int64, device=cosines.device)
+        self.place[members] = torch.arange(len(members), device=cosines.device)
+        self.similarity, self.neighbour = self.cosines.topk(min(NEIGHBOURS, len(members)), dim=1)
+
+    def __len__(self) -> int:
+        return len(self.cosines)
+
+    def among(self, these: Tensor, those: Tensor) -> Tensor:
+        """(k,) float32, for each of `these` k tokens the largest similarity to one of `those`, which are others."""
+        at = self.place[these]
+        outside = torch.ones(len(self), dtype=torch.bool, device=at.device)
+        outside[self.place[those]] = False
+        largest = self.similarity[at].masked_fill_(outside[self.neighbour[at]], NONE).amax(dim=1)
+        open_ = (largest == NONE).nonzero()[:, 0]
+        if len(open_):
+            largest[open_] = self.cosines[at[open_]].masked_fill_(outside, NONE).amax(dim=1)
+        return largest
