@@ -6,7 +6,7 @@ Letters: L sequence length, D width, H query heads of size d, V vocabulary.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ T = TypeVar("T")
 class Cost:
     """One answer's price.
 
-    Measured in that run: `visual_tokens` read by the language model; `encode_ms`, the vision tower (once per picture,
+    Measured in that run: `visual_tokens` read by the language model (the rounded average of its layers where a method
+    prunes inside it); `encode_ms`, the vision tower (once per picture,
     also when it was taken from the cache); `select_ms`, the pruner; `prefill_ms`, from the selection to the first
     token; `decode_ms_per_token`, mean of the tokens after the first (None with one token); `new_tokens`, end-of-text
     included; `kv_bytes`, keys and values in the cache object once the prompt is read; `peak_bytes`, the device's peak
@@ -75,20 +76,34 @@ def prefill_flops(shape: DecoderShape, length: int) -> int:
     A multiply-add counts two. Attention is counted in full (L x L, as dense kernels and torch's flop counter do),
     norms, activations and rotary positions are left out.
     """
-    return _read(shape, length, length) + _head(shape)
+    return layered_prefill_flops(shape, [length] * shape.layers)
 
 
 def decode_flops(shape: DecoderShape, length: int, new_tokens: int) -> int:
     """Estimated operations for the `new_tokens` after the first, which prefill gave, on a cache of `length`."""
-    steps = max(new_tokens - 1, 0)
-    return sum(_read(shape, 1, length + i + 1) + _head(shape) for i in range(steps))
+    return layered_decode_flops(shape, [length] * shape.layers, new_tokens)
 
 
-def _read(shape: DecoderShape, queries: int, keys: int) -> int:
+def layered_prefill_flops(shape: DecoderShape, lengths: Sequence[int]) -> int:
+    """As `prefill_flops` where every layer reads its own number of positions. lengths: one a layer.
+
+    What a method computes to rank tokens inside the language model is left out: a few attention rows, and for
+    PyramidDrop the keys of the layer that prunes.
+    """
+    return sum(_layer(shape, length, length) for length in lengths) + _head(shape)
+
+
+def layered_decode_flops(shape: DecoderShape, lengths: Sequence[int], new_tokens: int) -> int:
+    """As `decode_flops` on a cache that holds its own number of positions in every layer. lengths: one a layer."""
+    steps = range(max(new_tokens - 1, 0))
+    return sum(sum(_layer(shape, 1, length + i + 1) for length in lengths) + _head(shape) for i in steps)
+
+
+def _layer(shape: DecoderShape, queries: int, keys: int) -> int:
     attention_width = shape.heads * shape.head_dim
     projections = 2 * shape.width * attention_width + 2 * shape.width * shape.kv_heads * shape.head_dim
     mlp = 3 * shape.width * shape.mlp_width
-    return shape.layers * 2 * queries * (projections + mlp + 2 * keys * attention_width)
+    return 2 * queries * (projections + mlp + 2 * keys * attention_width)
 
 
 def _head(shape: DecoderShape) -> int:

@@ -8,16 +8,20 @@ from typing import Any
 from fsr.pruners.ablations import FocusOnly, NoRefine, ScanOnly
 from fsr.pruners.base import Pruner
 from fsr.pruners.cdpruner import CDPruner
+from fsr.pruners.dart import Dart
 from fsr.pruners.divprune import DivPrune
+from fsr.pruners.fastv import FastV
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
 from fsr.pruners.grid import UniformGrid
 from fsr.pruners.holov import HoloV
 from fsr.pruners.plan import NestedPlan, Plan, RankPlan, TablePlan
 from fsr.pruners.pool2x2 import Pool2x2
+from fsr.pruners.pyramiddrop import PyramidDrop
 from fsr.pruners.random import Random
 from fsr.pruners.relevance import TopRelevance
 from fsr.pruners.saliency import TopSaliency
+from fsr.pruners.sparsevlm import SparseVLM
 from fsr.pruners.vispruner import VisPruner
 from fsr.tokens import InvalidInput
 
@@ -39,6 +43,10 @@ REGISTRY: dict[str, type[Pruner]] = {
         FocusOnly,
         ScanOnly,
         NoRefine,
+        FastV,
+        SparseVLM,
+        PyramidDrop,
+        Dart,
     )
 }
 

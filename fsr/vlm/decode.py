@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from fsr.cost import synchronize
+
+Around = Callable[[], AbstractContextManager[None]]  # entered around every forward pass, while the lock is held
 
 
 @dataclass
@@ -41,13 +44,18 @@ class Decoder:
         return self.model.get_input_embeddings().weight.device
 
     def greedy(
-        self, embeds: Tensor, max_new_tokens: int, stop: threading.Event | None = None, **inputs: Tensor
+        self,
+        embeds: Tensor,
+        max_new_tokens: int,
+        stop: threading.Event | None = None,
+        around: Around = nullcontext,
+        **inputs: Tensor,
     ) -> Iterator[Progress]:
         """Yield after every token, the first after prefill. embeds: (1, L, D). inputs: e.g. position_ids for mRoPE."""
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.model.config)
-        token, prefill_ms = self._step(cache, inputs_embeds=embeds, **inputs)
+        token, prefill_ms = self._step(cache, around, inputs_embeds=embeds, **inputs)
         progress = Progress([], 1, prefill_ms, 0.0, cache_bytes(cache))
         while True:
             if token in self.eos:
@@ -61,16 +69,18 @@ class Decoder:
             yield progress
             if progress.end:
                 return
-            token, ms = self._step(cache, input_ids=torch.tensor([[token]], device=self.device))
+            follow = following(inputs, progress.new_tokens)
+            token, ms = self._step(cache, around, input_ids=torch.tensor([[token]], device=self.device), **follow)
             progress.decode_ms += ms
             progress.new_tokens += 1
 
     @torch.no_grad()
-    def _step(self, cache: Any, **inputs: Tensor) -> tuple[int, float]:
+    def _step(self, cache: Any, around: Around, **inputs: Tensor) -> tuple[int, float]:
         with self.lock:
             synchronize(self.device)
             start = time.perf_counter()
-            logits = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs).logits
+            with around():
+                logits = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs).logits
             token = int(logits[0, -1].argmax())  # reading the number waits for the device
             return token, (time.perf_counter() - start) * 1e3
 
@@ -102,13 +112,13 @@ class Decoder:
         return answers
 
     @torch.no_grad()
-    def logits(self, embeds: Tensor, **inputs: Tensor) -> Tensor:
-        """(L, V) next-token scores at every position of a prompt."""
-        with self.lock:
+    def logits(self, embeds: Tensor, around: Around = nullcontext, **inputs: Tensor) -> Tensor:
+        """(L, V) next-token scores at every position of a prompt that comes out of the last layer."""
+        with self.lock, around():
             return self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
 
     @torch.no_grad()
-    def forced(self, embeds: Tensor, ids: Sequence[int], **inputs: Tensor) -> Tensor:
+    def forced(self, embeds: Tensor, ids: Sequence[int], around: Around = nullcontext, **inputs: Tensor) -> Tensor:
         """(A, V) next-token scores before each of the A given answer tokens.
 
         The prompt (1, L, D) is read first and then the answer in one pass on its cache, as `greedy` would.
@@ -117,12 +127,25 @@ class Decoder:
 
         cache = DynamicCache(config=self.model.config)
         with self.lock:
-            out = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs)
-            scores = [out.logits[0]]
+            with around():
+                prompt = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs)
+            scores = [prompt.logits[0]]
             if len(ids) > 1:
                 answer = torch.tensor([list(ids[:-1])], device=self.device)
-                scores.append(self.model(past_key_values=cache, use_cache=True, input_ids=answer).logits[0])
+                with around():
+                    out = self.model(
+                        past_key_values=cache, use_cache=True, input_ids=answer, **following(inputs, 1, len(ids) - 1)
+                    )
+                    scores.append(out.logits[0])
         return torch.cat(scores)
+
+
+def following(inputs: dict[str, Tensor], after: int, count: int = 1) -> dict[str, Tensor]:
+    """Positions of `count` answer tokens, the first `after` places behind a prompt that came with explicit ones."""
+    if "position_ids" not in inputs:
+        return {}
+    last = inputs["position_ids"][..., -1:]
+    return {"position_ids": last + after + torch.arange(count, device=last.device)}
 
 
 def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:

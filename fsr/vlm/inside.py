@@ -1,0 +1,230 @@
+"""Pruning inside the language model: hooks on one model's decoder layers that shorten the sequence while it is read.
+
+The hooks are there during a forward pass and gone afterwards, so other answers of the same model can run in between.
+Layers then hold key-value caches of different lengths. Only the attention rows that a method asks for are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsr.pruners.inside import Choice, InsideSelection, LayerView
+from fsr.tokens import FsrError, InvalidInput
+
+DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text")
+
+
+class InsidePruning:
+    """One answer under an InsideSelection: what became of its prompt, for every layer.
+
+    visual: (N,) int64, positions of the visual tokens in a prompt of `length` positions. new_tokens: how many may
+    follow. lengths: positions that each layer holds once the prompt was read. Raises FsrError for a decoder that is
+    not known, InvalidInput for a budget that this depth does not allow or a prompt beyond a sliding window.
+    """
+
+    def __init__(
+        self, model: Any, selection: InsideSelection, visual: Tensor, length: int, new_tokens: int = 0
+    ) -> None:
+        self.decoder = text_model(model)
+        self.layers: list[Any] = list(self.decoder.layers[: self.decoder.config.num_hidden_layers])
+        if selection.n != len(visual):
+            raise InvalidInput(f"this selection is for {selection.n} visual tokens, the prompt has {len(visual)}.")
+        window = getattr(self.decoder.config, "sliding_window", None)
+        if window is not None and length + new_tokens > window:
+            raise InvalidInput(
+                f"prompt and answer take up to {length + new_tokens} positions, beyond the model's sliding window of "
+                f"{window}; methods that prune inside the language model need both to fit."
+            )
+        self.selection, self.pruner = selection, selection.pruner
+        self.schedule = dict(self.pruner.schedule(selection.n, len(self.layers), selection.budget))
+        parameters = getattr(self.decoder.config, "rope_parameters", None) or {}
+        self.renumbered = self.pruner.positions == "renumbered" and "mrope_section" not in parameters
+        self.first_visual, self.length = visual, length
+        self.lengths = [length] * len(self.layers)
+        self.prompt_read = False
+        self._seen: dict[str, Tensor] = {}
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Prune in the forward pass inside the block: the first reads the prompt, the others go on from it.
+
+        The hooks are removed when the block ends, however it ends.
+        """
+        handles = []
+        try:
+            for i, layer in enumerate(self.layers):
+                enter = self._continue if self.prompt_read else self._read
+                handles.append(layer.register_forward_pre_hook(_at(i, enter), with_kwargs=True))
+            if not self.prompt_read:
+                self._begin()
+                for i in self.schedule if self.pruner.looks_at == "before" else ():
+                    for name in ("q_proj", "k_proj"):
+                        projection = getattr(self.layers[i - 1].self_attn, name)
+                        handles.append(projection.register_forward_hook(self._keep(name)))
+            yield
+            if not self.prompt_read:
+                self._finish()
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._seen.clear()
+
+    # -- the prompt
+
+    def _begin(self) -> None:
+        n = self.selection.n
+        self._visual, self._token = self.first_visual, torch.arange(n)
+        self._text = self.length - 1 - int(self.first_visual[-1])
+        self._depth = torch.full((n,), len(self.layers))
+        self._counts = [n] * len(self.layers)
+        self._scores: Tensor | None = None
+        self._rotary: tuple[Tensor, Tensor] | None = None
+        self._embeddings: Tensor | None = None
+        self._recycled = 0
+
+    def _keep(self, name: str) -> Any:
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self._seen[name] = output.detach()
+
+        return keep
+
+    def _read(self, i: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        if i == 0:
+            if hidden.shape[:2] != (1, self.length):
+                raise FsrError(f"one prompt of {self.length} positions was expected, not {tuple(hidden.shape[:2])}.")
+            self._embeddings, self._rotary = hidden[0], kwargs["position_embeddings"]
+            self._unpruned_rotary = self._rotary
+        if i in self.schedule:
+            hidden = self._prune(i, hidden)
+        length = hidden.shape[1]
+        self.lengths[i], self._counts[i] = length, len(self._visual)
+        if length < self.length:
+            kwargs["position_embeddings"] = self._rotary
+            kwargs["attention_mask"] = _causal(kwargs.get("attention_mask"), length)
+            if kwargs.get("position_ids") is not None:  # the layers take a gap in them for a second sequence
+                kwargs["position_ids"] = torch.arange(length, device=hidden.device)[None]
+        return hidden
+
+    def _prune(self, i: int, hidden: Tensor) -> Tensor:
+        choice = self.pruner.choose(self._view(i, hidden), min(self.schedule[i], len(self._visual)))
+        if self._scores is None:
+            self._scores = choice.scores.float().cpu()
+        kept = choice.kept.cpu()
+        dropped = torch.ones(len(self._visual), dtype=torch.bool).index_fill_(0, kept, False)
+        gone = self._token[dropped]
+        self._depth[gone[gone >= 0]] = i
+        return self._shortened(hidden, choice, kept, dropped)
+
+    def _shortened(self, hidden: Tensor, choice: Choice, kept: Tensor, dropped: Tensor) -> Tensor:
+        """The hidden states without the dropped tokens, merged ones before the text that follows the picture."""
+        length, text = hidden.shape[1], hidden.shape[1] - self._text
+        stays = torch.ones(length, dtype=torch.bool).index_fill_(0, self._visual[dropped], False)
+        before, after = stays[:text].nonzero()[:, 0], torch.arange(text, length)
+        made = 0 if choice.merged is None else len(choice.merged)
+        centres = self._visual[choice.centres.cpu()] if choice.centres is not None else before[:0]
+        source = torch.cat([before, centres, after]).to(hidden.device)  # whose place each position has
+        states = hidden[:, source]
+        if choice.merged is not None:
+            states[:, len(before) : len(before) + made] = choice.merged.to(states.dtype)
+        assert self._rotary is not None
+        cos, sin = self._unpruned_rotary if self.renumbered else self._rotary
+        place = slice(len(source)) if self.renumbered else source
+        self._rotary = cos[..., place, :], sin[..., place, :]
+        self._visual = torch.cat(
+            [torch.searchsorted(before, self._visual[kept]), torch.arange(len(before), len(before) + made)]
+        )
+        self._token = torch.cat([self._token[kept], torch.full((made,), -1)])
+        self._recycled += made
+        return states
+
+    def _view(self, i: int, hidden: Tensor) -> LayerView:
+        assert self._rotary is not None
+        assert self._embeddings is not None
+        cos, sin = (x[0] for x in self._rotary)
+        own = self.pruner.looks_at == "own"
+        attention = self.layers[i if own else i - 1].self_attn
+        normed = self.layers[i].input_layernorm(hidden)[0] if own else None
+
+        def heads(projected: Tensor, rows: Any = slice(None)) -> Tensor:
+            return rotated(projected.unflatten(-1, (-1, attention.head_dim)), cos[rows], sin[rows])
+
+        def queries(rows: Tensor) -> Tensor:
+            return heads(self._seen["q_proj"][0, rows] if normed is None else attention.q_proj(normed[rows]), rows)
+
+        device, length = hidden.device, hidden.shape[1]
+        return LayerView(
+            hidden=hidden[0],
+            visual=self._visual.to(device),
+            text=torch.arange(length - self._text, length, device=device),
+            keys=heads(self._seen["k_proj"][0] if normed is None else attention.k_proj(normed)),
+            queries=queries,
+            scale=attention.scaling,
+            norm=self.decoder.norm,
+            read_visual=self._embeddings[self.first_visual.to(device)],
+            read_text=self._embeddings[self.length - self._text :],
+        )
+
+    def _finish(self) -> None:
+        self.prompt_read = True
+        chosen, counts = self.selection, self._counts
+        chosen.layers, chosen.depth, chosen.counts, chosen.scores = len(counts), self._depth, counts, self._scores
+        chosen.facts = {
+            "average": sum(counts) / len(counts),
+            "layers_pruned": len(counts) - min(self.schedule),
+            "first_layer": min(self.schedule),
+            "kept_last": int((self._depth == len(counts)).sum()),
+            "recycled": self._recycled,
+        }
+        self._embeddings = self._rotary = None
+
+    # -- the answer
+
+    def _continue(self, i: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        fewer = self.length - self.lengths[i]
+        if fewer:
+            mask = kwargs.get("attention_mask")
+            if mask is not None:  # made for the first layer, whose cache holds the whole prompt
+                kwargs["attention_mask"] = mask[..., fewer:]
+            if self.renumbered:
+                positions = kwargs["position_ids"] - fewer
+                kwargs["position_embeddings"] = self.decoder.rotary_emb(hidden, positions)
+        return hidden
+
+
+def _at(i: int, enter: Any) -> Any:
+    """A hook in front of layer i that takes the hidden states wherever they are passed."""
+
+    def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if args:
+            return (enter(i, args[0], kwargs), *args[1:]), kwargs
+        kwargs["hidden_states"] = enter(i, kwargs["hidden_states"], kwargs)
+        return args, kwargs
+
+    return hook
+
+
+def _causal(mask: Any, length: int) -> Any:
+    """The causal mask of a shorter prompt: none was needed, or the first rows and columns of the long one."""
+    return None if mask is None else mask[..., :length, :length]
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions. x: (S, H, d); cos, sin: (S, d), the two halves of d turning together."""
+    half = x.shape[-1] // 2
+    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    return x * cos[:, None] + turned * sin[:, None]
+
+
+def text_model(model: Any) -> Any:
+    """The language model's stack of decoder layers inside any model. Raises FsrError for a kind that is not known."""
+    for module in model.modules():
+        if all(hasattr(module, name) for name in ("layers", "norm", "rotary_emb", "embed_tokens")):
+            if module.config.model_type not in DECODERS:
+                break
+            return module
+    raise FsrError("methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders only.")
