@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fsr.bootstrap import interval
 from fsr.pruners.base import Pruner
-from fsr.tokens import InvalidInput, Selection, check_budget
-from fsr.vlm.base import VLM, Encoding
+from fsr.pruners.inside import InsidePruner, InsideSelection
+from fsr.tokens import InvalidInput, check_budget
+from fsr.vlm.base import VLM, Chosen, Encoding
 
 MEASURES = ("kl", "probability", "agreement")
 
@@ -64,12 +65,12 @@ class Fidelity:
 class Point:
     """One method at one budget. budget: None for a method that decides itself how many tokens it keeps.
 
-    visual_tokens: how many the language model read.
+    visual_tokens: how many the language model read; for a method inside it the average of its layers.
     """
 
     method: str
     budget: int | None
-    visual_tokens: int
+    visual_tokens: float
     fidelity: Fidelity
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class Reference:
         self.vlm, self.encoding, self.answer_ids = vlm, encoding, list(answer_ids)
         self.scores = vlm.forced(encoding, None, self.answer_ids).float()
 
-    def compare(self, selection: Selection | None) -> Fidelity:
+    def compare(self, selection: Chosen) -> Fidelity:
         """The pruned model on the same answer; None compares the unpruned model with itself, at no cost."""
         if selection is None:
             return compared(self.scores, self.scores, self.answer_ids)
@@ -111,7 +112,7 @@ def fidelity(
     vlm: VLM,
     encoding: Encoding,
     answer_ids: Sequence[int],
-    selections: Sequence[Selection | None],
+    selections: Sequence[Chosen],
     stop: threading.Event | None = None,
 ) -> Iterator[Fidelity]:
     """Compare each selection with the unpruned model on this answer, as they finish; ends early when `stop` is set.
@@ -154,8 +155,9 @@ def curve(
     """Fidelity of several methods at several budgets, each point as it finishes, the unpruned model ("full") first.
 
     pruners: by the name that the points carry. The unpruned side is computed once. answer_ids: default the unpruned
-    model's greedy answer. A method that decides itself how many tokens it keeps gives one point. Ends early when `stop`
-    is set. Raises InvalidInput for a budget outside 1..N.
+    model's greedy answer. A method that decides itself how many tokens it keeps gives one point; a method inside the
+    language model gives none at a budget that is too small for it (see `possible`). Ends early when `stop` is set.
+    Raises InvalidInput for a budget outside 1..N.
     """
     n = len(encoding.tokens)
     for budget in budgets:
@@ -180,13 +182,28 @@ def _points(
     yield Point("full", n, n, reference.compare(None))
     for place, budget in enumerate(budgets):
         for name, pruner in pruners.items():
-            if pruner.name == "full" or (place and not pruner.exact_count):
+            if (
+                pruner.name == "full"
+                or (place and not pruner.takes_budget)
+                or not possible(vlm, encoding, pruner, budget)
+            ):
                 continue
             if _stopped(stop):
                 return
             selection = pruner(encoding.tokens, budget)
-            asked = budget if pruner.exact_count else None
-            yield Point(name, asked, len(selection.sent), reference.compare(selection))
+            found = reference.compare(selection)
+            read = selection.average if isinstance(selection, InsideSelection) else len(selection.sent)
+            yield Point(name, budget if pruner.takes_budget else None, read, found)
+
+
+def possible(vlm: VLM, encoding: Encoding, pruner: Pruner, budget: int) -> bool:
+    """Whether the method can keep to this budget: inside the language model the first layers read every token."""
+    if isinstance(pruner, InsidePruner):
+        try:
+            pruner.schedule(len(encoding.tokens), vlm.shape.layers, budget)
+        except InvalidInput:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -219,12 +236,13 @@ def smallest_budget(
     """A budget K with the same greedy answer, by doubling and bisection, about 2 log2 K + `below` answers.
 
     Whether the answer is the same is not monotone in the budget, so only what was run is certain: at K the answer is
-    the same, token by token, and at each of K-1 .. K-below (those from 1 on) it differs. A smaller budget with the same
-    answer can exist further down. `budget` is None where the answer differs at every budget tried, N among them.
+    the same, token by token, and at each of K-1 .. K-below it differs (those from 1 on, or from the least budget that
+    is possible inside the language model). A smaller budget with the same answer can exist further down. `budget` is
+    None where the answer differs at every budget tried, N among them.
     progress: called after every run with the budget and whether the answer was the same.
     Raises InvalidInput for a method that decides itself how many tokens it keeps.
     """
-    if not pruner.exact_count:
+    if not pruner.takes_budget:
         raise InvalidInput(f"{pruner.label} decides itself how many tokens it keeps, so it has no smallest budget.")
     if below < 1:
         raise InvalidInput(f"below must be at least 1, not {below!r}.")
@@ -240,7 +258,9 @@ def smallest_budget(
         return tried[budget]
 
     try:
-        found = _search(same, tried, len(encoding.tokens), below)
+        n = len(encoding.tokens)
+        least = next(k for k in range(1, n + 1) if possible(vlm, encoding, pruner, k))
+        found = _search(same, tried, least, n, below)
     except _Stopped:
         return Smallest(min((k for k, is_same in tried.items() if is_same), default=None), tried, finished=False)
     return Smallest(found, tried)
@@ -250,24 +270,24 @@ class _Stopped(Exception):  # noqa: N818
     """Unwinds a search that was told to stop."""
 
 
-def _search(same: Callable[[int], bool], tried: dict[int, bool], n: int, below: int) -> int | None:
-    high = 1
+def _search(same: Callable[[int], bool], tried: dict[int, bool], least: int, n: int, below: int) -> int | None:
+    high = least
     while not same(high):
         if high == n:
             return None
         high = min(2 * high, n)
     while True:
-        low = max((k for k, is_same in tried.items() if k < high and not is_same), default=0)
-        while high - low > 1:  # the answer differs at low (or low is 0) and is the same at high
+        low = max((k for k, is_same in tried.items() if k < high and not is_same), default=least - 1)
+        while high - low > 1:  # the answer differs at low (or too small) and is the same at high
             middle = (low + high) // 2
             low, high = (low, middle) if same(middle) else (middle, high)
-        again = next((k for k in range(high - 1, max(high - 1 - below, 0), -1) if same(k)), None)
+        again = next((k for k in range(high - 1, max(high - 1 - below, least - 1), -1) if same(k)), None)
         if again is None:
             return high
         high = again
 
 
-def answers_the_same(vlm: VLM, encoding: Encoding, selection: Selection, answer_ids: Sequence[int]) -> bool:
+def answers_the_same(vlm: VLM, encoding: Encoding, selection: Chosen, answer_ids: Sequence[int]) -> bool:
     """Whether the greedy answer with this selection is `answer_ids`; decoding ends at the first token that differs."""
     ids = list(answer_ids)
     ends = ids[-1] in vlm.decoder.eos
@@ -290,7 +310,7 @@ def summarise(questions: Sequence[Sequence[Point]], seed: int = 0) -> dict[str, 
             groups.setdefault((point.method, point.budget), []).append(point)
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for (method, budget), points in groups.items():
-        tokens = round(sum(p.visual_tokens for p in points) / len(points)) if budget is None else budget
+        tokens = round(math.fsum(p.visual_tokens for p in points) / len(points)) if budget is None else budget
         row: dict[str, Any] = {"questions": len(points)}
         for name in MEASURES:
             values = [getattr(p.fidelity, name) for p in points]

@@ -197,7 +197,7 @@ def test_the_search_keeps_its_word_on_any_pattern(below):
         n = int(rng.integers(1, 60))
         every = {k: bool(rng.random() < k / n) for k in range(1, n + 1)}
         tried: dict[int, bool] = {}
-        found = Smallest(_search(lambda k, t=tried, e=every: t.setdefault(k, e[k]), tried, n, below), tried)
+        found = Smallest(_search(lambda k, t=tried, e=every: t.setdefault(k, e[k]), tried, 1, n, below), tried)
         check(found, every, below)
         lowest += found.budget == min((k for k in every if every[k]), default=None)
     assert 30 < lowest < 300, "the patterns must hold some that mislead a search"
@@ -207,9 +207,9 @@ def test_the_search_keeps_its_word_on_any_pattern(below):
 def test_a_monotone_answer_is_found_exactly_and_in_few_runs(n):
     for smallest in range(1, n + 1):
         tried: dict[int, bool] = {}
-        assert _search(lambda k, t=tried, s=smallest: t.setdefault(k, k >= s), tried, n, 1) == smallest
+        assert _search(lambda k, t=tried, s=smallest: t.setdefault(k, k >= s), tried, 1, n, 1) == smallest
         assert len(tried) <= 2 * math.ceil(math.log2(n)) + 2 if n > 1 else 1
-    assert _search(lambda k: False, {}, n, 1) is None
+    assert _search(lambda k: False, {}, 1, n, 1) is None
 
 
 def test_the_search_can_be_stopped_and_reports_its_runs(tiny_vlm, encoding, answer):
@@ -230,6 +230,46 @@ def test_the_search_can_be_stopped_and_reports_its_runs(tiny_vlm, encoding, answ
 def test_a_method_without_a_budget_has_no_smallest(tiny_vlm, encoding, answer):
     with pytest.raises(InvalidInput, match="decides itself how many"):
         smallest_budget(tiny_vlm, encoding, make("full"), answer)
+
+
+# ----------------------------------------------------------------------------------------------------- methods inside
+
+
+@pytest.mark.parametrize("method", ["fastv", "sparsevlm", "pyramiddrop", "dart"])
+def test_inside_the_language_model_it_prunes_as_when_it_answers(tiny_vlm, encoding, answer, method):
+    """One pass over the answer gives what decoding gives, step by step, on the cache that the prompt left."""
+    from transformers import DynamicCache
+
+    pruner = make(method)
+    (found,) = fidelity(tiny_vlm, encoding, answer, [pruner(encoding.tokens, 14)])
+    pruning = tiny_vlm._pruning(encoding, pruner(encoding.tokens, 14), len(answer))
+    cache, inputs = DynamicCache(config=tiny_vlm.model.config), tiny_vlm.language_inputs(encoding, None)
+    said = []
+    for token in answer:
+        with torch.no_grad(), pruning.hooks():
+            scores = tiny_vlm.model(past_key_values=cache, use_cache=True, **inputs).logits[0, -1].double()
+        said.append(float(scores.log_softmax(0)[token]))
+        inputs = {"input_ids": torch.tensor([[token]])}
+    assert found.token_log_probs == pytest.approx(said, abs=1e-4)
+    assert found.kl > 1e-4
+    (all_,) = fidelity(tiny_vlm, encoding, answer, [pruner(encoding.tokens, N)])
+    assert all_.kl <= 1e-6
+
+
+def test_budgets_too_small_for_a_method_inside_are_left_out(tiny_vlm, encoding, answer):
+    pruners = {"fastv": make("fastv"), "pool2x2": make("pool2x2")}
+    points = list(curve(tiny_vlm, encoding, pruners, [2, 14, 20], answer))
+    assert [(p.method, p.budget) for p in points] == [
+        ("full", N),
+        ("pool2x2", None),
+        ("fastv", 14),
+        ("fastv", 20),
+    ]
+    assert all(abs(p.visual_tokens - p.budget) < 1 for p in points if p.budget)
+    assert points[1].visual_tokens == len(make("pool2x2")(encoding.tokens, 1).sent)
+    found = smallest_budget(tiny_vlm, encoding, make("fastv"), answer[:1])
+    assert found.budget is None or found.budget >= 9  # the first of three layers reads all 25
+    assert min(found.tried) >= 9
 
 
 # ---------------------------------------------------------------------------------------------------------- summary

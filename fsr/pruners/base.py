@@ -86,6 +86,11 @@ class Pruner(ABC):
     @abstractmethod
     def _plan(self, tokens: VisualTokens) -> Plan: ...
 
+    @property
+    def takes_budget(self) -> bool:
+        """Whether the budget decides how much is kept: exactly, or inside the language model as the layers' average."""
+        return self.exact_count or self.stage == "inside"
+
     def parameters(self) -> dict[str, Any]:
         """The value of every parameter, by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
