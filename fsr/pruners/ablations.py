@@ -1,4 +1,4 @@
-"""FSR with stages switched off. A parameter that belongs to a stage that is off is pinned: a class variable, no field."""
+"""FSR with stages switched off. A parameter of a stage that is off is pinned: a class variable, no field."""
 
 from __future__ import annotations
 
