@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from tokenizers import processors
 from torch import Tensor
 from transformers import (
     CLIPProcessor,
@@ -15,6 +16,12 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessor,
     LlavaNextProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
 )
 
 from tests.tiny import CHAT_TEMPLATE, PATCH, SIDE, byte_tokenizer, enlivened, tiny_clip, vision_config
@@ -68,6 +75,80 @@ def save_next(folder: Path, clip: bool = False) -> Path:
         twin.vision_model.load_state_dict(model.model.vision_tower.state_dict())
         twin.save_pretrained(folder / "clip")
         CLIPProcessor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder / "clip")
+    return folder
+
+
+QWEN_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}"
+    "{{ '<|vision_start|><|' + part['type'] + '_pad|><|vision_end|>' }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+QWEN_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+def marked_tokenizer(marks: tuple[str, ...], **named: str) -> PreTrainedTokenizerFast:
+    """The byte-level tokenizer without a begin of text, with more special tokens, some of them under a name."""
+    core = byte_tokenizer().backend_tokenizer
+    core.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+    core.add_special_tokens(list(marks))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="</s>",
+        additional_special_tokens=list(marks),
+        extra_special_tokens=named,
+        padding_side="left",
+    )
+
+
+def save_qwen(folder: Path) -> Path:
+    """Qwen2.5-VL with windows of 2 x 2 merged tokens, and a last full-attention block that is not the last block."""
+    torch.manual_seed(0)
+    tokenizer = marked_tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
+    vision = {
+        "depth": 4,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "out_hidden_size": 48,
+        "window_size": 56,
+        "fullatt_block_indexes": [0, 2],
+        "tokens_per_second": 2,
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
+        "bos_token_id": None,
+        "eos_token_id": 3,
+        "pad_token_id": 0,
+    }
+    config = Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    model = living(Qwen2_5_VLForConditionalGeneration(config))
+    size = {"shortest_edge": 28 * 28 * 4, "longest_edge": 28 * 28 * 40}
+    processor = Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(size=size),
+        chat_template=QWEN_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 

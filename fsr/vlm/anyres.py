@@ -164,7 +164,7 @@ class AnyresTower(Tower):
         super().__init__(model)
         if self.extra:
             raise FsrError("a mosaic of tiles cannot be made from features that keep the [CLS] token.")
-        self.vision, self.feature = find(model, "vision_tower"), model.config.vision_feature_layer
+        self.vision = find(model, "vision_tower")
         self.cls_dropped = 1 if model.config.vision_feature_select_strategy == "default" else 0
 
     def run(self, pixels: Tensor) -> None:
@@ -186,23 +186,18 @@ class AnyresLlava(Llava):
         vision = self.model.config.vision_config
         return Tiles(int(vision.image_size), int(vision.patch_size))
 
-    def _warmed(self, pixels: Tensor) -> None:
-        if not self._vision_warm:
-            self.tower.read(torch.zeros_like(pixels[:1]))
-            self._vision_warm = True
-
     def _anyres(
         self,
         frames: Sequence[Image.Image],
         key: str,
+        wanted: frozenset[str],
         unpad: bool = True,
         newlines: bool = True,
-        wanted: frozenset[str] = frozenset(),
     ) -> RowMedia:
-        """Base picture and mosaic of every picture."""
-        tiles, parts, gather, rows, counts, tile = self.tiles, [], [], [], [], []
+        """Base picture and mosaic of every picture. wanted: the captures to make."""
+        tiles, parts, gather, tile, rows, before = self.tiles, [], [], [], [], 0
         pixels = [self.tile_pixels(frame) for frame in frames]
-        n_tile, before = tiles.cells**2, 0
+        n_tile = tiles.cells**2
         for frame, tiled in zip(frames, pixels, strict=True):
             part, index = mosaic(frame.size, self.pinpoints, tiles, unpad)
             parts += [base_part(frame.size, tiles), part]
@@ -211,17 +206,45 @@ class AnyresLlava(Llava):
             tile.append(before + order // n_tile)
             rows.append([(n_tile, False), *[(part.shape[1], newlines)] * part.shape[0]])
             before += len(tiled)
-        self._warmed(pixels[0])
-        order = torch.cat(gather).to(self.device)
-        read, ms = timed(lambda: self._read(torch.cat(pixels), wanted), self.device)
-        read = {name: values[order] for name, values in read.items()}
-        counts = [with_newlines(one)[2] for one in rows]
+        self._warm_vision(pixels[0])
+        read, ms = timed(lambda: self._gathered(torch.cat(pixels), wanted, torch.cat(gather)), self.device)
+        return self._row_media(key, parts, read, ms, wanted, rows, tile=torch.cat(tile))
+
+    def _gathered(self, pixels: Tensor, wanted: frozenset[str], order: Tensor) -> dict[str, Tensor]:
+        """What the tower shows of all tiles, with the rows of its tokens in this order. `summary` has a row a tile."""
+        read, order = self._read(pixels, wanted), order.to(self.device)
+        return {name: value if name == "summary" else value[order] for name, value in read.items()}
+
+    def _row_media(
+        self,
+        key: str,
+        parts: Sequence[Part],
+        read: dict[str, Tensor],
+        ms: float,
+        wanted: frozenset[str],
+        rows: Sequence[Sequence[tuple[int, bool]]],
+        **more: Any,
+    ) -> RowMedia:
+        """rows: for every image token of the prompt, what `with_newlines` takes."""
         place, newline, _ = with_newlines([stretch for one in rows for stretch in one])
-        three = (read["embeddings"], read["features"], read["saliency"])
-        captures = {name: read.get(name) for name in wanted}
         return RowMedia(
-            key, layout(parts), *three, ms, None, counts, place, newline, torch.cat(tile), captures=captures
+            key=key,
+            layout=layout(parts),
+            embeddings=read["embeddings"],
+            features=read["features"],
+            saliency=read["saliency"],
+            encode_ms=ms,
+            captures={name: read.get(name) for name in wanted},
+            counts=[with_newlines(one)[2] for one in rows],
+            place=place,
+            newline=newline,
+            **more,
         )
+
+    def _warm_vision(self, pixels: Tensor) -> None:
+        if not self._vision_warm:
+            self.tower.read(torch.zeros_like(pixels[:1]))
+            self._vision_warm = True
 
     @property
     def pinpoints(self) -> list[list[int]]:
@@ -250,7 +273,8 @@ class AnyresLlava(Llava):
         """The prompt with the kept visual tokens and the newlines of their rows; positions stay contiguous."""
         ids, visual, media = encoding.prompt, encoding.visual, encoding.media
         assert isinstance(media, RowMedia)
-        every = (ids == self._visual_id(media)).nonzero().flatten()
+        token = self._visual_token(media)[0]
+        every = (ids == token).nonzero().flatten()
         is_newline = torch.zeros(len(ids), dtype=torch.bool)
         is_newline[every] = True
         is_newline[visual] = False
@@ -264,15 +288,11 @@ class AnyresLlava(Llava):
             source = source[~unread[source]]
         self._check_room(len(source))
         is_newline, ids = is_newline[source].to(self.device), ids[source].to(self.device)
-        is_visual = (ids == self._visual_id(media)) & ~is_newline
+        is_visual = (ids == token) & ~is_newline
         embeds = self.model.get_input_embeddings()(ids.masked_fill(is_visual | is_newline, 0))
         embeds[is_visual] = embeddings.to(self.device, embeds.dtype)
         embeds[is_newline] = self._newline.to(embeds)
         return {"inputs_embeds": embeds[None]}
-
-    def _visual_id(self, media: RowMedia) -> int:
-        """The id that stands for visual tokens in the prompt."""
-        return self._image_id
 
     @property
     def _newline(self) -> Tensor:

@@ -38,6 +38,7 @@ KNOWN_CLIP = {
 FAMILIES = {
     "llava": ("LlavaForConditionalGeneration", "fsr.vlm.llava", "Llava"),
     "llava_next": ("LlavaNextForConditionalGeneration", "fsr.vlm.llava_next", "LlavaNext"),
+    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL"),
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -196,6 +197,8 @@ def _sign(facts: dict[str, Any], config: Any) -> int:
 def _clip(source: str, local: bool, facts: dict[str, Any], config: Any, llava: Any) -> tuple[Any, str]:
     """A loader for the tower's CLIP and its name, or (None, why there is none)."""
     vision = config.vision_config
+    if vision.model_type.startswith("qwen"):
+        return None, "this model's vision tower was never paired with a text encoder"
     if vision.model_type != "clip_vision_model":
         return None, f"the text encoder of a {vision.model_type} tower is not aligned with its patches"
     tower = find(llava, "vision_tower")

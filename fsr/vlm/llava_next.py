@@ -40,4 +40,4 @@ class LlavaNext(AnyresLlava):
         wanted: frozenset[str] = frozenset(),
     ) -> RowMedia:
         native = self.mode == "native"
-        return self._anyres(frames, key, unpad=native, newlines=native, wanted=wanted)
+        return self._anyres(frames, key, wanted, unpad=native, newlines=native)

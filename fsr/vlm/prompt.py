@@ -16,9 +16,9 @@ _MARK = "\ue000question\ue000"
 _FALLBACK = ("USER: ", "\n", " ASSISTANT:")
 
 
-def template(processor: Any, frames: int, image_token: str) -> tuple[str, str]:
-    """The rendered prompt before and after the question, with `frames` image tokens."""
-    content: list[dict[str, str]] = [{"type": "image"}] * frames + [{"type": "text", "text": _MARK}]
+def template(processor: Any, frames: int, image_token: str, kind: str = "image") -> tuple[str, str]:
+    """The rendered prompt before and after the question, with `frames` image tokens (kind "video": video tokens)."""
+    content: list[dict[str, str]] = [{"type": kind}] * frames + [{"type": "text", "text": _MARK}]
     if getattr(processor, "chat_template", None):
         conversation = [{"role": "user", "content": content}]
         rendered = processor.apply_chat_template(conversation, add_generation_prompt=True)

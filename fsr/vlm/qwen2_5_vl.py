@@ -1,0 +1,256 @@
+"""Qwen2.5-VL: grids of any size, attention in windows, and positions that say where on the picture a token lies.
+
+Saliency is the attention received in the last block that attends to the whole picture. That block, like all others,
+has its tokens in the order of the windows; the order is undone, and the patches of a merged token are averaged. A kept
+token keeps its own (time, row, column) position, and the answer goes on where it would have without pruning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fsr.cost import timed
+from fsr.tokens import FsrError, InvalidInput, Selection
+from fsr.vlm import geometry, prompt
+from fsr.vlm.base import Chosen, Encoding, Media
+from fsr.vlm.capture import find
+from fsr.vlm.llava import Llava, replaced
+
+QUERIES_AT_ONCE = 1024
+
+
+@dataclass(eq=False)
+class QwenMedia(Media):
+    """Media with the grids that positions are made of.
+
+    grids: (pictures or videos, 3) int64, patches in time, height and width. seconds: what one step in time takes in a
+    video, None for pictures.
+    """
+
+    grids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.long))
+    seconds: float | None = None
+
+
+class Qwen25VL(Llava):
+    """A Qwen2_5_VLForConditionalGeneration checkpoint. Two frames of a video make one frame of tokens."""
+
+    captures = frozenset()
+
+    def _tower_of(self, model: Any) -> Any:
+        return QwenTower(model)
+
+    @property
+    def _steps(self) -> int:
+        return int(self.model.config.vision_config.temporal_patch_size)
+
+    # -- media
+
+    def _encode_frames(
+        self,
+        frames: Sequence[Image.Image],
+        key: str,
+        times: tuple[float, ...] | None = None,
+        wanted: frozenset[str] = frozenset(),
+    ) -> QwenMedia:
+        try:
+            pixels, grids = self._pictures(frames) if times is None else self._video(frames)
+        except ValueError as error:  # the processor refuses pictures longer than 200 times their width
+            raise InvalidInput(f"this model's image processor refuses the picture: {error}.") from error
+        if not self._vision_warm:
+            side = 2 * self.tower.merge
+            self.tower.read(torch.zeros_like(pixels[:1]).expand(side * side, -1), torch.tensor([[1, side, side]]))
+            self._vision_warm = True
+        (embeddings, features, saliency), ms = timed(lambda: self.tower.read(pixels, grids), self.device)
+        layout = geometry.layout(self._views(frames, grids), self.tower.patch * self.tower.merge)
+        if len(layout) != len(embeddings):
+            raise FsrError(f"the model made {len(embeddings)} visual tokens where its grids have {len(layout)}.")
+        seconds = None if times is None else self._steps * _interval(times)
+        return QwenMedia(key, layout, embeddings, features, saliency, ms, grids=grids, seconds=seconds)
+
+    def _pictures(self, frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        values = self.processor.image_processor(images=list(frames), return_tensors="pt")
+        return values["pixel_values"].to(self.device, self.dtype), values["image_grid_thw"]
+
+    def _video(self, frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+        if len({frame.size for frame in frames}) > 1:
+            raise InvalidInput("all frames of a video must have one size.")
+        values = self.processor.video_processor(videos=[list(frames)], do_sample_frames=False, return_tensors="pt")
+        return values["pixel_values_videos"].to(self.device, self.dtype), values["video_grid_thw"]
+
+    def _views(self, frames: Sequence[Image.Image], grids: Tensor) -> list[geometry.View]:
+        """How every picture, or every step in time of a video, lies in the model's input."""
+        views = []
+        for (steps, rows, cols), frame in zip(grids.tolist(), frames, strict=False):
+            output = (cols * self.tower.patch, rows * self.tower.patch)
+            scale = (output[0] / frame.width, output[1] / frame.height)
+            views += [geometry.View(frame.size, output, (0, 0), scale, (0, 0))] * steps
+        return views
+
+    # -- question
+
+    def _visual_token(self, media: Media) -> tuple[int, str]:
+        assert isinstance(media, QwenMedia)
+        config = self.model.config
+        image = config.image_token_id if media.seconds is None else config.video_token_id
+        return image, self.tokenizer.convert_ids_to_tokens(image)
+
+    def _template(self, media: Media) -> tuple[str, str]:
+        assert isinstance(media, QwenMedia)
+        kind = "image" if media.seconds is None else "video"
+        return prompt.template(self.processor, len(media.grids), self._visual_token(media)[1], kind)
+
+    def _placeholders(self, media: Media) -> list[int]:
+        assert isinstance(media, QwenMedia)
+        return (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
+
+    # -- answer
+
+    @torch.no_grad()
+    def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
+        """The prompt with the kept visual tokens in the place of all; everything keeps its own position."""
+        inputs = super().language_inputs(encoding, selection)
+        positions = self.positions(encoding)
+        if selection is not None:
+            source = replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
+            positions = positions[:, :, source]
+        return {**inputs, "position_ids": positions.to(self.device)}
+
+    def positions(self, encoding: Encoding) -> Tensor:
+        """(3, 1, L) int64: time, row and column of every place of the unpruned prompt."""
+        media = encoding.media
+        assert isinstance(media, QwenMedia)
+        kinds = torch.zeros(1, len(encoding.prompt), dtype=torch.int)
+        kinds[0, encoding.visual] = 1 if media.seconds is None else 2
+        grids: dict[str, Tensor] = {"image_grid_thw": media.grids}
+        if media.seconds is not None:
+            grids = {"video_grid_thw": media.grids, "second_per_grid_ts": torch.tensor([media.seconds])}
+        return self.model.model.get_rope_index(encoding.prompt[None], mm_token_type_ids=kinds, **grids)[0]
+
+    def generate_batch(
+        self, requests: Sequence[tuple[Encoding, Chosen]], max_new_tokens: int = 128, batch_size: int = 16
+    ) -> list[str]:
+        """The same answers as `generate`, one after the other: every prompt has positions of its own."""
+        return [list(self.generate(*request, max_new_tokens))[-1].text for request in requests]
+
+
+class QwenTower:
+    """The vision side, read with hooks in one forward pass."""
+
+    extra = 0
+
+    def __init__(self, model: Any) -> None:
+        vision = model.config.vision_config
+        self.model, self.visual = model, find(model, "visual")
+        self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)
+        self.window = max(1, int(vision.window_size) // self.merge // self.patch)
+        self.layer = max(vision.fullatt_block_indexes)
+        self.attention = self.visual.blocks[self.layer].attn
+
+    def saliency_words(self) -> str:
+        where = f"block {self.layer + 1} of {len(self.visual.blocks)}, the last that sees the whole picture"
+        heads = self.attention.num_heads
+        return f"attention every patch receives in {where}, mean over {heads} heads, all patches and each merged group"
+
+    @torch.no_grad()
+    def read(self, pixels: Tensor, grids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) embeddings, (N, C) features and (N,) saliency of pictures or videos, all in raster order.
+
+        features: the blocks' output, mean over the patches of a merged token.
+        """
+        with self._watched() as seen:
+            out = self.visual(pixels, grid_thw=grids.to(pixels.device))
+        order = window_order(grids, self.merge, self.window).to(pixels.device)
+        received = self._received(seen["attention"], seen["qkv"][0])
+        group = self.merge**2
+        saliency = _unordered(received.view(-1, group).mean(dim=1), order)
+        hidden = seen["merger"][0]
+        features = _unordered(hidden.view(-1, group, hidden.shape[-1]).float().mean(dim=1).to(hidden), order)
+        return out.pooler_output, features, saliency
+
+    def _received(self, attention: dict[str, Any], qkv: Tensor) -> Tensor:
+        """(patches,) float32: the attention every patch receives within its picture or step in time."""
+        cos, sin = (x.float()[:, None] for x in attention["position_embeddings"])
+        q, k, _ = qkv.view(len(qkv), 3, self.attention.num_heads, -1).unbind(dim=1)
+        q, k = ((x.float() * cos + _rotated(x.float()) * sin).to(x.dtype).float() for x in (q, k))
+        ends = attention["cu_seqlens"].tolist()
+        return torch.cat([received(q[a:b], k[a:b]) for a, b in pairwise(ends)])
+
+    @contextmanager
+    def _watched(self) -> Iterator[dict[str, Any]]:
+        """Record the arguments of the attention, the output of its qkv and the input of the merger; then forget."""
+        seen: dict[str, Any] = {}
+
+        def arguments(_module: Any, _inputs: Any, options: dict[str, Any]) -> None:
+            seen["attention"] = options
+
+        def output(_module: Any, _inputs: Any, out: Tensor) -> None:
+            seen["qkv"] = (out.detach(),)
+
+        def entering(_module: Any, inputs: tuple[Tensor, ...]) -> None:
+            seen["merger"] = (inputs[0].detach(),)
+
+        handles: list[Any] = []
+        try:
+            handles.append(self.attention.register_forward_pre_hook(arguments, with_kwargs=True))
+            handles.append(self.attention.qkv.register_forward_hook(output))
+            handles.append(self.visual.merger.register_forward_pre_hook(entering))
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def received(queries: Tensor, keys: Tensor, at_once: int = QUERIES_AT_ONCE) -> Tensor:
+    """(n,) float32: the attention received, mean over heads and queries. queries, keys: (n, heads, d), rotated.
+
+    The queries come in chunks, so that a large picture takes n * at_once numbers and not n * n.
+    """
+    n, heads, width = queries.shape
+    total = torch.zeros(n, device=queries.device)
+    for head in range(heads):
+        transposed = keys[:, head].T * width**-0.5
+        for part in queries[:, head].split(at_once):
+            total += (part @ transposed).softmax(dim=-1).sum(dim=0)
+    return total / (n * heads)
+
+
+def window_order(grids: Tensor, merge: int, window: int) -> Tensor:
+    """(N,) int64: the merged tokens in the order of the attention windows, as indices in raster order.
+
+    window: the side of a window in merged tokens. Each step in time has windows of its own.
+    """
+    orders, before = [], 0
+    for steps, rows, cols in grids.tolist():
+        rows, cols = rows // merge, cols // merge
+        t, r, c = torch.meshgrid(torch.arange(steps), torch.arange(rows), torch.arange(cols), indexing="ij")
+        across = -(-cols // window)
+        of_window = (t * (-(-rows // window)) + r // window) * across + c // window
+        orders.append(before + of_window.flatten().argsort(stable=True))
+        before += steps * rows * cols
+    return torch.cat(orders)
+
+
+def _unordered(values: Tensor, order: Tensor) -> Tensor:
+    """Values in the order of the windows -> in raster order."""
+    raster = torch.empty_like(values)
+    raster[order] = values
+    return raster
+
+
+def _rotated(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
+
+
+def _interval(times: Sequence[float]) -> float:
+    """Seconds between two frames, one where the times do not tell."""
+    spread = times[-1] - times[0]
+    return spread / (len(times) - 1) if len(times) > 1 and spread > 0 else 1.0
