@@ -10,7 +10,9 @@ from typing import Any
 
 from app.service import Event, Parameters, Request, Service, plan_patch
 from fsr.pruners import REGISTRY
+from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.tokens import FsrError, InvalidInput, Role
+from fsr.trace import method_record
 from fsr.vlm import VLM, Encoding
 
 MAX_RUNS = 6
@@ -82,28 +84,45 @@ def _compare(
         yield Event("encoding", "Planning every budget.", of=of, trace=base)
     for event in service.stream(vlm, encoding, None, 0.0, "", stop):
         yield replace(event, at=1, of=of)
+    inside: dict[str, list[InsideSelection]] = {}
     for at, request in enumerate(requests, 2):
         if stop.is_set():
             break
-        for event in _run(service, vlm, encoding, request, stop, held):
+        for event in _run(service, vlm, encoding, request, stop, held, inside):
             yield replace(event, at=at, of=of)
         held = held | {request.method: request.pruner().parameters()}
     yield Event("stopped", "Stopped.") if stop.is_set() else Event("done", "", at=of, of=of)
 
 
 def _run(
-    service: Service, vlm: VLM, encoding: Encoding, request: Request, stop: threading.Event, held: Parameters
+    service: Service,
+    vlm: VLM,
+    encoding: Encoding,
+    request: Request,
+    stop: threading.Event,
+    held: Parameters,
+    inside: dict[str, list[InsideSelection]],
 ) -> Iterator[Event]:
-    """One method at one budget: its plan where the page lacks it, its timed selection, its answer."""
+    """One method at one budget: its plan where the page lacks it, its timed selection, its answer.
+
+    inside: what methods that prune inside the language model did so far; that is known after an answer only, and so is
+    their plan.
+    """
     pruner, asked = request.pruner(), f"{request.method}@{request.budget}"
     try:
-        if held.get(request.method) != pruner.parameters():
+        if pruner.stage == "before" and held.get(request.method) != pruner.parameters():
             yield Event("method", f"{pruner.label}: planning every budget.", asked)
             yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(vlm, encoding, request))
         selection, select_ms = service.select(vlm, encoding, pruner, request.budget)
-        kept = kept_of(selection)
         for event in service.stream(vlm, encoding, selection, select_ms, asked, stop):
-            yield replace(event, text=f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}", kept=kept)
+            text = f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}"
+            yield replace(event, text=text, kept=kept_of(selection) if event.answer else None)
+        if pruner.stage == "inside" and selection.depth is not None:
+            done = inside.setdefault(request.method, [])
+            done.append(selection)
+            record = method_record(pruner, LayersPlan.of(done), encoding)
+            patch = {"methods": {request.method: record}, "scores": {}, "replaces": []}
+            yield Event("method", f"{pruner.label}: answered.", asked, patch=patch)
     except FsrError as error:
         yield Event("method", "", asked, asked, problem=str(error))
 
@@ -114,7 +133,7 @@ def needs_of(methods: Any) -> frozenset[str]:
 
 
 def kept_of(selection: Any) -> tuple[int, ...] | None:
-    """The tokens of the grid that a selection keeps; None where that differs from layer to layer."""
+    """The tokens of the grid that reach the language model, or its last layer; None where that is not known yet."""
     if getattr(selection, "kept", None) is None:
         return None
     return tuple((selection.roles >= int(Role.KEPT)).nonzero()[:, 0].tolist())

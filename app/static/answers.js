@@ -67,7 +67,7 @@ function drawStatus(node, status) {
 }
 
 /** The text with the first difference marked; the marked part is an element, the text itself never HTML. */
-function drawText(node, answer, range, status, side) {
+export function drawText(node, answer, range, status, side) {
   const streaming = status.phase === side;
   const waiting = !answer && isRunning(status) && !streaming;
   node.dataset.state = streaming ? "streaming" : answer ? (answer.done ? "done" : "stopped") : waiting ? "waiting" : "empty";

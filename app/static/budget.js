@@ -6,7 +6,8 @@ import { planOf } from "./store.js";
 import { sameText } from "./answers.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
-export function mountBudget(at, store) {
+/** `shared`: the compare view's budget, which no single method's plan may round. */
+export function mountBudget(at, store, { shared = false } = {}) {
   at.range.addEventListener("input", () => setBudget(store, Number(at.range.value)));
   at.range.addEventListener("change", () => window.dispatchEvent(new CustomEvent("fsr:released")));
   store.on(["trace"], (state) => {
@@ -15,34 +16,44 @@ export function mountBudget(at, store) {
     setText(at.total, state.trace ? String(n) : "–");
     fill(at.ticks, ...(state.trace ? ticks(n, store) : []));
   });
+  if (shared) {
+    store.on(["budget", "trace"], (state) => drawCount(at, state, state.budget));
+    return;
+  }
   store.on(["view", "budget", "trace", "method"], (state) => drawBudget(at, state));
   store.on(["answers", "method", "trace"], (state) => drawMarks(at.marks, state));
 }
 
 /** Moves the budget; plans that hold only some budgets show the nearest that is not above. */
 export function setBudget(store, wanted) {
-  const { trace, budget } = store.state;
+  const { trace, budget, mode } = store.state;
   if (!trace) return;
-  store.set({ budget: nextBudget(planOf(store.state), trace.tokens.n, budget, wanted) });
+  if (mode === "compare") store.set({ budget: Math.min(trace.tokens.n, Math.max(1, Math.round(wanted))) });
+  else store.set({ budget: nextBudget(planOf(store.state), trace.tokens.n, budget, wanted) });
 }
 
 function drawBudget(at, state) {
   const n = state.trace?.tokens.n;
   if (!n) return;
-  const budget = state.view?.budget ?? state.budget;
-  if (Number(at.range.value) !== budget) at.range.value = String(budget);
-  at.range.setAttribute("aria-valuetext", `${budget} of ${n} visual tokens`);
-  setText(at.count, String(budget));
-  const cut = percent((budget - n) / n);
-  setText(at.share, `${percent(budget / n)} kept · ${budget === n ? "nothing removed" : cut}`);
+  drawCount(at, state, state.view?.budget ?? state.budget);
   const focus = state.view ? state.view.counts[ROLE.FOCUS] : 0;
   at.track.style.setProperty("--focus", String(focus / n));
-  at.track.style.setProperty("--budget", String(budget / n));
   at.track.dataset.kind = state.view?.counts[ROLE.KEPT] ? "kept" : "stages";
   setText(at.split, splitText(state));
   const note = isFocusOnly(state) ? "Focus used the whole budget: nothing was scanned." : budgetNote(planOf(state), n);
   setText(at.notice, note);
   toggle(at.notice, Boolean(note));
+}
+
+function drawCount(at, state, budget) {
+  const n = state.trace?.tokens.n;
+  if (!n) return;
+  if (Number(at.range.value) !== budget) at.range.value = String(budget);
+  at.range.setAttribute("aria-valuetext", `${budget} of ${n} visual tokens`);
+  setText(at.count, String(budget));
+  const cut = percent((budget - n) / n);
+  setText(at.share, `${percent(budget / n)} kept · ${budget === n ? "nothing removed" : cut}`);
+  at.track.style.setProperty("--budget", String(budget / n));
 }
 
 function splitText(state) {

@@ -12,8 +12,12 @@ export function linkTo(state) {
   const url = new URL(window.location.href);
   url.search = "";
   if (state.example) url.searchParams.set("example", state.example);
+  if (state.mode === "compare") {
+    url.searchParams.set("view", "compare");
+    url.searchParams.set("methods", state.chosen.join(","));
+  }
   url.searchParams.set("method", state.method);
-  url.searchParams.set("budget", String(state.view?.budget ?? state.budget));
+  url.searchParams.set("budget", String(state.mode === "compare" ? state.budget : state.view?.budget ?? state.budget));
   if (state.layer !== "roles") url.searchParams.set("layer", state.layer);
   return url.toString();
 }

@@ -1,12 +1,14 @@
 // The one global: Gradio's HTML components call its mounts, in any order, with their doors to the server.
 
 import { createPage, flipProjector, flipTheme } from "./page.js";
-import { mountStage } from "./stage.js";
+import { drawFrames, mountStage } from "./stage.js";
 import { mountRail } from "./rail.js";
 import { mountAnswers } from "./answers.js";
 import { mountGallery } from "./gallery.js";
 import { mountDrawer } from "./drawer.js";
 import { mountTopbar } from "./topbar.js";
+import { mountCompare } from "./compare.js";
+import { mountOverlap } from "./overlap.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
 import * as plan from "./plan.js";
 import * as format from "./format.js";
@@ -38,6 +40,8 @@ export function start(config) {
       window.addEventListener("fsr:released", () => document.querySelector("#fx-again input")?.checked && io.again());
       mountDrop(stage.at);
     },
+    compare: ({ element }) => mountCompare(element, store, config, () => stage, drawFrames),
+    overlap: ({ element }) => mountOverlap(element, store, config),
     rail: ({ element }) => mountRail(element, store, config),
     answers(io) {
       mountAnswers(io.element, store, config, page.setBudget);

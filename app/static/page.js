@@ -5,6 +5,7 @@ import { setBudget } from "./budget.js";
 import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isRunning } from "./answers.js";
+import { MOST, entriesOf, wantedOf } from "./comparing.js";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
@@ -26,6 +27,7 @@ export function createPage(config) {
     const patch = { status: value.status ?? { phase: "idle" } };
     if (patch.status.phase === "failed") Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
     if (value.answers) patch.answers = { ...store.state.answers, ...value.answers };
+    if (value.problems) patch.problems = { ...store.state.problems, ...value.problems };
     if (value.asked) patch.asked = value.asked;
     if (value.where !== undefined) patch.where = value.where;
     if (value.question !== undefined) patch.question = value.question;
@@ -45,6 +47,10 @@ export function createPage(config) {
     const view = page.view();
     const { answers } = store.state;
     page.before = answers;
+    if (store.state.mode === "compare") {
+      store.set({ answers: {}, problems: {}, asked: null, status: { phase: "waiting", text: "Asking." } });
+      return { ...view, ...wantedOf(store.state), ask: ++page.ask };
+    }
     const asked = answerKey(view.method, view.budget);
     const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== asked);
     store.set({ answers: Object.fromEntries(rest), asked, status: { phase: "waiting", text: "Asking." } });
@@ -59,10 +65,28 @@ export function createPage(config) {
 
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["method"], (state) => {
-    if (state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
+    if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
   });
+  planMissing(store, config);
   mountKeys(store, config);
   return page;
+}
+
+/** In the compare view every chosen method is drawn at once where the model has looked at the picture already. */
+function planMissing(store, config) {
+  let wanted = null;
+  store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state) => {
+    if (state.mode !== "compare" || !state.setting || !state.trace || isRunning(state.status)) return;
+    if (state.status.phase === "refused" && wanted) {
+      store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });
+      wanted = null;
+      return;
+    }
+    if (state.status.phase === "planning") return;
+    const missing = entriesOf(state, config).find((e) => !e.plan && !e.problem && e.about?.stage !== "inside");
+    wanted = missing?.method ?? null;
+    if (missing) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: wanted, parameters: state.edited[wanted] ?? {} } }));
+  });
 }
 
 /** A new picture (`fresh`) starts anew; a live trace of the picture on screen keeps the view and clears old answers. */
@@ -75,7 +99,8 @@ function applyTrace(store, value, config) {
   const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
   const budget = link.budget ?? Math.max(1, Math.round(n * share));
   store.set({
-    trace, method, scene: value.scene ?? "", cursor: -1, answers: trace?.answers ?? {}, asked: null,
+    ...comparisonOf(link, config),
+    trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
@@ -86,13 +111,22 @@ function known(config, method) {
   return config.methods.some((m) => m.name === method) ? method : null;
 }
 
-/** ?method=...&budget=...&layer=... of a shared link; every part is checked before use. */
+/** What a shared link says about the compare view. */
+function comparisonOf(link, config) {
+  if (!link.compare) return {};
+  const chosen = [...new Set(link.methods)].filter((name) => config.compare.some((m) => m.name === name)).slice(0, MOST);
+  return { mode: "compare", ...(chosen.length > 1 ? { chosen } : {}) };
+}
+
+/** ?method=...&budget=...&layer=...&view=compare&methods=... of a shared link; every part is checked before use. */
 function fromLink() {
   const query = new URLSearchParams(window.location.search);
   const budget = Number(query.get("budget"));
   const layer = query.get("layer");
   return {
     method: query.get("method"),
+    compare: query.get("view") === "compare",
+    methods: (query.get("methods") ?? "").slice(0, 400).split(","),
     budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
     layer: Object.hasOwn(SCORES, layer ?? "") ? layer : undefined,
   };
@@ -116,7 +150,7 @@ function mountKeys(store, config) {
   const actions = {
     "[": () => moveBudget(store, -1), "]": () => moveBudget(store, 1),
     "{": () => moveBudget(store, -8), "}": () => moveBudget(store, 8),
-    p: () => flipProjector(), l: () => nextLayer(store), t: () => flipLayer(store, "ties"),
+    p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), t: () => flipLayer(store, "ties"),
     "?": () => window.dispatchEvent(new CustomEvent("fsr:help")),
   };
   config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));
@@ -127,6 +161,10 @@ function mountKeys(store, config) {
     event.preventDefault();
     act();
   });
+}
+
+export function flipMode(store) {
+  store.set({ mode: store.state.mode === "compare" ? "one" : "compare", cursor: -1 });
 }
 
 function moveBudget(store, by) {

@@ -14,7 +14,7 @@ export function paint(ctx, geometry, scene) {
   if (scene.heat) paintHeat(ctx, geometry, scene.heat);
   else if (scene.view && scene.layers.has("dropped")) paintVeil(ctx, geometry, scene);
   paintUnseen(ctx, geometry, scene);
-  if (!scene.view) return;
+  if (!scene.view) return void (scene.cursor >= 0 && paintCursor(ctx, geometry, scene));
   paintRole(ctx, geometry, scene, ROLE.KEPT, "kept");
   paintRole(ctx, geometry, scene, ROLE.SCAN, "scan");
   paintRole(ctx, geometry, scene, ROLE.FOCUS, "focus");
@@ -23,6 +23,35 @@ export function paint(ctx, geometry, scene) {
   if (scene.layers.has("scan")) paintAnchors(ctx, geometry, scene);
   if (scene.cursor >= 0) paintCursor(ctx, geometry, scene);
 }
+
+/** Two selections apart. scene: as `paint`, with `one` and `other`, the views. Both: outlined; one: corners; other: discs. */
+export function paintPair(ctx, geometry, scene) {
+  const { one, other, pixel } = scene;
+  ctx.clearRect(0, 0, geometry.width, geometry.height);
+  const kept = (view, i) => view.roles[i] >= ROLE.KEPT;
+  const roles = Uint8Array.from(one.roles, (_, i) => (kept(one, i) ? 1 : 0) + (kept(other, i) ? 2 : 0));
+  paintVeil(ctx, geometry, { ...scene, view: { roles: roles.map((r) => (r ? ROLE.KEPT : ROLE.DROPPED)) } });
+  paintUnseen(ctx, geometry, scene);
+  const { box, index } = geometry;
+  const line = Math.max(1, Math.round(1.5 * pixel));
+  index.forEach((i, slot) => {
+    if (!roles[i]) return;
+    ctx.fillStyle = PAIR[roles[i]];
+    edges(ctx, geometry, roles, slot, line, line);
+    const b = slot * 4;
+    const size = Math.min(geometry.cell, 40 * pixel);
+    if (roles[i] === 1) corners(ctx, geometry, slot, Math.round(size * 0.62));
+    if (roles[i] === 2) (disc(ctx, center(geometry, i), size * 0.26), ctx.fill());
+    if (roles[i] === 3) {
+      ctx.globalAlpha = 0.35;
+      ctx.fillRect(box[b], box[b + 1], box[b + 2] - box[b], box[b + 3] - box[b + 1]);
+      ctx.globalAlpha = 1;
+    }
+  });
+  if (scene.cursor >= 0) paintCursor(ctx, geometry, scene);
+}
+
+const PAIR = ["", "#cc79a7", "#f0e442", "#ffffff"]; // only the first, only the second, both
 
 const LAYER = ["dropped", "merged", "kept", "scan", "focus"]; // by role number
 
@@ -182,7 +211,7 @@ function paintCursor(ctx, geometry, scene) {
   const { cursor, view, pixel } = scene;
   const b = geometry.at[cursor] * 4;
   if (b < 0) return;
-  paintTies(ctx, geometry, scene, (i) => i === cursor || view.refine.anchor[i] === cursor);
+  if (view) paintTies(ctx, geometry, scene, (i) => i === cursor || view.refine.anchor[i] === cursor);
   const { box } = geometry;
   for (const [color, grow, width] of [["#000", 2.5, 1.5], ["#fff", 1, 2]]) {
     ctx.strokeStyle = color;

@@ -15,11 +15,16 @@ function unpack(plan, b, n) {
   return roles;
 }
 
-/** The budget the plan can show: the wanted one, or for a table the nearest it holds that is not above (else its first). */
+/** The budget the plan can show: the wanted one, for a table the nearest it holds that is not above (else
+ *  its first), for a method inside the language model the nearest that was run. */
 export function snapBudget(plan, n, wanted) {
   const budget = Math.min(n, Math.max(1, Math.round(wanted) || 1));
-  if (!plan || plan.kind !== "table") return budget;
+  if (!plan?.budgets) return budget;
   let best = plan.budgets[0];
+  if (plan.kind === "layers") {
+    for (const b of plan.budgets) if (Math.abs(b - budget) < Math.abs(best - budget)) best = b;
+    return best;
+  }
   for (const b of plan.budgets) if (b <= budget) best = b;
   return best;
 }
@@ -34,13 +39,17 @@ export function budgetNote(plan, n) {
 /** The budget that a wish leads to: a step of one from `now` always moves, to the next budget that the plan can show. */
 export function nextBudget(plan, n, now, wanted) {
   const budget = snapBudget(plan, n, wanted);
-  if (budget !== now || Math.abs(wanted - now) !== 1 || plan?.kind !== "table") return budget;
+  if (budget !== now || Math.abs(wanted - now) !== 1 || !plan?.budgets) return budget;
   const at = plan.budgets.indexOf(now) + (wanted - now);
   return plan.budgets[Math.min(plan.budgets.length - 1, Math.max(0, at))];
 }
 
 /** Roles of all n tokens at a budget, as Uint8Array of ROLE; Refine is a step of its own. */
-export function rolesAt(plan, n, budget) {
+export function rolesAt(plan, n, budget, layer = 0) {
+  if (plan.kind === "layers") {
+    const depth = plan.depth[plan.budgets.indexOf(snapBudget(plan, n, budget))];
+    return Uint8Array.from(depth, (layers) => (layers > layer ? ROLE.KEPT : ROLE.DROPPED));
+  }
   if (plan.kind === "table") {
     return unpack(plan, plan.budgets.indexOf(snapBudget(plan, n, budget)), n);
   }
@@ -138,16 +147,17 @@ function mergeInto(out, roles, phi, merged) {
   out.merged = merged.length;
 }
 
-/** Everything the page shows at one budget. */
-export function viewAt(plan, n, wanted) {
+/** Everything the page shows at one budget; `layer` of the language model, for methods that prune inside it. */
+export function viewAt(plan, n, wanted, layer = 0) {
   const budget = snapBudget(plan, n, wanted);
-  const roles = rolesAt(plan, n, budget);
+  const roles = rolesAt(plan, n, budget, layer);
   const refine = refineAt(plan, roles, budget);
   const counts = [0, 0, 0, 0, 0];
   for (let i = 0; i < n; i++) counts[roles[i]]++;
   let anchors = 0;
   for (let i = 0; i < n; i++) if (refine.absorbed[i] > 0) anchors++;
-  return { budget, roles, refine, counts, anchors };
+  const depth = plan.kind === "layers" ? plan.depth[plan.budgets.indexOf(budget)] : null;
+  return { budget, roles, refine, counts, anchors, depth };
 }
 
 /** The paper's budgets for this grid: a third, two ninths, a ninth of N (192, 128, 64 of 576). */

@@ -30,7 +30,7 @@ export function mountStage(root, store) {
   }
 
   function redraw() {
-    if (!stage.geometry) return;
+    if (!stage.geometry || store.state.mode === "compare") return;
     paint(at.canvas.getContext("2d"), stage.geometry, sceneOf(store.state, stage));
     const { view, method, cursor } = store.state;
     Object.assign(at.canvas.dataset, { method, cursor, budget: view?.budget ?? "", counts: view?.counts.join(",") ?? "" });
@@ -42,10 +42,11 @@ export function mountStage(root, store) {
   });
   at.image.addEventListener("load", () => {
     stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
+    store.set({ veil: stage.veil });
     redraw();
   });
   store.on(["trace", "frame", "pictures"], fit);
-  store.on(["view", "trace", "frame", "layer", "layers", "cursor"], redraw);
+  store.on(["view", "trace", "frame", "layer", "layers", "cursor", "mode"], redraw);
   store.on(["trace", "frame"], ({ trace, frame }) => toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame])));
   store.on(["trace", "frame"], (state) => drawFrames(at.frames, state, store));
   store.on(["trace", "view", "status"], (state) => {
@@ -64,7 +65,7 @@ export function mountStage(root, store) {
 }
 
 /** One button a frame, where there are several; the canvas shows one frame at a time. */
-function drawFrames(node, { trace, frame }, store) {
+export function drawFrames(node, { trace, frame }, store) {
   const frames = trace?.frames ?? [];
   toggle(node, frames.length > 1);
   fill(node, ...(frames.length > 1 ? frames : []).map((_, i) =>

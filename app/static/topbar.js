@@ -18,6 +18,10 @@ export function mountTopbar(root, store, config, { watch, props, chosen, tools }
     at.dot.dataset.state = state.status.phase === "loading" ? "loading" : model.loaded ? "ready" : "idle";
     at.modelbox.title = [model.loaded ? "Model loaded." : "Loads at the first question.", ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`)].join("\n");
   });
+  for (const button of at.modes.children) button.addEventListener("click", () => store.set({ mode: button.dataset.mode, cursor: -1 }));
+  store.on(["mode"], ({ mode }) => {
+    for (const button of at.modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+  });
   at.link.addEventListener("click", () => tools.copyLink(at.link));
   at.png.addEventListener("click", () => tools.savePng());
   at.json.addEventListener("click", () => tools.saveJson());

@@ -49,7 +49,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     def compare_(
         picture: str, question: str, methods: list[str], budgets: list[int], parameters: dict[str, Any] | None
     ) -> dict[str, Any]:
-        """The answer with all visual tokens and with what each method keeps, with measured costs, agreement and overlap.
+        """The answers with all visual tokens and with what each method keeps: measured costs, agreement, overlap.
 
         methods and budgets: 2 to 6 methods at one budget, or one method at 2 to 6 budgets. parameters: by method.
         """

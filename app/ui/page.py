@@ -41,9 +41,12 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 stage = panel("stage", values.example_value(first) if first else None)
             with gr.Column(elem_id="fx-col-rail"):
                 panel("rail")
+            with gr.Column(elem_id="fx-col-compare"):
+                panel("compare")
             with gr.Column(elem_id="fx-col-side"):
                 question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
                 answers = panel("answers")
+                panel("overlap")
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
                     upload = gr.UploadButton("Your picture", file_types=["image"], elem_id="fx-upload", size="sm")
@@ -120,4 +123,5 @@ def page_config(settings: Settings) -> dict[str, Any]:
         {"id": m, "title": titles.get(m, Path(m).name).split(":")[0], "note": NOTES.get(m, "")}
         for m in settings.model_ids
     ]
-    return {"methods": methods, "models": models, "method": "fsr", "maxUploadMb": settings.max_upload_mb}
+    compared = [m for m in describe() if m["name"] != "full"]
+    return {"methods": methods, "compare": compared, "models": models, "method": "fsr", "maxUploadMb": settings.max_upload_mb}

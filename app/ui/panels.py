@@ -12,6 +12,8 @@ from app.static_files import markup
 _DOORS = {
     "stage": "again: () => trigger('again', {})",
     "rail": "",
+    "compare": "",
+    "overlap": "",
     "answers": "",
     "gallery": "pick: (id) => trigger('pick', { id })",
     "drawer": "replan: (detail) => trigger('replan', detail)",

@@ -1,0 +1,290 @@
+// The contact sheet: one small picture a method with what it keeps, its answer and its cost; then where they agree.
+
+import { makeGeometry, step, tokenAt } from "./geometry.js";
+import { paint, paintPair } from "./paint.js";
+import { drawText, isRunning, sameText } from "./answers.js";
+import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf, shared } from "./comparing.js";
+import { bytes, firstDifference, isNumber, milliseconds } from "./format.js";
+import { viridis } from "./color.js";
+import { place } from "./describe.js";
+import { el, fill, setText, toggle } from "./dom.js";
+
+const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
+const LOOKS = { focus: "#e69f00", scan: "#0072b2", kept: "#009e73", halo: "#fff" };
+
+export function mountSheet(at, store, config, stageOf) {
+  const sheet = { cells: new Map(), geometry: null };
+  const cellOf = (id, build) => {
+    if (!sheet.cells.has(id)) sheet.cells.set(id, build());
+    return sheet.cells.get(id);
+  };
+
+  function draw(state) {
+    if (state.mode !== "compare") return;
+    const entries = entriesOf(state, config);
+    const pair = pairOf(state, entries);
+    const cells = [cellOf("full", () => makeCell(store, sheet, "full"))];
+    drawFull(cells[0], state);
+    entries.forEach((entry, i) => {
+      const cell = cellOf(`run${i}`, () => makeCell(store, sheet, "run"));
+      drawRun(cell, state, entry, store);
+      cells.push(cell);
+    });
+    if (entries.filter((e) => e.view).length > 1) {
+      const count = cellOf("count", () => makeCell(store, sheet, "count"));
+      drawCount(count, entries);
+      cells.push(count);
+    }
+    if (pair) {
+      const cell = cellOf("pair", () => makeCell(store, sheet, "pair"));
+      drawPair(cell, entries, pair, store);
+      cells.push(cell);
+    }
+    const nodes = cells.map((c) => c.node);
+    if (nodes.length !== at.sheet.children.length || nodes.some((node, i) => node !== at.sheet.children[i])) at.sheet.replaceChildren(...nodes);
+    const picture = state.pictures[state.frame]?.file.url;
+    const grid = state.trace?.frames[state.frame] ?? state.pictures[state.frame];
+    for (const cell of cells) {
+      if (picture && cell.image.src !== picture) cell.image.src = picture;
+      if (grid) cell.mini.style.aspectRatio = `${grid.width} / ${grid.height}`;
+    }
+  }
+
+  /** All pictures have one size, so one geometry serves them all. */
+  function fit() {
+    const { trace, frame, mode } = store.state;
+    const first = sheet.cells.get("full");
+    if (mode !== "compare" || !trace || !first) return;
+    const width = Math.round(first.mini.getBoundingClientRect().width * (window.devicePixelRatio || 1));
+    if (width < 8) return;
+    if (sheet.geometry?.of !== trace || sheet.geometry.width !== width || sheet.geometry.frame !== frame) {
+      sheet.geometry = { ...makeGeometry(trace, frame, width), of: trace };
+    }
+    for (const { canvas } of sheet.cells.values()) {
+      if (canvas.width !== sheet.geometry.width || canvas.height !== sheet.geometry.height) {
+        Object.assign(canvas, { width: sheet.geometry.width, height: sheet.geometry.height });
+      }
+    }
+  }
+
+  function repaint(state) {
+    if (state.mode !== "compare" || !state.trace) return;
+    fit();
+    if (!sheet.geometry) return;
+    const entries = entriesOf(state, config);
+    const stage = stageOf();
+    const scene = {
+      view: null, heat: null, layers: SHOWN, cursor: state.cursor, palette: stage?.palette ?? LOOKS,
+      veil: stage?.veil ?? "rgb(24 27 33)", pixel: window.devicePixelRatio || 1,
+    };
+    const draw = (id, more) => {
+      const cell = sheet.cells.get(id);
+      if (!cell) return;
+      paint(cell.canvas.getContext("2d"), sheet.geometry, { ...scene, ...more });
+      cell.canvas.dataset.cursor = String(state.cursor);
+    };
+    draw("full", {});
+    entries.forEach((entry, i) => {
+      draw(`run${i}`, { view: entry.view });
+      Object.assign(sheet.cells.get(`run${i}`).canvas.dataset, {
+        method: entry.method, budget: entry.view?.budget ?? "", counts: entry.view?.counts.join(",") ?? "", layer: entry.layer,
+      });
+    });
+    const with_ = entries.filter((e) => e.view);
+    draw("count", { heat: { values: keptBy(entries, state.trace.tokens.n), min: 0, max: with_.length } });
+    const pair = pairOf(state, entries);
+    const cell = sheet.cells.get("pair");
+    if (pair && cell) paintPair(cell.canvas.getContext("2d"), sheet.geometry, { ...scene, one: pair[0].view, other: pair[1].view });
+  }
+
+  const shape = ["mode", "trace", "frame", "pictures", "budget", "chosen", "arrange", "rowMethod", "layerAt", "pair", "problems"];
+  store.on([...shape, "answers", "status"], draw);
+  store.on([...shape, "cursor", "veil"], repaint);
+  store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));
+  new ResizeObserver(() => repaint(store.state)).observe(at.sheet);
+  window.addEventListener("fsr:theme", () => repaint(store.state));
+}
+
+// -- the parts of one cell
+
+function makeCell(store, sheet, kind) {
+  const cell = {
+    kind, letter: el("i", { class: "fx-letter", "aria-hidden": "true" }), title: el("h3"), count: el("span", { class: "fx-cell-count" }),
+    image: el("img", { alt: "", draggable: "false" }),
+    canvas: el("canvas", { tabindex: "0", role: "application", "aria-roledescription": "token canvas" }),
+    badge: el("p", { class: "fx-cell-badge" }), text: el("p", { class: "fx-text" }), agree: el("p", { class: "fx-agree" }),
+    costs: el("dl", { class: "fx-cell-costs" }), more: el("div", { class: "fx-cell-more" }),
+  };
+  cell.mini = el("div", { class: "fx-mini" }, cell.image, cell.canvas);
+  const answered = kind === "run" || kind === "full";
+  cell.node = el("article", { class: `fx-cell fx-cell-${kind}` },
+    el("header", {}, cell.letter, cell.title, cell.count), cell.mini, cell.more,
+    ...(kind === "run" ? [cell.badge] : []), ...(answered ? [cell.text, cell.agree, cell.costs] : []));
+  mountPointer(cell.canvas, sheet, store);
+  return cell;
+}
+
+function mountPointer(canvas, sheet, store) {
+  const pick = (event) => {
+    if (!sheet.geometry) return -1;
+    const box = canvas.getBoundingClientRect();
+    const scale = canvas.width / box.width;
+    return tokenAt(sheet.geometry, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+  };
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" || event.pressure > 0) store.set({ cursor: pick(event) });
+  });
+  canvas.addEventListener("pointerdown", (event) => store.set({ cursor: pick(event) }));
+  canvas.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse" && document.activeElement !== canvas) store.set({ cursor: -1 });
+  });
+  canvas.addEventListener("blur", () => store.set({ cursor: -1 }));
+  canvas.addEventListener("focus", () => {
+    if (store.state.cursor < 0 && sheet.geometry && canvas.matches(":focus-visible")) store.set({ cursor: step(sheet.geometry, -1, 0) });
+  });
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") store.set({ cursor: -1 });
+    const side = { ArrowLeft: 0, ArrowUp: 1, ArrowRight: 2, ArrowDown: 3 }[event.key];
+    if (side === undefined || !sheet.geometry) return;
+    event.preventDefault();
+    let token = store.state.cursor;
+    for (let i = 0; i < (event.shiftKey ? 5 : 1); i++) token = step(sheet.geometry, token, side);
+    store.set({ cursor: token });
+  });
+}
+
+function drawFull(cell, state) {
+  const n = state.trace?.tokens.n;
+  setText(cell.title, "All tokens");
+  setText(cell.count, n ? String(n) : "");
+  label(cell, n ? `All ${n} tokens, nothing pruned` : "All tokens");
+  const full = state.answers.full ?? null;
+  drawText(cell.text, full, null, state.status, "full");
+  setText(cell.agree, full?.done ? "The unpruned answer" : "");
+  cell.agree.dataset.same = "";
+  drawCosts(cell.costs, full?.cost, true);
+}
+
+function drawRun(cell, state, entry, store) {
+  const { view, answer, stale, problem } = entry;
+  setText(cell.letter, entry.letter);
+  setText(cell.title, entry.label);
+  const kept = view ? keptCount(view) : entry.budget;
+  const inside = entry.plan?.kind === "layers";
+  setText(cell.count, inside ? `${view.budget} a layer` : String(kept));
+  cell.count.title = inside ? "visual tokens per layer, on average" : entry.about?.exact_count === false ? "this method's own number of tokens" : "visual tokens kept";
+  label(cell, `${entry.label}: ${kept} visual tokens kept. Arrow keys move from token to token.`);
+  cell.node.classList.toggle("fx-stale", stale);
+  drawLayers(cell, entry, store);
+  const others = entry.about?.exact_count === false && view && !inside ? `keeps its own number: ${kept}` : "";
+  const staleText = stale ? (inside ? `run at ${answer.budget} tokens per layer on average` : `answered at ${answer.budget} tokens`) : "";
+  setText(cell.badge, [staleText, stale ? "" : others].filter(Boolean).join("; "));
+  toggle(cell.badge, Boolean(cell.badge.textContent));
+  drawAnswer(cell, state, entry, problem);
+  drawCosts(cell.costs, answer?.cost, false);
+}
+
+function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
+  const { full } = state.answers;
+  const asked = state.status.phase === "method" && state.asked === `${method}@${budget}`;
+  const status = isRunning(state.status) && !problem ? { phase: asked ? "method" : "waiting" } : { phase: "idle" };
+  const difference = full?.done && answer?.done ? firstDifference(full.text, answer.text) : null;
+  drawText(cell.text, answer, difference?.right, status, "method");
+  if (problem) setText(cell.text, `Cannot run here: ${problem}`);
+  cell.text.dataset.state = problem ? "empty" : cell.text.dataset.state;
+  const known = !problem && full?.done && answer?.done;
+  const same = known && sameText(answer, full);
+  cell.agree.dataset.same = known ? String(same) : "";
+  const where = difference?.left ? `: “${full.text.slice(...difference.left)}” with all tokens` : " from all tokens";
+  setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " then" : ""}` : `Differs${where}`);
+}
+
+function drawLayers(cell, { plan, method, label: name, layer, view }, store) {
+  const inside = plan?.kind === "layers";
+  toggle(cell.more, inside);
+  if (!inside) return;
+  if (!cell.layer) {
+    cell.layer = el("input", { type: "range", min: 0, step: 1 });
+    cell.layerText = el("output");
+    cell.layer.addEventListener("input", () => store.set({ layerAt: { ...store.state.layerAt, [cell.method]: Number(cell.layer.value) } }));
+    fill(cell.more, cell.layer, cell.layerText);
+  }
+  cell.method = method;
+  cell.layer.max = String(plan.layers - 1);
+  if (Number(cell.layer.value) !== layer) cell.layer.value = String(layer);
+  const text = `layer ${layer + 1} of ${plan.layers}: ${keptCount(view)} alive`;
+  cell.layer.setAttribute("aria-label", `${name}: layer of the language model`);
+  cell.layer.setAttribute("aria-valuetext", text);
+  setText(cell.layerText, text);
+}
+
+const COSTS = [["tokens", "visual_tokens", String], ["select", "select_ms", milliseconds], ["prefill", "prefill_ms", milliseconds], ["KV", "kv_bytes", bytes]];
+
+function drawCosts(node, cost, isFull) {
+  toggle(node, Boolean(cost));
+  if (!cost || node.shown === cost) return;
+  node.shown = cost;
+  fill(node, ...COSTS.flatMap(([name, key, show]) => {
+    const value = isNumber(cost[key]) && !(isFull && key === "select_ms") ? show(cost[key]) : "–";
+    return [el("div", {}, el("dt", {}, name), el("dd", {}, value))];
+  }));
+}
+
+/** The map of how many methods keep each token, with its scale. */
+function drawCount(cell, entries) {
+  const most = entries.filter((e) => e.view).length;
+  setText(cell.title, "Kept by how many");
+  setText(cell.count, `of ${most}`);
+  label(cell, `For every token, how many of ${most} keep it. Arrow keys move from token to token.`);
+  if (cell.most === most) return;
+  cell.most = most;
+  toggle(cell.more, true);
+  const steps = Array.from({ length: most + 1 }, (_, i) => el("span", {}, el("i", { style: `background:${viridis(i / most)}` }), i));
+  fill(cell.more, el("div", { class: "fx-steps" }, ...steps));
+}
+
+/** Two of them apart: tokens that only one keeps, and those that both keep. */
+function drawPair(cell, entries, [one, other], store) {
+  setText(cell.title, "Two apart");
+  label(cell, `Tokens that only ${one.label}, only ${other.label}, or both keep.`);
+  if (!cell.selects) {
+    cell.selects = [0, 1].map((side) => el("select", { "aria-label": side ? "second of the pair" : "first of the pair", onchange: (event) => {
+      const pair = [...cell.now];
+      pair[side] = Number(event.target.value);
+      if (pair[0] === pair[1]) pair[1 - side] = cell.now[side];
+      store.set({ pair });
+    } }));
+    cell.keys = ["one", "both", "other"].map((name) => el("span", {}, el("i", { class: `fx-pair-${name}`, "aria-hidden": "true" }), el("b")));
+    fill(cell.more, el("div", { class: "fx-pair-names" }, ...cell.selects), el("div", { class: "fx-pair-keys" }, ...cell.keys));
+  }
+  toggle(cell.more, true);
+  cell.now = [entries.indexOf(one), entries.indexOf(other)];
+  const names = entries.map((e) => `${e.letter} ${nameOf(e, entries)}`);
+  if (cell.names !== names.join()) {
+    cell.names = names.join();
+    for (const select of cell.selects) fill(select, ...names.map((name, i) => el("option", { value: i }, name)));
+  }
+  cell.selects.forEach((select, side) => (select.value = String(cell.now[side])));
+  const counts = shared(one.view, other.view);
+  const words = { one: `only ${one.letter} ${counts.one}`, both: `both ${counts.both}`, other: `only ${other.letter} ${counts.other}` };
+  cell.keys.forEach((key, i) => setText(key.lastChild, words[["one", "both", "other"][i]]));
+}
+
+/** A method's label, with the budget where the same method stands there several times. */
+export function nameOf(entry, entries) {
+  return entries.every((e) => e.method === entry.method) ? `${entry.label} ${entry.budget}` : entry.label;
+}
+
+function label(cell, text) {
+  if (cell.canvas.getAttribute("aria-label") !== text) cell.canvas.setAttribute("aria-label", text);
+}
+
+function sentence(state, config) {
+  if (state.cursor < 0 || !state.trace) return "";
+  const entries = entriesOf(state, config).filter((e) => e.view);
+  const said = entries.map((e) => {
+    const from = entersAt(e.plan, state.trace.tokens.n, state.cursor);
+    return `${nameOf(e, entries)}: ${roleOf(e.view, state.cursor)}${from ? `, from ${from} tokens on` : ""}`;
+  });
+  return `Token ${state.cursor}, ${place(state.trace, state.cursor)}. ${said.join(". ")}.`;
+}
