@@ -51,7 +51,7 @@ class VisPruner(Pruner):
         order = highest_first(tokens.saliency)
         n_important = self._n_important(budget)
         important, rest = order[:n_important], order[n_important:]
-        diverse, redundancy = distinct(self._cosines(tokens), rest, budget - n_important)
+        diverse, redundancy = distinct(self._nearest(tokens), rest, budget - n_important)
         scores = {
             "saliency": min_max(tokens.saliency),
             "important": torch.zeros_like(redundancy).index_fill_(0, important, 1.0),
@@ -62,11 +62,11 @@ class VisPruner(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         assert tokens.saliency is not None
-        order, cosines = highest_first(tokens.saliency), self._cosines(tokens)
+        order, nearest = highest_first(tokens.saliency), self._nearest(tokens)
 
         def at(budget: int) -> Tensor:
             n_important = self._n_important(budget)
-            diverse, _ = distinct(cosines, order[n_important:], budget - n_important)
+            diverse, _ = distinct(nearest, order[n_important:], budget - n_important)
             roles = torch.zeros(len(tokens), dtype=torch.uint8)
             roles[torch.cat([order[:n_important], diverse]).cpu()] = int(Role.KEPT)
             return roles
@@ -76,43 +76,29 @@ class VisPruner(Pruner):
     def _n_important(self, budget: int) -> int:
         return math.floor(self.rho * budget + SLACK)
 
-    def _cosines(self, tokens: VisualTokens) -> Tensor:
-        return tokens.gram(self.similarity).rows(range(len(tokens)))
+    def _nearest(self, tokens: VisualTokens) -> Nearest:
+        return Nearest(tokens.gram(self.similarity).rows(range(len(tokens))))
 
 
-def distinct(cosines: Tensor, order: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` tokens of `order` that are left when duplicates are removed round by round, see `VisPruner`.
+class Nearest:
+    """Who is most similar to whom among m tokens, mostly looked up: no cosine is computed here.
 
-    cosines: (N, N) float32 in steps. order: (m,) int64, token indices, most salient first. Returns (count,) int64, and
-    (N,) float32, the cosine for which each token was removed, 0 for all others. No cosine is computed here.
+    cosines: (m, m) float32 in steps, of m of the N tokens. place: (N,) int64, the row of a token; None: all N in order.
     """
-    redundancy = torch.zeros(len(cosines), device=cosines.device)
-    if count == 0:
-        return order[:0], redundancy
-    left, nearest = order, _Nearest(cosines, order)
-    while len(left) > count:
-        if len(left) < SHRUNK * len(nearest):
-            nearest = _Nearest(cosines, left)
-        even, odd = left[0::2].sort().values, left[1::2]
-        removed = min(REMOVED_A_ROUND, len(even), len(left) - count)
-        closest, by_closest = nearest.among(even, odd).sort(descending=True, stable=True)
-        even = even[by_closest]
-        redundancy[even[:removed]] = closest[:removed] / STEPS
-        left = torch.cat([even[removed:], odd])
-    return left, redundancy
 
-
-class _Nearest:
-    """Some tokens with the few most similar ones of each: the nearest within any half of them is mostly among those."""
-
-    def __init__(self, cosines: Tensor, members: Tensor) -> None:
-        self.cosines = cosines.index_select(0, members).index_select(1, members)
-        self.place = torch.empty(len(cosines), dtype=torch.int64, device=cosines.device)
-        self.place[members] = torch.arange(len(members), device=cosines.device)
-        self.similarity, self.neighbour = self.cosines.topk(min(NEIGHBOURS, len(members)), dim=1)
+    def __init__(self, cosines: Tensor, place: Tensor | None = None) -> None:
+        self.cosines = cosines
+        self.place = torch.arange(len(cosines), device=cosines.device) if place is None else place
+        self.similarity, self.neighbour = cosines.topk(min(NEIGHBOURS, len(cosines)), dim=1)
 
     def __len__(self) -> int:
         return len(self.cosines)
+
+    def narrowed(self, members: Tensor) -> Nearest:
+        """The same for some of the tokens."""
+        at, place = self.place[members], torch.full_like(self.place, -1)
+        place[members] = torch.arange(len(members), device=place.device)
+        return Nearest(self.cosines.index_select(0, at).index_select(1, at), place)
 
     def among(self, these: Tensor, those: Tensor) -> Tensor:
         """(k,) float32, for each of `these` k tokens the largest similarity to one of `those`, which are others."""
@@ -124,3 +110,23 @@ class _Nearest:
         if len(open_):
             largest[open_] = self.cosines[at[open_]].masked_fill_(outside, NONE).amax(dim=1)
         return largest
+
+
+def distinct(nearest: Nearest, order: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` tokens of `order` that are left when duplicates are removed round by round, see `VisPruner`.
+
+    nearest: of all N tokens. order: (m,) int64, most salient first. Returns (count,) int64, and (N,) float32, the
+    cosine for which each token was removed, 0 for all others.
+    """
+    left = order
+    redundancy = torch.zeros(len(nearest), device=order.device)
+    while len(left) > count > 0:
+        if len(left) < SHRUNK * len(nearest):
+            nearest = nearest.narrowed(left)
+        even, odd = left[0::2].sort().values, left[1::2]
+        removed = min(REMOVED_A_ROUND, len(even), len(left) - count)
+        closest, by_closest = nearest.among(even, odd).sort(descending=True, stable=True)
+        even = even[by_closest]
+        redundancy[even[:removed]] = closest[:removed] / STEPS
+        left = torch.cat([even[removed:], odd])
+    return left[:count], redundancy
