@@ -35,10 +35,20 @@ METHODS = [
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),
     ("2x2 pooling", "pool2x2", {}),
+    ("visionzip", "visionzip", {}),
+    ("visionzip, much context, true means", "visionzip", {"contextual_share": 0.6, "mean_with_target": True}),
+    ("visionzip, all context", "visionzip", {"contextual_share": 1.0}),
+    ("prumerge", "prumerge", {}),
+    ("prumerge, no grid", "prumerge", {"grid": False, "neighbours": 3}),
+    ("prumerge, to the budget", "prumerge", {"adaptive": False, "neighbours": 5}),
     ("fsr, Focus only", "fsr-focus", {}),
     ("fsr, Scan only", "fsr-scan", {}),
     ("fsr, no Refine", "fsr-no-refine", {}),
 ]
+
+
+VECTORS = ("embeddings", "features", "keys", "last_keys")  # of VisualTokens, a row for every token
+SCORES = ("saliency", "relevance", "last_saliency")
 
 
 def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> VisualTokens:
@@ -50,29 +60,39 @@ def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> V
         features=torch.randn(n, 2 * width, generator=generator),
         saliency=torch.rand(n, generator=generator) ** 3,
         relevance=0.2 + 0.1 * torch.randn(n, generator=generator),
+        keys=torch.randn(n, width // 2, generator=generator),
+        last_keys=torch.randn(n, 2 * width, generator=generator),
+        last_saliency=torch.rand(n, generator=generator) ** 8,
+        summary=torch.randn(1, width, generator=generator),
     )
 
 
 def equal_tokens() -> VisualTokens:
     one = random_tokens(1)
-    first = torch.zeros(len(one), dtype=torch.int64)
-    return replace(one, embeddings=one.embeddings[first], features=one.features[first])
+    return picked(one, torch.zeros(len(one), dtype=torch.int64))
+
+
+def picked(tokens: VisualTokens, which: torch.Tensor) -> VisualTokens:
+    """Tokens whose vectors are those of other tokens; the scores stay."""
+    return replace(tokens, **{name: getattr(tokens, name)[which] for name in VECTORS})
 
 
 def equal_scores() -> VisualTokens:
-    return replace(random_tokens(2), saliency=torch.full((30,), 0.3), relevance=torch.full((30,), -0.1))
+    equal = {"saliency": torch.full((30,), 0.3), "relevance": torch.full((30,), -0.1)}
+    return replace(random_tokens(2), **equal, last_saliency=torch.full((30,), 0.01))
 
 
 def repeated_tokens() -> VisualTokens:
     """Thirty tokens of four kinds."""
     some, generator = random_tokens(3), torch.Generator().manual_seed(3)
-    kind = torch.randint(4, (30,), generator=generator)
-    return replace(some, embeddings=some.embeddings[kind], features=some.features[kind])
+    return picked(some, torch.randint(4, (30,), generator=generator))
 
 
 def blank_tokens() -> VisualTokens:
     some = random_tokens(4)
-    return replace(some, embeddings=0 * some.embeddings, features=0 * some.features, saliency=0 * some.saliency)
+    return replace(
+        some, **{name: 0 * getattr(some, name) for name in (*VECTORS, "saliency", "last_saliency", "summary")}
+    )
 
 
 def no_evidence() -> VisualTokens:
@@ -91,15 +111,14 @@ def two_frames() -> VisualTokens:
     rect = torch.stack([col, row, col + 1, row + 1], dim=1).float().masked_fill(newline[:, None], torch.nan)
     grid = Grid(4, 3, 3, 4, (0.0, 0.0, 4.0, 3.0))
     some = random_tokens(6)
-    same = torch.where(newline, 4, torch.arange(30))
     layout = Layout(frame, row, col, rect, (grid, grid))
-    return replace(some, layout=layout, embeddings=some.embeddings[same], features=some.features[same])
+    summary = torch.cat([some.summary, -some.summary])  # type: ignore[list-item, operator]
+    return replace(picked(some, torch.where(newline, 4, torch.arange(30))), layout=layout, summary=summary)
 
 
 def in_dtype(dtype: torch.dtype) -> VisualTokens:
     some = random_tokens(7)
-    names = ("embeddings", "features", "saliency", "relevance")
-    return replace(some, **{name: getattr(some, name).to(dtype) for name in names})
+    return replace(some, **{name: getattr(some, name).to(dtype) for name in (*VECTORS, *SCORES)})
 
 
 # id -> tokens; every set but the last but one has 30

@@ -13,6 +13,7 @@ import torch
 from fsr.pruners import REGISTRY, describe, make
 from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
 from fsr.tokens import InvalidInput, Role
+from fsr.vlm.base import CAPTURES
 from tests import plan_reader
 from tests.methods import METHODS, in_dtype, random_tokens
 
@@ -23,14 +24,14 @@ def test_the_registry_describes_every_method() -> None:
     assert list(REGISTRY)[:6] == ["full", "fsr", "random", "grid", "saliency", "relevance"]
     for d in described:
         assert {"name", "label", "paper", "requires", "optional", "exact_count", "parameters"} <= d.keys()
-        assert set(d["requires"]) <= {"saliency", "relevance", "features"}
+        assert set(d["requires"]) <= {"saliency", "relevance", "features", "project"} | CAPTURES
         assert set(d["optional"]) <= set(d["requires"])
-        assert d["exact_count"] == (d["name"] not in ("full", "pool2x2"))
+        assert d["exact_count"] == (d["stage"] == "before" and d["name"] not in ("full", "pool2x2", "prumerge"))
         for p in d["parameters"]:
             assert p["doc"]
             assert p["allowed"]
             assert make(d["name"], **{p["name"]: p["default"]}).parameters()[p["name"]] == p["default"]
-    assert {m[1] for m in METHODS} == set(REGISTRY)
+    assert {m[1] for m in METHODS} == {name for name, kind in REGISTRY.items() if kind.stage == "before"}
     defaults = make("fsr").parameters()
     assert [defaults[p] for p in ("alpha", "beta", "rho", "kappa", "focus_cap")] == [3.0, 1.0, 0.9, 1.0, None]
 

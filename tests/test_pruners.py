@@ -30,7 +30,9 @@ def test_every_budget_keeps_exactly_that_many_tokens(
         s = pruner(tokens, budget)
         expected = budget if pruner.exact_count else int((plan.roles(budget) >= Role.KEPT).sum())
         assert s.method == name
-        assert s.budget == len(s.kept) == len(s.embeddings) == expected
+        beside = len(s.sent) - len(s.kept)  # what is sent and is no token of the grid
+        assert s.budget == len(s.sent) == expected + (0 if pruner.exact_count else beside)
+        assert len(s.kept) == len(s.embeddings)
         assert s.kept.dtype == torch.int64
         assert s.kept.tolist() == sorted(set(s.kept.tolist()))
         assert s.kept.tolist() == (s.roles >= Role.KEPT).nonzero()[:, 0].tolist()
@@ -60,6 +62,8 @@ def test_provenance_is_whole(tokens: VisualTokens, name: str, parameters: dict[s
         groups: dict[int, list[int]] = {}
         for i in merged:
             groups.setdefault(int(s.anchor[i]), []).append(i)
+        if name == "prumerge":
+            continue  # its weights are no shares: tests/test_pruner_prumerge.py
         for at, j in enumerate(s.kept.tolist()):
             group = [j, *groups.pop(j, [])]
             assert float(s.weight[group].sum()) == pytest.approx(1, abs=1e-5)
@@ -67,7 +71,8 @@ def test_provenance_is_whole(tokens: VisualTokens, name: str, parameters: dict[s
             if len(group) == 1:
                 assert torch.equal(s.embeddings[at], tokens.embeddings[j])
             else:
-                assert torch.allclose(s.embeddings[at].float(), mean, rtol=1e-2, atol=1e-2)
+                length = 2 if name == "visionzip" and "mean_with_target" not in parameters else 1  # a sum as released
+                assert torch.allclose(s.embeddings[at].float(), length * mean, rtol=1e-2, atol=1e-2)
         assert not groups
 
 
@@ -121,7 +126,7 @@ def test_a_budget_must_be_a_whole_number_of_tokens(name: str, parameters: dict[s
 def test_half_precision_decides_as_its_float32_values_do(name: str, parameters: dict[str, Any]) -> None:
     for dtype in (torch.float16, torch.bfloat16):
         half = in_dtype(dtype)
-        names = ("embeddings", "features", "saliency", "relevance")
+        names = ("embeddings", "features", "saliency", "relevance", "keys", "last_keys", "last_saliency")
         single = replace(half, **{n: getattr(half, n).float() for n in names})
         for budget in range(1, 31):
             a, b = make(name, **parameters)(half, budget), make(name, **parameters)(single, budget)
@@ -158,5 +163,5 @@ def test_the_input_is_left_alone(name: str, parameters: dict[str, Any]) -> None:
     tokens, before = random_tokens(0), random_tokens(0)
     make(name, **parameters)(tokens, 9)
     make(name, **parameters).plan(tokens).to_json()
-    for field in ("embeddings", "features", "saliency", "relevance"):
+    for field in ("embeddings", "features", "saliency", "relevance", "keys", "last_keys", "last_saliency", "summary"):
         assert torch.equal(getattr(tokens, field), getattr(before, field))

@@ -17,11 +17,13 @@ from fsr.pruners.grid import UniformGrid
 from fsr.pruners.holov import HoloV
 from fsr.pruners.plan import NestedPlan, Plan, RankPlan, TablePlan
 from fsr.pruners.pool2x2 import Pool2x2
+from fsr.pruners.prumerge import PruMerge
 from fsr.pruners.pyramiddrop import PyramidDrop
 from fsr.pruners.random import Random
 from fsr.pruners.relevance import TopRelevance
 from fsr.pruners.saliency import TopSaliency
 from fsr.pruners.sparsevlm import SparseVLM
+from fsr.pruners.visionzip import VisionZip
 from fsr.pruners.vispruner import VisPruner
 from fsr.tokens import InvalidInput
 
@@ -39,6 +41,8 @@ REGISTRY: dict[str, type[Pruner]] = {
         DivPrune,
         VisPruner,
         HoloV,
+        VisionZip,
+        PruMerge,
         Pool2x2,
         FocusOnly,
         ScanOnly,
