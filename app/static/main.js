@@ -9,6 +9,7 @@ import { mountDrawer } from "./drawer.js";
 import { mountTopbar } from "./topbar.js";
 import { mountCompare } from "./compare.js";
 import { mountOverlap } from "./overlap.js";
+import { mountFidelity } from "./fidelity.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
 import * as plan from "./plan.js";
 import * as format from "./format.js";
@@ -42,6 +43,10 @@ export function start(config) {
     },
     compare: ({ element }) => mountCompare(element, store, config, () => stage, drawFrames),
     overlap: ({ element }) => mountOverlap(element, store, config),
+    fidelity(io) {
+      mountFidelity(io.element, store, config, io);
+      listen(io, page.learn);
+    },
     rail: ({ element }) => mountRail(element, store, config),
     answers(io) {
       mountAnswers(io.element, store, config, page.setBudget);

@@ -1,6 +1,6 @@
 // The page around the panels: one store, keyboard, theme, projector mode, and the doors to the server.
 
-import { LAYERS, createStore, flipLayer, planOf, repaints } from "./store.js";
+import { LAYERS, NO_CURVES, createStore, flipLayer, planOf, repaints } from "./store.js";
 import { setBudget } from "./budget.js";
 import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
@@ -32,6 +32,16 @@ export function createPage(config) {
     if (value.where !== undefined) patch.where = value.where;
     if (value.question !== undefined) patch.question = value.question;
     store.set(patch);
+  };
+
+  /** A step of the fidelity curves. */
+  page.learn = (value) => {
+    if (!value?.fidelity || isOld({ about: value.about })) return;
+    const { smallest, ...told } = JSON.parse(value.fidelity);
+    const known = store.state.fidelity;
+    const found = smallest ? { ...known.found, [smallest.method]: smallest } : known.found;
+    const keep = known.task === "smallest" ? { points: known.points, problems: known.problems, question: known.question } : {};
+    store.set({ fidelity: { ...known, ...told, ...keep, found } });
   };
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
@@ -100,6 +110,7 @@ function applyTrace(store, value, config) {
   const budget = link.budget ?? Math.max(1, Math.round(n * share));
   store.set({
     ...comparisonOf(link, config),
+    ...(fresh ? { fidelity: NO_CURVES } : {}),
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),

@@ -191,11 +191,12 @@ function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
   const difference = full?.done && answer?.done ? firstDifference(full.text, answer.text) : null;
   drawText(cell.text, answer, difference?.right, status, "method");
   if (problem) setText(cell.text, `Cannot run here: ${problem}`);
-  cell.text.dataset.state = problem ? "empty" : cell.text.dataset.state;
+  cell.text.dataset.state = problem ? "problem" : cell.text.dataset.state;
+  cell.node.classList.toggle("fx-cell-off", Boolean(problem));
   const known = !problem && full?.done && answer?.done;
   const same = known && sameText(answer, full);
   cell.agree.dataset.same = known ? String(same) : "";
-  const where = difference?.left ? `: “${full.text.slice(...difference.left)}” with all tokens` : " from all tokens";
+  const where = difference?.left ? ` from “${full.text.slice(...difference.left)}”` : " from the unpruned answer";
   setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " then" : ""}` : `Differs${where}`);
 }
 

@@ -4,12 +4,15 @@ import { viewAt } from "./plan.js";
 
 export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
 
+export const NO_CURVES = { phase: "idle", text: "", points: [], problems: {}, methods: [], found: {} };
+
 export function createStore(initial) {
   const state = {
     about: 0, scene: "", trace: null, pictures: [], example: null, question: "", where: "",
     method: "fsr", budget: 0, frame: 0, layer: "roles", layers: new Set(LAYERS), cursor: -1,
     view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
     mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", veil: "",
+    fidelity: NO_CURVES,
     ...initial,
   };
   const listeners = [];

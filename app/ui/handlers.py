@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from app.compare import compare, requests_of
+from app.curves import curves, smallest
 from app.examples import Examples
 from app.service import Event, Parameters, Request, Service
 from app.ui import values
@@ -129,6 +130,34 @@ class Handlers:
             return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
         bar = values.model_value(self.service, session.model)
         return values.patch_value(patch) | about, values.status_value("idle") | about, bar
+
+    # -- fidelity
+
+    def fidelity(
+        self, event: gr.EventData, question: str, session: Session, request: gr.Request
+    ) -> Iterator[tuple[Any, Any]]:
+        """Curves of the methods, or with `smallest` the budget that the first needs. Values for panel and topbar."""
+        sent, pace = event._data, Pace(self.service.settings.yields_per_second)
+        about = about_of(sent)
+        shown = values.FidelityValue()
+        with self._stoppable(request.session_hash or "") as stop:
+            try:
+                asked = replace(self._request(question, sent | {"budget": 0}, session), of=0)
+                requests = requests_of(asked, sent.get("methods"), [1], least=1)
+                loaded = self.service.loaded(asked.model)
+                work = (
+                    smallest(self.service, requests[0], stop)
+                    if sent.get("smallest")
+                    else curves(self.service, requests, stop)
+                )
+                for step in work:
+                    before, loaded = loaded, self.service.loaded(asked.model)
+                    shown.add(step, asked.question.strip(), where(loaded))
+                    bar = gr.skip() if loaded is before else values.model_value(self.service, asked.model)
+                    if step.point is None or pace.due():
+                        yield shown.value() | about, bar
+            except Exception as error:
+                yield values.failed_value(told(error)) | about, gr.skip()
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():

@@ -43,6 +43,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 panel("rail")
             with gr.Column(elem_id="fx-col-compare"):
                 panel("compare")
+                fidelity = panel("fidelity")
             with gr.Column(elem_id="fx-col-side"):
                 question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
                 answers = panel("answers")
@@ -63,6 +64,8 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             handlers.analyse_upload, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
         )
         drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
+        fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **MODEL_EVENTS, **private)
+        fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], [stage, question, state], **QUICK_EVENTS, **private)
         add_endpoints(service, settings)
@@ -124,4 +127,5 @@ def page_config(settings: Settings) -> dict[str, Any]:
         for m in settings.model_ids
     ]
     compared = [m for m in describe() if m["name"] != "full"]
-    return {"methods": methods, "compare": compared, "models": models, "method": "fsr", "maxUploadMb": settings.max_upload_mb}
+    limits = {"maxUploadMb": settings.max_upload_mb}
+    return {"methods": methods, "compare": compared, "models": models, "method": "fsr", **limits}

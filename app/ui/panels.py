@@ -14,6 +14,8 @@ _DOORS = {
     "rail": "",
     "compare": "",
     "overlap": "",
+    "fidelity": "curves: (detail) => trigger('curves', detail), halt: () => trigger('halt', {}), "
+    "figure: (detail) => trigger('figure', detail)",
     "answers": "",
     "gallery": "pick: (id) => trigger('pick', { id })",
     "drawer": "replan: (detail) => trigger('replan', detail)",

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from app.curves import Step
 from app.examples import Example, Examples
 from app.pictures import Picture
 from app.service import Event, Service
@@ -84,6 +85,31 @@ def event_value(event: Event, question: str, where: str) -> dict[str, Any]:
     if event.answer is not None:
         value["answers"] = {event.key: event.answer}
     return value
+
+
+class FidelityValue:
+    """What the fidelity panel shows so far; each value holds all of it, so that none can be missed."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Any] = {"points": [], "problems": {}, "smallest": None}
+
+    def add(self, step: Step, question: str, where: str) -> None:
+        self.shown |= {"phase": step.phase, "text": step.text, "at": step.at, "of": step.of}
+        self.shown |= {"question": question, "where": where}
+        if step.point is not None:
+            self.shown["points"].append(step.point)
+        if step.problem:
+            self.shown["problems"][step.method] = step.problem
+        if step.smallest is not None:
+            found = step.smallest
+            self.shown["smallest"] = {"method": step.method, "budget": found.budget, "runs": found.runs}
+
+    def value(self) -> dict[str, Any]:
+        return {"run": run_id(), "fidelity": text_of(self.shown)}
+
+
+def failed_value(text: str) -> dict[str, Any]:
+    return {"run": run_id(), "fidelity": text_of({"phase": "failed", "text": text})}
 
 
 def gallery_value(examples: Examples) -> dict[str, Any]:

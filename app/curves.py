@@ -1,0 +1,116 @@
+"""How close methods stay to the unpruned model over budgets, and how few tokens keep the answer, step by step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.compare import needs_of
+from app.service import Request, Service
+from fsr.fidelity import Reference, Smallest, greedy_answer, smallest_budget
+from fsr.pruners.inside import InsideSelection
+from fsr.tokens import FsrError
+from fsr.vlm import VLM, Encoding
+
+SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3, 1 / 2)  # of N: 16, 32, 64, 128, 192, 288 of 576
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the curves. phase: waiting, loading, encoding, running, done or stopped. at, of: points so far.
+
+    point: method, budget, tokens (that a layer reads, on average), kl (nats) and probability. problem: why `method` has
+    no point at a budget. smallest: the outcome of the search for one method.
+    """
+
+    phase: str
+    text: str = ""
+    at: int = 0
+    of: int = 0
+    point: dict[str, Any] | None = None
+    method: str = ""
+    problem: str = ""
+    smallest: Smallest | None = None
+
+
+def curves(service: Service, requests: Sequence[Request], stop: threading.Event) -> Iterator[Step]:
+    """One point a method and budget, large budgets first. requests: one a method, of one picture and question."""
+    requests = [service.checked(request) for request in requests]
+    for request in requests:
+        request.pruner()
+    if service.busy:
+        yield Step("waiting", "Waiting for the model: another question is being answered.")
+    with service.turn(stop) as mine:
+        if mine:
+            yield from _curves(service, requests, stop)
+    yield Step("stopped", "Stopped.") if stop.is_set() else Step("done")
+
+
+def _curves(service: Service, requests: list[Request], stop: threading.Event) -> Iterator[Step]:
+    vlm, encoding, ids = yield from _answered(service, requests, stop)
+    if stop.is_set():
+        return
+    reference = Reference(vlm, encoding, ids)
+    n = len(encoding.tokens)
+    budgets = sorted({max(1, round(n * share)) for share in SHARES}, reverse=True)
+    of, at = len(budgets) * len(requests), 0
+    for place, budget in enumerate(budgets):
+        for request in requests:
+            if stop.is_set():
+                return
+            at += 1
+            pruner = request.pruner()
+            if place and not pruner.takes_budget:  # it keeps its own number of tokens: one point
+                continue
+            text = f"{pruner.label} at {budget} tokens."
+            try:
+                point = _point(reference, encoding, replace(request, budget=budget))
+                yield Step("running", text, at, of, point, request.method)
+            except FsrError as error:
+                yield Step("running", text, at, of, None, request.method, str(error))
+
+
+def _point(reference: Reference, encoding: Encoding, request: Request) -> dict[str, Any]:
+    selection: Any = request.pruner()(encoding.tokens, request.budget)
+    found = reference.compare(selection)
+    tokens = selection.average if isinstance(selection, InsideSelection) else len(selection.sent)
+    return {
+        "method": request.method,
+        "budget": request.budget,
+        "tokens": round(float(tokens), 1),
+        "kl": found.kl,
+        "probability": found.probability,
+    }
+
+
+def smallest(service: Service, request: Request, stop: threading.Event) -> Iterator[Step]:
+    """Steps, and at last the smallest budget found at which the answer stays the same."""
+    request = service.checked(request)
+    pruner = request.pruner()
+    if service.busy:
+        yield Step("waiting", "Waiting for the model: another question is being answered.")
+    with service.turn(stop) as mine:
+        if not mine:
+            yield Step("stopped", "Stopped.")
+            return
+        vlm, encoding, ids = yield from _answered(service, [request], stop)
+        yield Step("running", f"{pruner.label}: answering at one budget after the other.")
+        found = smallest_budget(vlm, encoding, pruner, ids, stop=stop)
+    phase, text = ("done", "") if found.finished else ("stopped", "Stopped.")
+    yield Step(phase, text, method=request.method, smallest=found)
+
+
+def _answered(
+    service: Service, requests: Sequence[Request], stop: threading.Event
+) -> Generator[Step, None, tuple[VLM, Encoding, list[int]]]:
+    """The model, the encoding that all methods share, and the unpruned answer."""
+    first = requests[0]
+    if service.loaded(first.model) is None:
+        yield Step("loading", "Loading the model.")
+    vlm: VLM = service.open_model(first.model)
+    yield Step("encoding", "Answering with all tokens.")
+    encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
+    ids = greedy_answer(vlm, encoding, service.settings.max_new_tokens, stop)
+    return vlm, encoding, ids
