@@ -206,7 +206,8 @@ class Selection:
     anchor: (N,) int64, the nearest scan token of every dropped token (-1: none, or the token is kept).
     similarity: (N,) float32, its cosine to that anchor (NaN where anchor is -1).
     weight: (N,) float32, the share with which a token enters its merged embedding: for a MERGED token and for its
-    anchor itself (a group's weights sum to 1); 0 for dropped tokens, 1 for kept tokens that absorbed nothing.
+    anchor itself (a group's weights sum to 1, but those of PruMerge+); 0 for dropped tokens, 1 for kept tokens that
+    absorbed nothing.
     scores: every (N,) score that led here, by name. facts: plain numbers worth showing, e.g. k_focus.
     before, after: (B, D), (A, D) embeddings that are no token of the grid and are sent before and after the kept ones
     (VisionZip's [CLS], PruMerge's rest), or None.
