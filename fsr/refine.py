@@ -17,8 +17,17 @@ def nearest_anchor(similarities: Similarities, scan: Tensor) -> tuple[Tensor, Te
     scan: (|S|,) int64, at least one token. Returns (N,) int64 token indices and (N,) float32 similarities in steps.
     """
     scan = scan.sort().values.to(similarities.unit.device)
-    nearest, at = similarities.rows(scan.tolist()).max(dim=0)
-    return scan[at], nearest
+    best, before = None, 0
+    for rows in similarities.blocks(scan.tolist()):
+        nearest, at = rows.max(dim=0)
+        if best is None:
+            best, place = nearest, at
+        else:
+            closer = nearest > best
+            best, place = torch.where(closer, nearest, best), torch.where(closer, at + before, place)
+        before += len(rows)
+    assert best is not None
+    return scan[place], best
 
 
 def merge_count(kappa: float, n_scan: int, n_dropped: int) -> int:

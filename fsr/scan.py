@@ -29,7 +29,8 @@ def scan_order(similarities: Similarities, focus: Sequence[int], count: int) -> 
     """
     nearest = torch.full((len(similarities),), -TAKEN, device=similarities.unit.device)  # max over kept u of cos(v, u)
     if len(focus):
-        nearest = similarities.rows(focus).amax(dim=0)
+        for rows in similarities.blocks(focus):
+            nearest = torch.maximum(nearest, rows.amax(dim=0))
         nearest[torch.as_tensor(focus, device=nearest.device)] = TAKEN
     cells = nearest.numpy() if nearest.device.type == "cpu" else nearest  # the same memory, with cheaper access
     order: list[int] = []

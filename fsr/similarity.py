@@ -7,7 +7,7 @@ equal bit for bit have equal rows, whatever the blocking of a matrix product doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ STEPS = 2**22  # cosine 1 in steps; every |cosine| is a whole number of steps be
 SAMPLED_COLUMNS = 64  # tokens that agree in this many columns are compared in all
 WIDTH = 16  # matrix products of multiples of 16 columns are the fastest, and round alike
 BLOCK = 128  # columns of the Gram matrix computed at a time
+ROWS = 512  # rows looked at together
+ALL_UP_TO = 10_000  # tokens; of more, only as many rows are kept as take the memory of all rows of this many tokens
 
 
 class Similarities:
@@ -23,9 +25,11 @@ class Similarities:
 
     unit: (N, D) float32 rows of length one. first: (N,) int64, the lowest index holding the same token.
     settled: (N,) bool, False where a row is still to be computed. computed: how many were.
+    Of more than all_up_to tokens no matrix of all rows is ever held: the oldest batches are let go of, and computed
+    again when they are asked for again.
     """
 
-    def __init__(self, unit: Tensor, first: Tensor | None = None) -> None:
+    def __init__(self, unit: Tensor, first: Tensor | None = None, all_up_to: int = ALL_UP_TO) -> None:
         n = unit.shape[0]
         self.unit = unit
         own = torch.arange(n, device=unit.device)
@@ -34,6 +38,8 @@ class Similarities:
         self._repeated = repeated if len(repeated) else None
         self._first: list[int] = self.first.tolist()
         self._rows: list[Tensor | None] = [None] * n
+        self._batches: list[tuple[list[int], Tensor]] = []  # what _rows holds, oldest first
+        self.most = n if n <= all_up_to else all_up_to**2 // n  # rows that are kept
         # A token that is equal to one of lower index shares its row.
         self.settled = self.first != own
         self.computed = 0
@@ -47,10 +53,20 @@ class Similarities:
 
     def rows(self, indices: Sequence[int]) -> Tensor:
         """(k, N) float32: the rows of these tokens in steps; the missing ones are computed in one product."""
-        self.compute(indices)
         if not len(indices):
             return self.unit.new_empty(0, len(self))
-        return torch.stack([self._rows[self._first[i]] for i in indices])  # type: ignore[misc]
+        held = {i: self._rows[i] for i in (self._first[i] for i in indices)}  # even if they are let go of now
+        self.compute([i for i, row in held.items() if row is None])
+        held = {i: self._rows[i] if row is None else row for i, row in held.items()}
+        return torch.stack([held[self._first[i]] for i in indices])  # type: ignore[misc]
+
+    def blocks(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        """The rows of these tokens in order, a few hundred at a time."""
+        size = min(ROWS, self.most)
+        if self.most == len(self):
+            self.compute(indices)
+        for at in range(0, len(indices), size):
+            yield self.rows(indices[at : at + size])
 
     def compute(self, indices: Sequence[int]) -> None:
         """Make sure that the rows of these tokens are here. Once that takes a third of all rows, all are."""
@@ -58,7 +74,7 @@ class Similarities:
         missing = [i for i in firsts if self._rows[i] is None]
         if not missing:
             return
-        if 3 * (self.computed + len(missing)) > len(self):
+        if self.most == len(self) and 3 * (self.computed + len(missing)) > len(self):
             self._compute_rest()
             return
         index = torch.tensor(missing, device=self.unit.device)
@@ -66,6 +82,8 @@ class Similarities:
         # all tokens times a few columns: on two cores faster than a few rows times all tokens
         product = self.unit @ self.unit.index_select(0, index[padded]).T
         self._keep(missing, index, _in_steps(product).T[: len(missing)].contiguous())
+        while self._held > self.most and len(self._batches) > 1:
+            self._let_go()
 
     def complete(self) -> Similarities:
         """Itself, with every row computed."""
@@ -76,15 +94,22 @@ class Similarities:
     def _compute_rest(self) -> None:
         """Compute every row that is missing, at half the work or less: cos(v_i, v_j) = cos(v_j, v_i)."""
         rest = (~self.settled).nonzero()[:, 0]
-        unit = self.unit.index_select(0, rest) if len(rest) < len(self) else self.unit
-        rows = _in_steps(_symmetric_product(unit))
-        if len(rest) < len(self):
-            known = [i for i, row in enumerate(self._rows) if row is not None]
-            rows = torch.cat([rows, self.rows(known).index_select(1, rest).T], dim=1)
-            at = torch.empty_like(self.first)
-            at[torch.cat([rest, at.new_tensor(known)])] = torch.arange(rows.shape[1], device=at.device)
-            rows = rows.index_select(1, at[self.first])
-        self._keep(rest.tolist(), rest, rows)
+        block = min(BLOCK, round_up(-(-len(rest) // 8)))
+        if len(rest) == len(self):
+            rows = self.unit.new_empty(len(self), len(self))
+            _symmetric_product(self.unit, list(rows.split(block)))
+            self._keep(rest.tolist(), rest, _in_steps(rows))
+            return
+        known = [(torch.tensor(indices, device=rest.device), rows) for indices, rows in self._batches]
+        parts = [self.unit.new_empty(len(some), len(rest)) for some in rest.split(block)]
+        _symmetric_product(self.unit.index_select(0, rest), parts)
+        for some in rest.split(block):  # block by block, so that never more than one matrix is in memory
+            part = _in_steps(parts.pop(0))
+            rows = part.new_empty(len(some), len(self))
+            rows[:, rest] = part
+            for index, theirs in known:
+                rows[:, index] = theirs.index_select(1, some).T
+            self._keep(some.tolist(), some, rows)
 
     def _keep(self, indices: Sequence[int], index: Tensor, rows: Tensor) -> None:
         """Store rows in steps, after giving equal tokens equal columns and similarity 1 to each other."""
@@ -93,8 +118,20 @@ class Similarities:
             rows.masked_fill_(self.first[index, None] == self.first[None, :], STEPS)
         for i, row in zip(indices, rows.unbind(0), strict=True):
             self._rows[i] = row
+        self._batches.append((list(indices), rows))
         self.settled[index] = True
         self.computed += len(indices)
+
+    @property
+    def _held(self) -> int:
+        return sum(len(indices) for indices, _ in self._batches)
+
+    def _let_go(self) -> None:
+        """Forget the oldest batch."""
+        indices, _ = self._batches.pop(0)
+        for i in indices:
+            self._rows[i] = None
+        self.settled[indices] = False
 
 
 def round_up(width: int) -> int:
@@ -106,16 +143,18 @@ def _in_steps(cosines: Tensor) -> Tensor:
     return cosines.mul_(STEPS).round_().clamp_(-STEPS, STEPS)
 
 
-def _symmetric_product(x: Tensor) -> Tensor:
-    """(m, D) -> x x^T, (m, m), of which only the blocks on and below the diagonal are multiplied."""
-    m = len(x)
-    out = x.new_empty(m, m)
-    block = min(BLOCK, round_up(-(-m // 8)))
-    for a in range(0, m, block):
+def _symmetric_product(x: Tensor, parts: Sequence[Tensor]) -> None:
+    """(m, D) -> x x^T, of which only the blocks on and below the diagonal are multiplied.
+
+    parts: the blocks of rows of the result, each as many rows but the last one, and m columns; they are written to.
+    """
+    a, block = 0, len(parts[0])
+    for at, part in enumerate(parts):
         product = x[a:] @ x[a : a + block].T
-        out[a:, a : a + block] = product
-        out[a : a + block, a:] = product.T
-    return out
+        part[:, a:] = product.T
+        for below, piece in zip(parts[at + 1 :], product[block:].split(block), strict=False):
+            below[:, a : a + block] = piece
+        a += block
 
 
 def first_equal(x: Tensor) -> Tensor:

@@ -109,8 +109,8 @@ def _records(similarities: Similarities, scan: Tensor, scan_rank: Tensor) -> tup
     n = len(scan_rank)
     nearest, anchor = torch.full((n,), -float(STEPS) - 1), torch.full((n,), n)
     found = []
-    for rank, j in enumerate(scan.tolist()):
-        row = similarities.rows([j])[0].cpu()
+    rows = (row for block in similarities.blocks(scan.tolist()) for row in block.cpu())
+    for rank, (j, row) in enumerate(zip(scan.tolist(), rows, strict=True)):
         closer = (row > nearest) | ((row == nearest) & (anchor > j))
         token = (closer & (scan_rank > rank)).nonzero()[:, 0]
         nearest, anchor = torch.where(closer, row, nearest), torch.where(closer, j, anchor)
