@@ -16,12 +16,19 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessor,
     LlavaNextProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2Config,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    SiglipVisionConfig,
 )
 
 from tests.tiny import CHAT_TEMPLATE, PATCH, SIDE, byte_tokenizer, enlivened, tiny_clip, vision_config
@@ -147,6 +154,72 @@ def save_qwen(folder: Path) -> Path:
         video_processor=Qwen2VLVideoProcessor(size=size),
         chat_template=QWEN_TEMPLATE,
     )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+TILE = 100  # seven patches and two pixels that no patch reads
+TILE_CELLS = TILE // PATCH
+TILE_PINPOINTS = [[TILE * rows, TILE * cols] for rows in (1, 2, 3) for cols in (1, 2, 3)]
+ONEVISION_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ' ' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ '\n' + part['text'] }}{% else %}{{ '<' + part['type'] + '>' }}{% endif %}"
+    "{% endfor %}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def onevision_parts() -> tuple[LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor]:
+    """LLaVA-OneVision with tiles of 7 x 7 patches and at most four tiles' worth of tokens in a mosaic."""
+    torch.manual_seed(0)
+    tokenizer = marked_tokenizer(
+        ("<|im_start|>", "<|im_end|>", "<video>"), image_token="<image>", video_token="<video>"
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=TILE,
+        patch_size=PATCH,
+        vision_use_head=False,
+    )
+    text = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=None,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+    config = LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=TILE_PINPOINTS,
+        vision_aspect_ratio="anyres_max_4",
+    )
+    model = living(LlavaOnevisionForConditionalGeneration(config))
+    look = {"size": {"height": TILE, "width": TILE}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor = LlavaOnevisionProcessor(
+        image_processor=LlavaOnevisionImageProcessor(image_grid_pinpoints=TILE_PINPOINTS, **look),
+        tokenizer=tokenizer,
+        video_processor=LlavaOnevisionVideoProcessor(**look),
+        num_image_tokens=TILE_CELLS**2,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio="anyres_max_4",
+        chat_template=ONEVISION_TEMPLATE,
+    )
+    return model, processor
+
+
+def save_onevision(folder: Path) -> Path:
+    model, processor = onevision_parts()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -147,6 +147,21 @@ def mosaic(
     return Part(view, tiles, (int(where[1, 0, 0]), int(where[2, 0, 0])), shape, shape), where[0]
 
 
+def resampled(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(rows, cols, ...) -> (*shape, ...): bilinear between cell centres."""
+    if values.shape[:2] == shape:
+        return values
+    flat = values.flatten(2) if values.ndim > 2 else values[..., None]
+    new = torch.nn.functional.interpolate(flat.permute(2, 0, 1)[None], list(shape), mode="bilinear")[0]
+    return new.permute(1, 2, 0).reshape(*shape, *values.shape[2:])
+
+
+def nearest(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(rows, cols) -> shape: the value at the cell in which the centre of each new cell lies."""
+    row, col = ((2 * torch.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, values.shape, strict=True))
+    return values[row][:, col]
+
+
 def with_newlines(rows: Sequence[tuple[int, bool]]) -> tuple[Tensor, Tensor, int]:
     """`place` and `newline` of `RowMedia`, and their length, from (how many tokens, whether a newline follows)."""
     place, newline, at = [], [], 0
@@ -195,25 +210,37 @@ class AnyresLlava(Llava):
         newlines: bool = True,
     ) -> RowMedia:
         """Base picture and mosaic of every picture. wanted: the captures to make."""
-        tiles, parts, gather, tile, rows, before = self.tiles, [], [], [], [], 0
+        tiles, parts, pieces, rows, before = self.tiles, [], [], [], 0
         pixels = [self.tile_pixels(frame) for frame in frames]
         n_tile = tiles.cells**2
         for frame, tiled in zip(frames, pixels, strict=True):
             part, index = mosaic(frame.size, self.pinpoints, tiles, unpad)
+            part = replace(part, shape=self._mosaic_shape(part))
+            base = torch.arange(n_tile).view(tiles.cells, tiles.cells)
             parts += [base_part(frame.size, tiles), part]
-            order = torch.cat([torch.arange(n_tile), n_tile + index.flatten()])
-            gather.append(before * n_tile + order)
-            tile.append(before + order // n_tile)
+            pieces += [before * n_tile + base, (before + 1) * n_tile + index]
             rows.append([(n_tile, False), *[(part.shape[1], newlines)] * part.shape[0]])
             before += len(tiled)
+        tile = [nearest(piece, part.shape).flatten() // n_tile for piece, part in zip(pieces, parts, strict=True)]
         self._warm_vision(pixels[0])
-        read, ms = timed(lambda: self._gathered(torch.cat(pixels), wanted, torch.cat(gather)), self.device)
+        read, ms = timed(lambda: self._assembled(torch.cat(pixels), wanted, pieces, parts), self.device)
         return self._row_media(key, parts, read, ms, wanted, rows, tile=torch.cat(tile))
 
-    def _gathered(self, pixels: Tensor, wanted: frozenset[str], order: Tensor) -> dict[str, Tensor]:
-        """What the tower shows of all tiles, with the rows of its tokens in this order. `summary` has a row a tile."""
-        read, order = self._read(pixels, wanted), order.to(self.device)
-        return {name: value if name == "summary" else value[order] for name, value in read.items()}
+    def _mosaic_shape(self, part: Part) -> tuple[int, int]:
+        """(rows, cols) of the mosaic's tokens."""
+        return part.extent
+
+    def _assembled(
+        self, pixels: Tensor, wanted: frozenset[str], pieces: Sequence[Tensor], parts: Sequence[Part]
+    ) -> dict[str, Tensor]:
+        """What the tower shows of all tiles, laid out as `pieces`, each resampled to the shape of its part."""
+
+        def assembled(value: Tensor) -> Tensor:
+            laid = [resampled(value[piece.to(self.device)], p.shape) for piece, p in zip(pieces, parts, strict=True)]
+            return torch.cat([one.flatten(0, 1) for one in laid])
+
+        read = self._read(pixels, wanted)
+        return {name: value if name == "summary" else assembled(value) for name, value in read.items()}
 
     def _row_media(
         self,

@@ -38,6 +38,7 @@ KNOWN_CLIP = {
 FAMILIES = {
     "llava": ("LlavaForConditionalGeneration", "fsr.vlm.llava", "Llava"),
     "llava_next": ("LlavaNextForConditionalGeneration", "fsr.vlm.llava_next", "LlavaNext"),
+    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_onevision", "LlavaOnevision"),
     "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL"),
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
