@@ -14,6 +14,8 @@ from fsr.tokens import InvalidInput, Role
 
 MAX_TOKENS = 65_536
 MAX_HISTORY = 4_000_000
+MAX_LAYERS = 1024
+MAX_LAYER_BUDGETS = 256
 
 
 class TraceError(InvalidInput):
@@ -89,8 +91,8 @@ class Checker:
     # -- plans, see fsr.pruners.plan
 
     def plan(self, plan: Any, n: int, at: str) -> None:
-        """One of the three kinds of `Plan.to_json` for n tokens."""
-        kinds = {"nested": self._nested, "rank": self._rank, "table": self._table}
+        """One of the four kinds of `Plan.to_json` for n tokens."""
+        kinds = {"nested": self._nested, "rank": self._rank, "table": self._table, "layers": self._layers}
         kind = plan.get("kind") if isinstance(plan, dict) else None
         if not isinstance(kind, str) or kind not in kinds:
             raise self.fail(at, f"must be of kind {', '.join(kinds)}")
@@ -121,6 +123,16 @@ class Checker:
         above = packing == "nibble" and any(b & 15 > high or b >> 4 > high for b in data)
         if above or len(data) != packed_size(n, packing):
             raise self.fail(at, f"must pack {n} roles from 0 to {int(high)}")
+
+    def _layers(self, plan: dict[str, Any], n: int, at: str) -> None:
+        self.keys(plan, {"kind", "layers", "budgets", "depth"}, set(), at)
+        layers = self.whole(plan["layers"], 1, MAX_LAYERS, f"{at}.layers")
+        budgets = self.items(plan["budgets"], f"{at}.budgets", 1, min(n, MAX_LAYER_BUDGETS))
+        self.wholes(budgets, len(budgets), 1, n, f"{at}.budgets")
+        if sorted(set(budgets)) != budgets:
+            raise self.fail(f"{at}.budgets", "must be ascending")
+        for depth in self.items(plan["depth"], f"{at}.depth", len(budgets), len(budgets)):
+            self.wholes(depth, n, 0, layers, f"{at}.depth")
 
     def _nested(self, plan: dict[str, Any], n: int, at: str) -> None:
         self.keys(plan, {"kind", "focus_rank", "k_focus", "scan_rank", "kappa", "history", "phi"}, set(), at)

@@ -106,7 +106,7 @@ def build_trace(
 
 def method_record(pruner: Pruner, plan: Plan, encoding: Encoding) -> dict[str, Any]:
     """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap)."""
-    found = pruner(encoding.tokens, 1).facts
+    found = pruner(encoding.tokens, 1).facts if pruner.stage == "before" else {}
     facts = {name: found[name] for name in FACTS if name in found}
     return {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
 
@@ -139,7 +139,7 @@ def scores_record(encoding: Encoding, pruners: Iterable[Pruner]) -> dict[str, li
     tokens = encoding.tokens
     found: dict[str, torch.Tensor] = {}
     sign = tokens.relevance_sign
-    for pruner in pruners:
+    for pruner in (p for p in pruners if p.stage == "before"):
         scores = pruner(tokens, 1).scores  # at one token there is nothing to scan or merge
         if "priority" in scores:
             found["priority"] = scores["priority"]

@@ -12,7 +12,8 @@ DROPPED, MERGED, KEPT, SCAN, FOCUS = range(5)
 def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:
     """roles, anchor (-1: none) and weight of every token at this budget; a table knows only the roles.
 
-    A table of some budgets shows the nearest that is not above, or else its first.
+    A table of some budgets shows the nearest that is not above, or else its first; layers show the nearest of the
+    budgets that were run, the lower of two, and keep what is alive in the last layer.
     """
     if plan["kind"] == "rank":
         roles = [KEPT if rank < budget else DROPPED for rank in plan["rank"]]
@@ -21,6 +22,10 @@ def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[
         below = [b for b in plan["budgets"] if b <= budget]
         roles = unpacked(plan, max(0, len(below) - 1))
         return roles, [], []
+    if plan["kind"] == "layers":
+        nearest = min(plan["budgets"], key=lambda b: (abs(b - budget), b))
+        depth = plan["depth"][plan["budgets"].index(nearest)]
+        return [KEPT if d == plan["layers"] else DROPPED for d in depth], [], []
     return nested(plan, budget)
 
 

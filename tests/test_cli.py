@@ -60,10 +60,20 @@ def test_answer_json_is_the_whole_record(run, picture_file, tiny_folder):
 
 @pytest.mark.parametrize("method", REGISTRY)
 def test_every_method_answers(run, picture_file, tiny_folder, method):
-    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 8, "--max-new-tokens", 2)
+    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 12, "--max-new-tokens", 2)
     code, out, _ = run(*command, "--method", method, "--only", "--json", "-")
     assert code == 0
     assert list(json.loads(out)["answers"]) == [method]
+
+
+def test_a_budget_inside_the_language_model_is_an_average(run, picture_file, tiny_folder):
+    command = ("answer", picture_file, "what?", "--model", tiny_folder, "--method", "fastv", "--only", "--budget")
+    code, out, _ = run(*command, 13, "--set", "layer=12", "--json", "-")
+    answer = json.loads(out)["answers"]["fastv"]
+    assert (code, answer["budget"], answer["cost"]["visual_tokens"]) == (0, 13, 13)
+    assert (answer["facts"]["average"], answer["facts"]["kept_last"]) == (13, 7)
+    code, _, err = run(*command, 8)
+    assert (code, "over 3 layers" in err, "choose a budget from 9 to 25" in err) == (2, True, True)
 
 
 def test_json_goes_to_a_file(run, picture_file, tiny_folder, tmp_path):

@@ -22,7 +22,9 @@ def encoding(tiny_vlm, picture):
 @pytest.fixture(scope="module")
 def trace(tiny_vlm, encoding):
     """One trace with every method and three answers."""
-    plans = {name: (p := make(name), p.plan(encoding.tokens)) for name in REGISTRY}
+    plans = {
+        name: (p := make(name), p.plan(encoding.tokens)) for name, kind in REGISTRY.items() if kind.stage == "before"
+    }
     capped = make("fsr", focus_cap=0.5, alpha=2)
     plans["fsr capped"] = (capped, capped.plan(encoding.tokens))
     answers = {}

@@ -62,12 +62,18 @@ def vision_config() -> CLIPVisionConfig:
     )
 
 
-def tiny_llava(vocabulary: int, vision: PreTrainedConfig | None = None, **llava: Any) -> LlavaForConditionalGeneration:
-    text = LlamaConfig(
+def tiny_llava(
+    vocabulary: int,
+    vision: PreTrainedConfig | None = None,
+    text_kind: type[PreTrainedConfig] = LlamaConfig,
+    layers: int = 3,
+    **llava: Any,
+) -> LlavaForConditionalGeneration:
+    text = text_kind(  # type: ignore[call-arg]
         vocab_size=vocabulary,
         hidden_size=48,
         intermediate_size=96,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,

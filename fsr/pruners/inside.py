@@ -205,7 +205,10 @@ class LayersPlan(Plan):
 
     @staticmethod
     def of(selections: Sequence[InsideSelection]) -> LayersPlan:
-        """The plan of one method from what it did at one or more budgets. Raises InvalidInput where nothing was read."""
+        """The plan of one method from what it did at one or more budgets.
+
+        Raises InvalidInput where one was not read, or by a model of other depth.
+        """
         read = {s.budget: s for s in selections}
         if not read or any(s.depth is None for s in read.values()) or len({s.layers for s in read.values()}) > 1:
             raise InvalidInput("a plan of layers is made of answers of one model; let it answer at a budget first.")

@@ -40,15 +40,16 @@ def closest(family: Callable[[float], list[int]], cost: Callable[[list[int]], in
 
     family: share in [0, 1] -> descending counts, non-decreasing in the share. The members on both sides of the target
     are taken, and the last count of each is moved towards it, from 1 up to the count before. Ties go to the lower cost,
-    then to more tokens kept.
+    then to the least moved, then to more tokens kept.
     """
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if cost(family(middle)) <= target else (low, middle)
     most = family(1.0)[0]
-    found = [moved for share in (low, high) for moved in _moved(family(share), cost, target, most)]
-    return min(found, key=lambda counts: (abs(cost(counts) - target), cost(counts), [-c for c in counts]))
+    lines = [family(low), family(high)]
+    found = [(moved, abs(moved[-1] - line[-1])) for line in lines for moved in _moved(line, cost, target, most)]
+    return min(found, key=lambda m: (abs(cost(m[0]) - target), cost(m[0]), m[1], [-c for c in m[0]]))[0]
 
 
 def _moved(counts: list[int], cost: Callable[[list[int]], int], target: int, most: int) -> list[list[int]]:

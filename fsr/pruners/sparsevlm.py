@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -41,7 +42,11 @@ class SparseVLM(InsidePruner):
     def counts(self, share: float, n: int) -> list[int]:
         found: list[int] = []
         for stage in range(3):
-            knots = [(0.0, 0.0), *((k / PAPER_TOKENS, row[stage] / PAPER_TOKENS) for k, row in ROWS.items()), (1.0, 1.0)]
+            knots = [
+                (0.0, 0.0),
+                *((k / PAPER_TOKENS, row[stage] / PAPER_TOKENS) for k, row in ROWS.items()),
+                (1.0, 1.0),
+            ]
             found.append(max(1, min(round(n * _between(knots, share)), found[-1] if found else n)))
         return found
 
@@ -114,7 +119,7 @@ def cluster_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
 
 def _between(knots: Sequence[tuple[float, float]], x: float) -> float:
     """Linear interpolation; knots: ascending (x, y)."""
-    for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(knots):
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return knots[-1][1]

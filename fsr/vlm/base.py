@@ -179,8 +179,8 @@ class VLM(ABC):
     ) -> Iterator[Step]:
         """Stream the greedy answer; `selection` None reads every visual token.
 
-        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens, or a budget
-        that a method inside the language model cannot keep at this depth.
+        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens, or
+        for a budget that a method inside the language model cannot keep at this depth.
         """
         limit = self.max_new_tokens_limit
         if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or not 1 <= max_new_tokens <= limit:

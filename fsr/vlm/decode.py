@@ -128,7 +128,9 @@ class Decoder:
         cache = DynamicCache(config=self.model.config)
         with self.lock:
             with around():
-                prompt = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs)
+                prompt = self.model(
+                    past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs
+                )
             scores = [prompt.logits[0]]
             if len(ids) > 1:
                 answer = torch.tensor([list(ids[:-1])], device=self.device)

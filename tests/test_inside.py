@@ -1,0 +1,638 @@
+"""Methods that prune inside the language model, against transformers' own layers run one by one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlavaForConditionalGeneration, MistralConfig, Qwen2Config
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+
+import fsr.vlm
+from fsr.checks import Checker, TraceError
+from fsr.cost import layered_prefill_flops, prefill_flops
+from fsr.pruners import REGISTRY, make
+from fsr.pruners.inside import InsideSelection, LayersPlan
+from fsr.pruners.schedule import scaled, total
+from fsr.pruners.sparsevlm import ROWS, cluster_means, raters, recycled
+from fsr.tokens import FsrError, InvalidInput
+from fsr.trace import answer_record, build_trace
+from fsr.vlm.inside import InsidePruning
+from tests import plan_reader
+from tests.methods import random_tokens
+from tests.test_vlm_llava import hooks_of, last, other
+from tests.tiny import enlivened, save_tiny
+
+INSIDE = ["fastv", "pyramiddrop", "sparsevlm", "dart"]
+MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
+FAMILIES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+QUESTION = "Which shape is left of the black ring?"
+BUDGETS = [10, 21]
+N, LAYERS = 25, 7
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Checkpoints with seven layers and two heads to a key head, one of every kind of decoder."""
+    root = tmp_path_factory.mktemp("deep")
+    return {name: save_tiny(root / name, text_kind=kind, layers=LAYERS) for name, kind in FAMILIES.items()}
+
+
+def opened(folder, **settings):
+    vlm = fsr.vlm.load(str(folder), **settings)
+    vlm.decoder.eos = frozenset()
+    return vlm
+
+
+@pytest.fixture(scope="module")
+def vlms(folders):
+    return {name: opened(folder) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def vlm(vlms):
+    return vlms["llama"]
+
+
+@pytest.fixture(scope="module")
+def eager(folders):
+    vlm = opened(folders["llama"])
+    vlm.model.set_attn_implementation("eager")
+    return vlm
+
+
+@pytest.fixture(scope="module")
+def half(folders):
+    return opened(folders["llama"], dtype="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def encoding(vlm, picture):
+    return vlm.encode(vlm.encode_media([picture]), QUESTION)
+
+
+def run(vlm, encoding, method, budget, tokens=8):
+    selection = make(method)(encoding.tokens, budget)
+    return selection, last(vlm.generate(encoding, selection, tokens))
+
+
+# -- references
+
+
+def masked(vlm, encoding, depth, renumbered, ids=()):
+    """(S, V) scores of the unmodified layers on the whole sequence; masks hide what is not alive in a layer."""
+    text = vlm.model.model.language_model
+    answer = text.embed_tokens(torch.tensor([list(ids)], dtype=torch.long))
+    hidden = torch.cat([vlm.language_inputs(encoding, None)["inputs_embeds"], answer], dim=1)
+    length = hidden.shape[1]
+    for i, layer in enumerate(text.layers):
+        visible = torch.ones(length, dtype=torch.bool)
+        visible[encoding.visual[depth <= i]] = False
+        seen = (visible[None] & torch.ones(length, length).tril().bool()) | torch.eye(length).bool()
+        mask = torch.zeros(length, length).masked_fill(~seen, torch.finfo(torch.float32).min)
+        positions = (visible.cumsum(0) - 1).clamp(min=0) if renumbered else torch.arange(length)
+        rotary = text.rotary_emb(hidden, positions[None])
+        hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
+    return vlm.model.lm_head(text.norm(hidden))[0]
+
+
+class Slow:
+    """Every rule in plain loops, on the attention that eager layers give; the sequence is cut by hand."""
+
+    def __init__(self, folder, encoding, vlm):
+        eager = {"dtype": torch.float32, "attn_implementation": "eager"}
+        self.model = LlavaForConditionalGeneration.from_pretrained(folder, **eager).eval()
+        self.text = self.model.model.language_model
+        self.embeds = vlm.language_inputs(encoding, None)["inputs_embeds"]
+        self.start = encoding.visual.tolist()
+        self.after = self.embeds.shape[1] - 1 - self.start[-1]
+
+    def layer(self, i, hidden, positions):
+        """What layer i makes of a sequence, its attention (H, S, S) and its keys (S, G, d) after RoPE."""
+        layer, length = self.text.layers[i], hidden.shape[1]
+        weights = []
+        handle = layer.self_attn.register_forward_hook(lambda _m, _i, out: weights.append(out[1][0]))
+        mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
+        cos, sin = self.text.rotary_emb(hidden, torch.tensor([positions]))
+        out = layer(hidden, attention_mask=mask, position_embeddings=(cos, sin))
+        handle.remove()
+        heads = layer.self_attn.k_proj(layer.input_layernorm(hidden)).unflatten(-1, (-1, layer.self_attn.head_dim))
+        keys = apply_rotary_pos_emb(heads.transpose(1, 2), heads.transpose(1, 2), cos, sin)[1][0].transpose(0, 1)
+        return out, weights[0], keys
+
+    @torch.no_grad()
+    def read(self, method, schedule):
+        """(S, V) scores of what is left of the prompt, and the depth of every visual token."""
+        hidden, positions = self.embeds, list(range(self.embeds.shape[1]))
+        places = [(p, t) for t, p in enumerate(self.start)]  # position in the sequence, token or -1
+        depth = [LAYERS] * len(self.start)
+        attention = keys = None
+        for i in range(LAYERS):
+            if i in schedule:
+                if method == "pyramiddrop":
+                    attention = self.layer(i, hidden, positions)[1]
+                kept, made = getattr(self, method)(hidden, attention, keys, [p for p, _ in places], schedule[i])
+                for at, (_, token) in enumerate(places):
+                    if at not in kept and token >= 0:
+                        depth[token] = i
+                gone = {places[at][0] for at in range(len(places)) if at not in kept}
+                length = hidden.shape[1]
+                front = [p for p in range(length - self.after) if p not in gone]
+                back = list(range(length - self.after, length))
+                hidden = torch.cat([hidden[:, front], *(m[None, None] for m in made), hidden[:, back]], dim=1)
+                places = [(front.index(places[at][0]), places[at][1]) for at in kept]
+                places += [(len(front) + c, -1) for c in range(len(made))]
+                positions = [positions[p] for p in front] + [-1] * len(made) + [positions[p] for p in back]
+                if method in ("pyramiddrop", "sparsevlm"):
+                    positions = list(range(hidden.shape[1]))
+            hidden, attention, keys = self.layer(i, hidden, positions)
+        return self.model.lm_head(self.text.norm(hidden))[0], depth
+
+    def top(self, scores, count):
+        return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
+
+    def fastv(self, hidden, attention, keys, places, count):
+        row = attention[:, -1].mean(dim=0).tolist()
+        return self.top([row[p] for p in places], count), []
+
+    pyramiddrop = fastv
+
+    def dart(self, hidden, attention, keys, places, count):
+        size = [sum(abs(x) for x in key.flatten().tolist()) for key in keys]
+        text = list(range(len(size) - self.after, len(size)))
+        pivots = sorted(places, key=lambda p: (-size[p], p))[: min(4, count)]
+        kept = {places.index(p) for p in pivots}
+        pivots = pivots + sorted(text, key=lambda p: (-size[p], p))[:4]
+        normed = self.text.norm(hidden)[0]
+        quota = [0] * len(pivots)
+        for turn in range(count - len(kept)):
+            quota[turn % len(pivots)] += 1
+        for pivot, many in zip(pivots, quota, strict=True):
+            like = {
+                at: float(torch.cosine_similarity(normed[p], normed[pivot], dim=0))
+                for at, p in enumerate(places)
+                if at not in kept
+            }
+            kept |= set(sorted(like, key=lambda at: (like[at], at))[:many])
+        return sorted(kept), []
+
+    def sparsevlm(self, hidden, attention, keys, places, count):
+        visual, text = self.embeds[0, self.start], self.embeds[0, self.embeds.shape[1] - self.after :]
+        share = [0.0] * len(text)
+        for v in visual:
+            exps = [math.exp(float(v @ t)) for t in text]
+            share = [s + e / sum(exps) / len(visual) for s, e in zip(share, exps, strict=True)]
+        rating = [t for t, s in enumerate(share) if s > sum(share) / len(share)]
+        rows = [hidden.shape[1] - self.after + t for t in rating]
+        mean = attention.mean(dim=0)[rows].mean(dim=0).tolist()
+        scores = [mean[p] for p in places]
+        kept = self.top(scores, count)
+        out = [at for at in range(len(places)) if at not in kept]
+        if not out:
+            return kept, []
+        best = sorted(out, key=lambda at: (-scores[at], at))[: int(0.3 * len(out)) + 1]
+        points = hidden[0, [places[at] for at in sorted(best)]]
+        return kept, clustered(points, int(len(best) / 10) + 1)
+
+
+def clustered(points, clusters):
+    """DPC-KNN in loops; the means of the clusters by the place of their centres."""
+    n = len(points)
+    if clusters >= n:
+        return list(points)
+    far = [[float((a - b).norm()) / len(a) ** 0.5 for b in points] for a in points]
+    density = []
+    for i in range(n):
+        near = sorted(far[i][j] for j in range(n) if j != i)[:clusters]
+        density.append(math.exp(-sum(d * d for d in near) / len(near)))
+    apart = []
+    for i in range(n):
+        above = [far[i][j] for j in range(n) if (-density[j], j) < (-density[i], i)]
+        apart.append(min(above) if above else max(far[i]))
+    centres = sorted(sorted(range(n), key=lambda i: (-density[i] * apart[i], i))[:clusters])
+    members = {c: [c] for c in centres}
+    for i in range(n):
+        if i not in centres:
+            members[min(centres, key=lambda c: (far[i][c], c))].append(i)
+    return [points[members[c]].mean(dim=0) for c in centres]
+
+
+# -- nothing pruned, nothing changed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", INSIDE)
+def test_all_tokens_give_the_unpruned_answer(vlms, picture, family, method):
+    vlm = vlms[family]
+    encoding = vlm.encode(vlm.encode_media([picture]), QUESTION)
+    selection = make(method)(encoding.tokens, N)
+    assert (vlm.logits(encoding, selection) - vlm.logits(encoding)).abs().max() <= 1e-5
+    selection, step = run(vlm, encoding, method, N, 10)
+    assert step.token_ids == last(vlm.generate(encoding, None, 10)).token_ids
+    assert step.cost.visual_tokens == N
+    assert selection.kept.tolist() == list(range(N))
+    assert selection.counts == [N] * LAYERS
+
+
+# -- equal to masks, with cache and without
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("method", MASKED)
+def test_pruned_answers_equal_a_masked_run(vlm, encoding, method, budget):
+    """24 tokens with the cache, against a run from the start without one for every token."""
+    selection, step = run(vlm, encoding, method, budget, 24)
+    renumbered = method == "pyramiddrop"
+    with torch.no_grad():
+        prompt = masked(vlm, encoding, selection.depth, renumbered)
+        ids = [int(prompt[-1].argmax())]
+        scores = [prompt[-1]]
+        while len(ids) < 24:
+            scores.append(masked(vlm, encoding, selection.depth, renumbered, ids)[-1])
+            ids.append(int(scores[-1].argmax()))
+    assert step.token_ids == ids
+    assert len(set(ids)) > 3
+    again = make(method)(encoding.tokens, budget)
+    alive = torch.ones(len(encoding.prompt), dtype=torch.bool)
+    alive[encoding.visual[selection.depth < LAYERS]] = False
+    assert (vlm.logits(encoding, again) - prompt[alive]).abs().max() <= 1e-4
+    assert (vlm.forced(encoding, again, ids) - torch.stack(scores)).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2"])
+@pytest.mark.parametrize("method", ["fastv", "pyramiddrop"])
+def test_other_decoders_equal_a_masked_run(vlms, picture, family, method):
+    vlm = vlms[family]
+    encoding = vlm.encode(vlm.encode_media([picture]), QUESTION)
+    selection, step = run(vlm, encoding, method, 13, 6)
+    ids = []
+    with torch.no_grad():
+        while len(ids) < 6:
+            ids.append(int(masked(vlm, encoding, selection.depth, method == "pyramiddrop", ids)[-1].argmax()))
+    assert step.token_ids == ids
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("method", INSIDE)
+def test_every_rule_equals_loops_over_eager_attention(folders, vlm, picture, method, frames):
+    encoding = vlm.encode(vlm.encode_media([picture, other(120)][:frames]), QUESTION)
+    slow = Slow(folders["llama"], encoding, vlm)
+    for budget in (11 * frames, 20 * frames):
+        selection = make(method)(encoding.tokens, budget)
+        logits = vlm.logits(encoding, selection)
+        expected, depth = slow.read(method, dict(selection.pruner.schedule(N * frames, LAYERS, budget)))
+        assert selection.depth.tolist() == depth
+        assert logits.shape == expected.shape
+        assert (logits - expected).abs().max() <= 1e-4
+
+
+def test_recycled_tokens_stay_in_the_cache(vlm, encoding):
+    """SparseVLM token by token, against the prompt and the answer read in one go each."""
+    selection, step = run(vlm, encoding, "sparsevlm", 13, 22)
+    assert selection.facts["recycled"] >= 3
+    forced = vlm.forced(encoding, make("sparsevlm")(encoding.tokens, 13), step.token_ids)
+    assert forced.argmax(dim=1).tolist() == step.token_ids
+    lengths = [len(encoding.prompt) - N + count for count in selection.counts]
+    shape = vlm.shape
+    assert step.cost.kv_bytes == sum(2 * shape.kv_heads * shape.head_dim * 4 * length for length in lengths)
+
+
+@pytest.mark.parametrize("method", ["fastv", "pyramiddrop", "sparsevlm"])
+def test_coordinates_of_mrope_stay_with_their_tokens(method):
+    """Three coordinates a token: positions are gathered, not renumbered."""
+    torch.manual_seed(2)
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 2, 2]}
+    config = Qwen2_5_VLTextConfig(
+        vocab_size=50,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        rope_parameters=rope,
+        use_sliding_window=False,
+    )
+    model = enlivened(Qwen2_5_VLTextModel(config))
+    visual = torch.arange(3, 15)
+    positions = torch.arange(22).expand(3, 1, -1).clone()
+    positions[:, 0, 3:15] = 3 + torch.stack([torch.zeros(12), torch.arange(12) // 4, torch.arange(12) % 4]).long()
+    positions[:, 0, 15:] = 7 + torch.arange(7)
+    embeds = torch.randn(1, 22, 48)
+    selection = make(method)(random_tokens(0, 3, 4), 8)
+    pruning = InsidePruning(model, selection, visual, 22)
+    with torch.no_grad(), pruning.hooks():
+        out = model(inputs_embeds=embeds, position_ids=positions, use_cache=False).last_hidden_state[0]
+    assert len(out) == 22 - 12 + selection.counts[-1]
+    if method == "sparsevlm":
+        return
+    with torch.no_grad():
+        hidden, rotary = embeds, model.rotary_emb(embeds, positions)
+        for i, layer in enumerate(model.layers):
+            visible = torch.ones(22, dtype=torch.bool)
+            visible[visual[selection.depth <= i]] = False
+            seen = (visible[None] & torch.ones(22, 22).tril().bool()) | torch.eye(22).bool()
+            mask = torch.zeros(22, 22).masked_fill(~seen, torch.finfo(torch.float32).min)[None, None]
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+        expected = model.norm(hidden)[0, visible]
+    assert (out - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_eager_and_sdpa_layers_keep_the_same(vlm, eager, encoding, method):
+    one, answer = run(vlm, encoding, method, 13)
+    two, again = run(eager, encoding, method, 13)
+    assert torch.equal(one.depth, two.depth)
+    assert answer.token_ids == again.token_ids
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_half_precision_runs(half, picture, method):
+    encoding = half.encode(half.encode_media([picture]), QUESTION)
+    selection, step = run(half, encoding, method, 13, 3)
+    assert step.cost.visual_tokens == 13
+    assert selection.scores.dtype == torch.float32
+    assert selection.scores.shape == (N,)
+
+
+# -- the rules on their own
+
+
+def test_clusters_with_ties_go_to_the_lower_index():
+    equal = torch.ones(12, 5)
+    means, centres = cluster_means(equal, 2)
+    assert centres.tolist() == [0, 1]
+    assert torch.equal(means, equal[:2])
+    few = torch.randn(2, 5)
+    assert torch.equal(cluster_means(few, 2)[0], few)
+
+
+@pytest.mark.parametrize(("points", "clusters"), [(9, 1), (23, 3), (40, 5)])
+def test_clusters_equal_loops(points, clusters):
+    x = torch.randn(points, 6, generator=torch.Generator().manual_seed(points))
+    assert torch.allclose(cluster_means(x, clusters)[0], torch.stack(clustered(x, clusters)), atol=1e-6)
+
+
+def test_all_text_rates_where_no_word_stands_out():
+    assert raters(torch.randn(4, 3), torch.ones(5, 3)).tolist() == [0, 1, 2, 3, 4]
+    assert raters(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [3.0, 0.0], [0.0, 0.0]])).tolist() == [1]
+
+
+def test_recycling_counts():
+    assert [recycled(p) for p in (1, 3, 10, 276)] == [(1, 1), (1, 1), (4, 1), (83, 9)]
+
+
+# -- schedules
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "expected"),
+    [
+        ("fastv", 306, [(2, 288)]),  # K = 2, R = 50 %
+        ("fastv", 171, [(2, 144)]),  # R = 75 %
+        ("pyramiddrop", 270, [(8, 288), (16, 144), (24, 72)]),
+        ("dart", 160, [(2, 132)]),  # 4 + 8 * 16
+        ("sparsevlm", 192, [(2, 300), (6, 200), (15, 110)]),
+        ("sparsevlm", 128, [(2, 303), (6, 110), (15, 36)]),
+        ("sparsevlm", 96, [(2, 238), (6, 48), (15, 26)]),
+        ("sparsevlm", 64, [(2, 66), (6, 30), (15, 17)]),
+    ],
+)
+def test_the_papers_own_counts_come_out_at_32_layers(method, budget, expected):
+    assert make(method).schedule(576, 32, budget) == expected
+
+
+def reads(method, n, layers, stages):
+    """Tokens that every layer reads, by hand: recycled ones counted."""
+    alive, found = n, []
+    for layer in range(layers):
+        if layer in dict(stages):
+            count = dict(stages)[layer]
+            made = int((int(0.3 * (alive - count)) + 1) / 10) + 1 if method == "sparsevlm" and alive > count else 0
+            alive = count + made
+        found.append(alive)
+    return found
+
+
+@pytest.mark.parametrize("method", INSIDE)
+@pytest.mark.parametrize(("n", "layers"), [(576, 32), (576, 5), (25, 3), (196, 28), (9, 6), (7, 2)])
+def test_schedules_average_the_budget(method, n, layers):
+    pruner, refused = make(method), []
+    for budget in [*range(1, n, max(1, n // 40)), n]:
+        try:
+            stages = pruner.schedule(n, layers, budget)
+        except InvalidInput as error:
+            assert not refused or refused[-1][0] < budget
+            refused.append((budget, str(error)))
+            continue
+        assert abs(sum(reads(method, n, layers, stages)) / layers - budget) < 1
+        counts = [count for _, count in stages]
+        assert [n, *counts] == sorted([n, *counts], reverse=True)
+        assert counts[-1] >= 1
+    assert [count for _, count in stages] == [n] * len(stages)
+    least = int(refused[-1][1].rpartition(" from ")[2].partition(" to ")[0])
+    assert pruner.schedule(n, layers, least)
+    with pytest.raises(InvalidInput, match=f"choose a budget from {least} to {n}"):
+        pruner.schedule(n, layers, least - 1)
+
+
+def test_published_sparsevlm_budgets_average_their_names():
+    found = {k: sum(reads("sparsevlm", 576, 32, make("sparsevlm").schedule(576, 32, k))) / 32 for k in ROWS}
+    assert {k: round(v, 1) for k, v in found.items()} == {64: 64.8, 96: 96.9, 128: 128.6, 192: 192.0}
+
+
+def test_layers_scale_with_depth():
+    assert scaled((8, 16, 24), 32) == [8, 16, 24]
+    assert scaled((2, 6, 15), 40) == [2, 8, 19]
+    assert scaled((2, 6, 15), 5) == [1, 2, 3]
+    assert scaled((8, 16, 24), 3) == [1, 2]
+    with pytest.raises(InvalidInput, match="at least 2"):
+        scaled((2,), 1)
+    assert total(10, 4, [(1, 5), (3, 2)]) == 10 + 5 + 5 + 2
+    assert make("fastv", layer=16).schedule(576, 32, 306) == [(16, 36)]
+
+
+# -- the request and what comes of it
+
+
+@pytest.mark.parametrize("bad", [0, 26, -1, 2.5, True, "8", None])
+@pytest.mark.parametrize("method", INSIDE)
+def test_budgets_are_checked(encoding, method, bad):
+    with pytest.raises(InvalidInput, match="whole number from 1 to 25"):
+        make(method)(encoding.tokens, bad)
+
+
+def test_a_budget_that_the_depth_does_not_allow_is_refused_at_the_call(vlm, encoding):
+    with pytest.raises(InvalidInput, match=r"FastV cannot average 3 of 25 visual tokens over 7 layers.*from 5 to 25"):
+        vlm.generate(encoding, make("fastv")(encoding.tokens, 3), 2)
+    with pytest.raises(InvalidInput, match="for 30 visual tokens, the prompt has 25"):
+        vlm.generate(encoding, make("fastv")(random_tokens(0), 12), 2)
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_there_is_no_plan_before_the_model_has_read(encoding, method):
+    with pytest.raises(InvalidInput, match="inside the language model"):
+        make(method).plan(encoding.tokens)
+    selection = make(method)(encoding.tokens, 12)
+    assert selection.kept is None
+    for look in (lambda: selection.roles, lambda: selection.alive(0), lambda: LayersPlan.of([selection])):
+        with pytest.raises(InvalidInput):
+            look()
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_the_selection_says_what_was_alive_where(vlm, encoding, method):
+    selection, step = run(vlm, encoding, method, 13)
+    stages = selection.pruner.schedule(N, LAYERS, 13)
+    assert selection.layers == LAYERS
+    assert selection.alive(0).all()
+    assert torch.equal(selection.alive(LAYERS - 1).nonzero()[:, 0], selection.kept)
+    assert selection.counts == reads(method, N, LAYERS, stages)
+    assert selection.facts["average"] == selection.average == sum(selection.counts) / LAYERS
+    assert step.cost.visual_tokens == round(selection.average)
+    if method != "sparsevlm":
+        assert [int(selection.alive(i).sum()) for i in range(LAYERS)] == selection.counts
+    first = stages[0]
+    gone = selection.depth == first[0]
+    if method in ("fastv", "pyramiddrop"):
+        assert selection.scores[~gone].min() >= selection.scores[gone].max()
+    with pytest.raises(InvalidInput, match="layer must be"):
+        selection.alive(LAYERS)
+
+
+def test_layers_travel_in_a_trace(vlm, encoding):
+    selections = [run(vlm, encoding, "pyramiddrop", budget, 2)[0] for budget in (21, 13)]
+    plan = LayersPlan.of(selections)
+    record = json.loads(json.dumps(plan.to_json()))
+    assert (record["kind"], record["layers"], record["budgets"]) == ("layers", LAYERS, [13, 21])
+    Checker("plan").plan(record, N, "plan")
+    for budget in range(1, N + 1):
+        roles = plan.roles(budget)
+        assert plan_reader.read(record, budget)[0] == roles.tolist()
+        assert torch.equal(roles, selections[budget <= 17].roles)
+    answer = answer_record("pyramiddrop", 13, run(vlm, encoding, "pyramiddrop", 13, 2)[1])
+    trace = build_trace(vlm, encoding, {"pyramiddrop": (make("pyramiddrop"), plan)}, {"pyramiddrop@13": answer})
+    assert type(trace).from_json(trace.to_json()).methods["pyramiddrop"]["plan"] == record
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"layers": 0}, "layers must be a whole number from 1"),
+        ({"budgets": [21, 13]}, "budgets must be ascending"),
+        ({"budgets": [13]}, "depth must be a list of 1 entries"),
+        ({"budgets": [13, 26]}, "from 1 to 25"),
+        ({"depth": [[1] * N, [8] * N]}, "from 0 to 7"),
+        ({"depth": [[1] * N, [1] * 24]}, "a list of 25 entries"),
+        ({"more": 1}, "unknown key 'more'"),
+    ],
+)
+def test_tampered_layers_are_refused(change, sentence):
+    record = {"kind": "layers", "layers": LAYERS, "budgets": [13, 21], "depth": [[7] * N, [3] * N]}
+    Checker("plan").plan(record, N, "plan")
+    with pytest.raises(TraceError, match=sentence):
+        Checker("plan").plan({**record, **change}, N, "plan")
+
+
+# -- one model, many answers
+
+
+def test_hooks_last_one_forward_pass(vlm, encoding):
+    before = hooks_of(vlm.model)
+    steps = vlm.generate(encoding, make("sparsevlm")(encoding.tokens, 13), 9)
+    next(steps)
+    assert hooks_of(vlm.model) == before
+    next(steps)
+    steps.close()
+    assert hooks_of(vlm.model) == before
+    vlm.logits(encoding, make("pyramiddrop")(encoding.tokens, 13))
+    assert hooks_of(vlm.model) == before
+
+
+@pytest.mark.parametrize("at", ["layers.4", "layers.4.self_attn.o_proj", "norm"])
+def test_hooks_are_removed_when_a_pass_fails(vlm, encoding, at):
+    expected = run(vlm, encoding, "fastv", 13)[1].token_ids
+    before = hooks_of(vlm.model)
+    selection = make("fastv")(encoding.tokens, 13)
+
+    def fail(*_):
+        raise RuntimeError("broken")
+
+    handle = vlm.model.model.language_model.get_submodule(at).register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        last(vlm.generate(encoding, selection, 4))
+    handle.remove()
+    assert hooks_of(vlm.model) == before
+    assert selection.depth is None
+    assert last(vlm.generate(encoding, selection, 8)).token_ids == expected
+
+
+def test_answers_do_not_influence_each_other(vlm, encoding):
+    expected = {method: run(vlm, encoding, method, 13)[1].token_ids for method in INSIDE}
+    full = last(vlm.generate(encoding, None, 8)).token_ids
+    assert len({tuple(ids) for ids in (*expected.values(), full)}) == 5
+    requests = {method: make(method)(encoding.tokens, 13) for method in INSIDE}
+    running = {method: vlm.generate(encoding, request, 8) for method, request in requests.items()}
+    running["full"] = vlm.generate(encoding, None, 8)
+    steps = list(zip(*running.values(), strict=True))  # a token of each in turn
+    assert {m: s.token_ids for m, s in zip(running, steps[-1], strict=True)} == {**expected, "full": full}
+    again = {method: last(vlm.generate(encoding, requests[method], 8)).token_ids for method in reversed(INSIDE)}
+    assert again == expected
+
+
+def test_batches_take_every_kind_of_selection(vlm, encoding):
+    chosen = [None, make("fastv")(encoding.tokens, 13), make("fsr")(encoding.tokens, 6)]
+    chosen += [make("sparsevlm")(encoding.tokens, 13)]
+    expected = [last(vlm.generate(encoding, copy.copy(s), 6)).text for s in chosen]
+    assert vlm.generate_batch([(encoding, s) for s in chosen], 6) == expected
+
+
+def test_a_prompt_beyond_a_sliding_window_is_refused(tmp_path, picture):
+    class Sliding(MistralConfig):
+        def __init__(self, **settings):
+            super().__init__(**{**settings, "sliding_window": 110})
+
+    Sliding.__name__ = "MistralConfig"
+    vlm = fsr.vlm.load(str(save_tiny(tmp_path / "sliding", text_kind=Sliding)))
+    encoding = vlm.encode(vlm.encode_media([picture]), QUESTION)
+    room = 110 - len(encoding.prompt)
+    assert run(vlm, encoding, "fastv", 13, room)[1].cost.visual_tokens == 13
+    with pytest.raises(InvalidInput, match="sliding window of 110"):
+        run(vlm, encoding, "fastv", 13, room + 1)
+
+
+def test_other_decoders_are_refused(vlm, encoding, monkeypatch):
+    monkeypatch.setattr(vlm.model.model.language_model.config, "model_type", "phi")
+    with pytest.raises(FsrError, match="Llama, Mistral and Qwen2"):
+        vlm.generate(encoding, make("fastv")(encoding.tokens, 13), 2)
+
+
+# -- costs and lists
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_estimated_operations_are_those_that_ran(eager, encoding, method):
+    """The rows that a method looks at are left out of the estimate, so torch counts a little more."""
+    selection = make(method)(encoding.tokens, 13)
+    pruning = InsidePruning(eager.decoder.model, selection, encoding.visual, len(encoding.prompt))
+    embeds = eager.language_inputs(encoding, None)["inputs_embeds"]
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), pruning.hooks():
+        eager.model(inputs_embeds=embeds, use_cache=True, logits_to_keep=1)
+    estimated = layered_prefill_flops(eager.shape, pruning.lengths)
+    assert estimated <= counter.get_total_flops() <= estimated * (1.03 if method == "sparsevlm" else 1.02)
+    assert estimated < 0.95 * prefill_flops(eager.shape, len(encoding.prompt))
+    cost = last(eager.generate(encoding, selection, 1)).cost
+    assert cost.flops_estimated == estimated
+
+
+def test_the_registry_marks_them(encoding):
+    assert {name for name, kind in REGISTRY.items() if kind.stage == "inside"} == set(INSIDE)
+    for name in INSIDE:
+        described = REGISTRY[name].describe()
+        assert (described["stage"], described["requires"], described["exact_count"]) == ("inside", [], False)
+        assert isinstance(make(name)(encoding.tokens, 12), InsideSelection)
