@@ -116,7 +116,8 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
     )  # without what other selections computed, so that the time is the whole time
     selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
     step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
-    return {**answer_record(pruner.name, len(selection.sent), step), "facts": selection.facts}
+    read = budget if pruner.stage == "inside" else len(selection.sent)
+    return {**answer_record(pruner.name, read, step), "facts": selection.facts}
 
 
 def described(record: dict[str, Any]) -> str:
