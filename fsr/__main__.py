@@ -1,4 +1,4 @@
-"""The command line: answer a question about a picture, list methods and models, run benchmarks.
+"""The command line: answer a question about a picture or a clip, list methods and models, run benchmarks.
 
 Bad input ends with one sentence on stderr and exit code 2.
 """
@@ -12,9 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsr.tokens import FsrError, InvalidInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ONE_PICTURE = "The embedded model was trained on single pictures: of a clip it sees the frames as so many pictures."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +42,7 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
     """bench: also read the arguments of that command, which needs its code."""
     parser = argparse.ArgumentParser(prog="fsr", description="Focus-Scan-Refine visual token pruning.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    answer = commands.add_parser("answer", help="answer a question about a picture, pruned and unpruned")
+    answer = commands.add_parser("answer", help="answer a question about a picture or a clip, pruned and unpruned")
     _add_answer_arguments(answer)
     answer.set_defaults(run=run_answer)
     methods = commands.add_parser("methods", help="list the pruning methods and their parameters")
@@ -56,10 +61,12 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
 
 
 def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", help="a JPEG, PNG or WebP file")
+    parser.add_argument("media", help="a JPEG, PNG or WebP file, or an MP4, MOV, WebM, Matroska or AVI clip")
     parser.add_argument("question")
     parser.add_argument("--method", default="fsr", help="pruning method (see: methods); default fsr")
     parser.add_argument("--budget", type=int, help="visual tokens to keep; default a ninth of them (64 of 576)")
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip, evenly spaced in time; default 8")
+    parser.add_argument("--budget-mode", default="global", help="global (frames compete) or per_frame (equal shares)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
     parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
@@ -71,16 +78,16 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_answer(args: argparse.Namespace) -> int:
-    from fsr.media import load_image
     from fsr.pruners import make
+    from fsr.pruners.frames import in_mode
 
-    pruner = make(args.method, **parsed(args.set))
-    picture = load_image(args.picture)
+    pruner = in_mode(make(args.method, **parsed(args.set)), args.budget_mode)
+    frames, clip = loaded(args.media, args.frames)
     _quiet()
     import fsr.vlm
 
     vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
-    media = vlm.encode_media([picture], needs=pruner.requires)
+    media = vlm.encode_media(frames, needs=pruner.requires)
     encoding = vlm.encode(media, args.question, pruner.requires)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
@@ -96,14 +103,30 @@ def run_answer(args: argparse.Namespace) -> int:
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,
         "visual_tokens": n,
+        "budget_mode": args.budget_mode,
         "parameters": pruner.parameters(),
         "answers": answers,
     }
+    if clip is not None:
+        record["clip"] = clip
+        if vlm.id == "shapes":
+            record["note"] = ONE_PICTURE
     if args.json:
         write_json(record, args.json)
     else:
         print(described(record))
     return 0
+
+
+def loaded(path: str, count: int) -> tuple[list[Image], dict[str, Any] | None]:
+    """The picture in a file, or `count` frames of the clip in it and the clip's facts: the content decides."""
+    from fsr.media import load_image
+    from fsr.video import is_clip, load_clip
+
+    if not is_clip(path):
+        return [load_image(path)], None
+    clip = load_clip(path, count)
+    return clip.frames, clip.facts()
 
 
 def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens: int) -> dict[str, Any]:
@@ -123,6 +146,15 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
 def described(record: dict[str, Any]) -> str:
     """The record of `answer` for people: one block per answer, then what FSR did and which words were unknown."""
     lines = [f"{record['model']} on {record['device']}, {record['dtype']}"]
+    if "clip" in record:
+        clip = record["clip"]
+        places = ", ".join(f"{i} ({t:.2f} s)" for i, t in zip(clip["indices"], clip["timestamps_s"], strict=True))
+        lines += [
+            f"clip: {clip['duration_s']:.3g} s, {clip['width']} x {clip['height']} pixels, {clip['fps']:.3g} frames/s",
+            f"frames {places}, read by {clip['decoder']}; budget {record['budget_mode']}",
+        ]
+    if "note" in record:
+        lines.append(record["note"])
     for name, answer in record["answers"].items():
         cost = answer["cost"]
         decode = f", decode {ms:.3g} ms/token" if (ms := cost["decode_ms_per_token"]) is not None else ""

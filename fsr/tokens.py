@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fsr.similarity import Similarities, first_equal
+from fsr.similarity import ALL_UP_TO, Similarities, first_equal
 
 SHARED_UP_TO = 8192  # tokens; beyond, a matrix of all similarities would be too large to keep
 
@@ -154,7 +154,15 @@ class VisualTokens:
         return self._new_similarities(name)
 
     def gram(self, name: str) -> Similarities:
-        """All cosines of a similarity space, computed once and kept: (N, N) float32, for methods that need them all."""
+        """All cosines of a similarity space, computed once and kept: (N, N) float32, for methods that need them all.
+
+        Raises InvalidInput for more than ALL_UP_TO tokens, of which no such matrix may be held.
+        """
+        if len(self) > ALL_UP_TO:
+            raise InvalidInput(
+                f"this method compares all pairs of at most {ALL_UP_TO} visual tokens, not {len(self)}; "
+                "take fewer frames, or the budget mode per_frame."
+            )
         return self._shared_projected if name == "projected" else self._shared_encoder
 
     def _new_similarities(self, name: str) -> Similarities:

@@ -12,7 +12,7 @@ from fsr.pruners.fsr import Focus, FocusScanRefine
 from fsr.pruners.plan import NestedPlan
 from fsr.scan import LARGEST_BATCH, scan_order
 from fsr.similarity import ALL_UP_TO, ROWS, Similarities, first_equal
-from fsr.tokens import unit_rows
+from fsr.tokens import InvalidInput, Layout, VisualTokens, unit_rows
 
 N = 700
 
@@ -97,6 +97,13 @@ def test_the_limit_is_that_of_ten_thousand_tokens() -> None:
     unit = torch.ones(1, 1)
     assert Similarities(unit.expand(10_000, 1)).most == 10_000
     assert Similarities(unit.expand(12_500, 1)).most == 8_000
+
+
+def test_a_method_that_needs_all_pairs_says_so_beyond_the_limit() -> None:
+    n = ALL_UP_TO + 1
+    tokens = VisualTokens(torch.ones(n, 1), Layout.of_grid(1, n))
+    with pytest.raises(InvalidInput, match="at most 10000 visual tokens, not 10001"):
+        tokens.gram("projected")
 
 
 def test_what_is_left_of_a_matrix_is_filled_in_around_what_is_known() -> None:
