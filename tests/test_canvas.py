@@ -106,7 +106,7 @@ def test_javascript_refines_exactly_as_the_library_at_every_budget(seed, repeats
         assert sum(view["absorbed"]) == int((selection.roles == Role.MERGED).sum())
 
 
-@pytest.mark.parametrize("name", ["random", "grid", "saliency", "relevance", "full"])
+@pytest.mark.parametrize("name", ["random", "grid", "saliency", "relevance", "full", "holov", "pool2x2"])
 def test_javascript_paints_every_other_method_as_the_library_selects(name):
     tokens = tokens_of(7)
     n, pruner = len(tokens), make(name)
@@ -137,7 +137,7 @@ def test_a_table_of_some_budgets_snaps_to_the_nearest_that_is_not_above():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["fsr", "random", "grid"])
+@pytest.mark.parametrize("name", ["fsr", "random", "grid", "holov"])
 def test_the_entry_budget_is_the_first_that_keeps_the_token(name):
     tokens = tokens_of(9, 4, 5)
     pruner = make(name)
