@@ -1,17 +1,18 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
-import { LETTERS, MOST, entriesOf, firstChoice, madeOf, problemOf } from "./comparing.js";
+import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from "./comparing.js";
 import { isRunning } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
-export function mountCompare(root, store, config, stageOf, drawFrames) {
+export function mountCompare(root, store, config, stageOf, drawFrames, figure) {
   const at = refs(root);
   mountArrange(at, store);
   mountChips(at, store, config);
   mountSharedBudget(at, store);
   mountSheet(at, store, config, stageOf);
+  mountExport(at, store, config, figure);
   store.on(["mode"], ({ mode }) => document.body.classList.toggle("fx-comparing", mode === "compare"));
   store.on(["trace"], (state) => {
     if (!state.chosen.length && state.trace) store.set({ chosen: firstChoice(state.trace, config) });
@@ -86,6 +87,36 @@ function mountSharedBudget(at, store) {
     range: at.sharedrange, total: at.sharedtotal, ticks: at.sharedticks, track: at.sharedtrack, count: at.sharedcount,
     share: at.sharedshare, marks: at.sharedmarks, split: unused, notice: unused,
   }, store, { shared: true });
+}
+
+/** Figures are drawn on the server from what is on screen; no model runs. */
+function mountExport(at, store, config, figure) {
+  const buttons = [...at.export.querySelectorAll("button")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      store.set({ drawing: true });
+      figure({ figure: at.figure.value, format: button.dataset.format, ...figureOf(store.state, config) });
+      setTimeout(() => store.set({ drawing: false }), 20000); // where the server refused
+    });
+  }
+  store.on(["trace", "chosen", "arrange", "rowMethod", "budget", "drawing"], (state) => {
+    const ready = entriesOf(state, config).filter((e) => e.view).length > 1 && !state.drawing;
+    for (const button of buttons) button.disabled = !ready;
+    const [, map] = at.figure.options;
+    map.disabled = state.arrange === "budgets";
+    if (map.disabled && at.figure.value === "map") at.figure.value = "sheet";
+  });
+}
+
+/** What a figure is drawn from: the runs on screen, their overlap, and the part of the trace that they need. */
+function figureOf(state, config) {
+  const entries = entriesOf(state, config).filter((e) => e.view);
+  const { trace, answers, question } = state;
+  const methods = Object.fromEntries(entries.map((e) => [e.method, trace.methods[e.method]]));
+  const keys = ["full", ...entries.map((e) => `${e.method}@${e.budget}`)].filter((key) => answers[key]);
+  const small = { ...trace, methods, scores: {}, answers: Object.fromEntries(keys.map((key) => [key, answers[key]])) };
+  const values = entries.map((a) => entries.map((b) => iou(a.view, b.view)));
+  return { runs: entries.map((e) => [e.method, e.budget]), values, question, trace: JSON.stringify(small) };
 }
 
 function drawProgress(at, state) {

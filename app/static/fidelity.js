@@ -8,7 +8,7 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 const LOWEST_KL = 1e-5; // nats; below, differences are rounding
 const RUNNING = new Set(["waiting", "loading", "encoding", "running"]);
 
-export function mountFidelity(root, store, config, { curves, halt }) {
+export function mountFidelity(root, store, config, { curves, halt, figure }) {
   const at = refs(root);
   const about = (name) => config.compare.find((m) => m.name === name);
   const send = (methods, task) => {
@@ -18,12 +18,20 @@ export function mountFidelity(root, store, config, { curves, halt }) {
     curves({ methods, method: "fsr", parameters: edited, smallest: task === "smallest", about: picture });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
+  for (const button of at.exportcurves.querySelectorAll("button")) {
+    button.addEventListener("click", () => {
+      const { points, question } = store.state.fidelity;
+      figure({ figure: "curves", format: button.dataset.format, points, question });
+    });
+  }
   at.halt.addEventListener("click", () => halt());
   store.on(["fidelity", "chosen", "arrange", "rowMethod", "budget", "mode"], (state) => {
     if (state.mode !== "compare") return;
     const { fidelity } = state;
     const running = RUNNING.has(fidelity.phase);
     toggle(at.draw, !running);
+    setText(at.draw, fidelity.points.length ? "Draw again" : "Draw the curves");
+    toggle(at.exportcurves, !running && fidelity.points.length > 0);
     toggle(at.halt, running);
     at.draw.disabled = !methodsOf(state).length;
     at.learnstatus.dataset.phase = fidelity.phase;
@@ -38,7 +46,7 @@ function methodsOf(state) {
   return state.arrange === "budgets" ? [state.rowMethod] : state.chosen;
 }
 
-function statusOf({ phase, text, at, of, points, question, where, total }) {
+function statusOf({ phase, text, at, of, points, question, where }) {
   if (text) return of && phase === "running" ? `${at} of ${of}. ${text}` : text;
   if (!points.length) return "";
   return `“${question}” Measured here, on ${where}.`;
@@ -73,11 +81,11 @@ function drawTable(node, fidelity, about, running, search) {
       el("td", {}, smallestOf(found[method], label, method, about(method), running, search)));
   });
   fill(node, el("div", { class: "fx-scroll", tabindex: "0", role: "region", "aria-label": "Fidelity in numbers" }, el("table", { class: "fx-numbers" }, el("thead", {}, head), el("tbody", {}, ...rows))),
-    ...Object.entries(problems).map(([method, text]) => el("p", { class: "fx-fidelity-note" }, `${about(method)?.label ?? method}: ${text}`)));
+    ...Object.entries(problems).map(([method, text]) => el("p", { class: "fx-fidelity-note", "data-method": method }, text)));
 }
 
 function smallestOf(found, label, method, about, running, search) {
-  if (found) return found.budget ? `${found.budget} tokens (${found.runs} answers tried)` : `none (${found.runs} answers tried)`;
+  if (found) return `${found.budget ? `${found.budget} token${found.budget > 1 ? "s" : ""}` : "none"} (${found.runs} tried)`;
   if (about?.stage !== "inside" && about?.exact_count === false) return "keeps its own number";
   return el("button", { type: "button", class: "fx-plain", disabled: running, "aria-label": `Find the smallest budget of ${label}`, onclick: () => search(method) }, "Find");
 }

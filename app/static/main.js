@@ -41,7 +41,7 @@ export function start(config) {
       window.addEventListener("fsr:released", () => document.querySelector("#fx-again input")?.checked && io.again());
       mountDrop(stage.at);
     },
-    compare: ({ element }) => mountCompare(element, store, config, () => stage, drawFrames),
+    compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, drawFrames, figure),
     overlap: ({ element }) => mountOverlap(element, store, config),
     fidelity(io) {
       mountFidelity(io.element, store, config, io);

@@ -181,7 +181,7 @@ function drawRun(cell, state, entry, store) {
   setText(cell.badge, [staleText, stale ? "" : others].filter(Boolean).join("; "));
   toggle(cell.badge, Boolean(cell.badge.textContent));
   drawAnswer(cell, state, entry, problem);
-  drawCosts(cell.costs, answer?.cost, false);
+  drawCosts(cell.costs, answer?.cost, false, entry.about?.stage === "inside");
 }
 
 function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
@@ -221,12 +221,13 @@ function drawLayers(cell, { plan, method, label: name, layer, view }, store) {
 
 const COSTS = [["tokens", "visual_tokens", String], ["select", "select_ms", milliseconds], ["prefill", "prefill_ms", milliseconds], ["KV", "kv_bytes", bytes]];
 
-function drawCosts(node, cost, isFull) {
+function drawCosts(node, cost, isFull, isInside = false) {
   toggle(node, Boolean(cost));
   if (!cost || node.shown === cost) return;
   node.shown = cost;
   fill(node, ...COSTS.flatMap(([name, key, show]) => {
-    const value = isNumber(cost[key]) && !(isFull && key === "select_ms") ? show(cost[key]) : "–";
+    const within = isInside && key === "select_ms"; // the choice is part of the prefill
+    const value = within ? "in prefill" : isNumber(cost[key]) && !(isFull && key === "select_ms") ? show(cost[key]) : "–";
     return [el("div", {}, el("dt", {}, name), el("dd", {}, value))];
   }));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 import traceback
@@ -10,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,6 +19,8 @@ import gradio as gr
 from app.compare import compare, requests_of
 from app.curves import curves, smallest
 from app.examples import Examples
+from app.exporting import figure, file_name
+from app.pictures import Picture
 from app.service import Event, Parameters, Request, Service
 from app.ui import values
 from fsr.tokens import FsrError, InvalidInput
@@ -159,6 +163,17 @@ class Handlers:
             except Exception as error:
                 yield values.failed_value(told(error)) | about, gr.skip()
 
+    def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
+        """A figure of what the page shows, as a file to download; it is deleted once Gradio has its copy."""
+        sent = event._data
+        with speaking():
+            name = file_name(sent.get("figure"), sent.get("format"))
+            data = figure(sent["figure"], sent["format"], sent, lambda: self._picture(session).image)
+        with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            yield str(path)
+
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
             model = self.service.check_model(event._data.get("id"))
@@ -169,15 +184,18 @@ class Handlers:
     def _request(self, question: object, view: Any, session: Session) -> Request:
         """Everything in `view` comes from the browser: any type, any value."""
         view = view if isinstance(view, dict) else {}
-        picture = session.picture
-        if session.example is not None:
-            picture = self.service.open_picture(self.examples.get(session.example).picture).id
-        if picture is None:
-            raise InvalidInput("there is no picture yet; choose an example or upload one.")
+        picture = self._picture(session).id
         budget, of = whole(view.get("budget"), "budget"), whole(view.get("of", 0), "number of tokens")
         text = question if isinstance(question, str) else ""
         parameters = checked_parameters(view.get("parameters"))
         return Request(picture, text, str(view.get("method"))[:40], budget, parameters, session.model, of)
+
+    def _picture(self, session: Session) -> Picture:
+        if session.example is not None:
+            return self.service.open_picture(self.examples.get(session.example).picture)
+        if session.picture is None:
+            raise InvalidInput("there is no picture yet; choose an example or upload one.")
+        return self.service.pictures.get(session.picture)
 
     def _stoppable(self, visitor: str) -> Stoppable:
         return Stoppable(self._stops, visitor)

@@ -21,6 +21,7 @@ from fsr.vlm import available
 NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
+DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
 QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
 
@@ -42,8 +43,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             with gr.Column(elem_id="fx-col-rail"):
                 panel("rail")
             with gr.Column(elem_id="fx-col-compare"):
-                panel("compare")
+                compare = panel("compare")
                 fidelity = panel("fidelity")
+                download = gr.DownloadButton("Figure", elem_id="fx-download", size="sm")
             with gr.Column(elem_id="fx-col-side"):
                 question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
                 answers = panel("answers")
@@ -65,6 +67,10 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         )
         drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
         fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **MODEL_EVENTS, **private)
+        for shown in (compare, fidelity):
+            shown.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private).success(
+                None, None, None, js=DOWNLOAD_JS
+            )
         fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], [stage, question, state], **QUICK_EVENTS, **private)

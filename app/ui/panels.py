@@ -12,7 +12,7 @@ from app.static_files import markup
 _DOORS = {
     "stage": "again: () => trigger('again', {})",
     "rail": "",
-    "compare": "",
+    "compare": "figure: (detail) => trigger('figure', detail)",
     "overlap": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: () => trigger('halt', {}), "
     "figure: (detail) => trigger('figure', detail)",

@@ -1,0 +1,108 @@
+"""Figures of what the compare view shows, as bytes in PNG, SVG or PDF. Everything in a request comes from a visitor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from app.compare import MAX_RUNS
+from fsr.pruners import REGISTRY
+from fsr.tokens import InvalidInput
+from fsr.trace import Trace
+
+NAMES = {"sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}
+FORMATS = ("png", "svg", "pdf")
+MAX_POINTS = 64
+
+
+def file_name(kind: Any, fmt: Any) -> str:
+    """What the download is called. Raises InvalidInput for another figure or format."""
+    if kind not in NAMES or fmt not in FORMATS:
+        raise InvalidInput(f"a figure is one of {', '.join(NAMES)} as {', '.join(FORMATS)}.")
+    return f"fsr-{NAMES[kind]}.{fmt}"
+
+
+def figure(kind: str, fmt: str, sent: dict[str, Any], picture: Callable[[], Image.Image]) -> bytes:
+    """sheet, map: `trace` as JSON text and `runs`, [method, budget] each. overlap: `runs` and `values`, their matrix.
+
+    curves: `points` with method, budget, kl and probability, and the `question`. Raises InvalidInput.
+    """
+    from app import figures  # matplotlib takes a second, and few visitors save figures
+
+    file_name(kind, fmt)
+    if kind == "curves":
+        return figures.fidelity_curves(_curves(sent.get("points")), fmt, _labels(), _question(sent))
+    runs = _runs(sent.get("runs"))
+    if kind == "overlap":
+        return figures.iou_matrix(_names(runs), _matrix(sent.get("values"), len(runs)), fmt, _question(sent))
+    record = sent.get("trace")
+    if not isinstance(record, str):
+        raise InvalidInput("there is nothing to draw yet; ask first.")
+    trace = Trace.from_json(record).to_dict()
+    if kind == "map":
+        budgets = {budget for _, budget in runs}
+        if len(budgets) > 1:
+            raise InvalidInput("the map of how many keep a token needs several methods at one budget.")
+        return figures.token_map(picture(), trace, [name for name, _ in runs], budgets.pop(), fmt)
+    overlays = [figures.Overlay(f"All {trace['tokens']['n']} tokens", None, _text(trace, "full"))]
+    overlays += [figures.Overlay.of(trace, name, budget) for name, budget in runs]
+    return figures.contact_sheet(picture(), trace, overlays, fmt)
+
+
+def _runs(value: Any) -> list[tuple[str, int]]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_RUNS:
+        raise InvalidInput(f"a figure shows 1 to {MAX_RUNS} methods.")
+    runs = []
+    for run in value:
+        known = isinstance(run, list) and len(run) == 2 and isinstance(run[0], str) and run[0] in REGISTRY
+        if not known or isinstance(run[1], bool) or not isinstance(run[1], int):
+            raise InvalidInput("every run of a figure is a method and a whole number of tokens.")
+        runs.append((run[0], run[1]))
+    return runs
+
+
+def _names(runs: list[tuple[str, int]]) -> list[str]:
+    one = len({name for name, _ in runs}) == 1
+    return [f"{REGISTRY[name].label} {budget}" if one else REGISTRY[name].label for name, budget in runs]
+
+
+def _matrix(value: Any, n: int) -> list[list[float]]:
+    rows = value if isinstance(value, list) else []
+    if len(rows) != n or any(not isinstance(row, list) or len(row) != n for row in rows):
+        raise InvalidInput(f"the overlap of {n} methods is {n} rows of {n} numbers.")
+    return [[_number(x, 0, 1) for x in row] for row in rows]
+
+
+def _curves(value: Any) -> dict[str, dict[str, dict[str, float]]]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_POINTS:
+        raise InvalidInput(f"there are no curves to save yet; draw them first (at most {MAX_POINTS} points).")
+    methods: dict[str, dict[str, dict[str, float]]] = {}
+    for point in value:
+        if not isinstance(point, dict) or point.get("method") not in REGISTRY:
+            raise InvalidInput("every point of a curve names a method.")
+        at = str(int(_number(point.get("budget"), 1, 1e6)))
+        measures = {"kl": _number(point.get("kl"), 0, 1e6), "probability": _number(point.get("probability"), 0, 1.001)}
+        methods.setdefault(str(point["method"]), {})[at] = measures
+    return methods
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not low <= value <= high:
+        raise InvalidInput(f"a number of a figure must be from {low:g} to {high:g}, not {str(value)[:40]!r}.")
+    return float(value)
+
+
+def _labels() -> dict[str, str]:
+    return {name: kind.label for name, kind in REGISTRY.items()}
+
+
+def _question(sent: dict[str, Any]) -> str:
+    return str(sent.get("question") or "")[:300]
+
+
+def _text(trace: dict[str, Any], key: str) -> str:
+    return trace["answers"][key]["text"] if key in trace["answers"] else ""
