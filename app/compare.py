@@ -8,11 +8,10 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from app.service import Event, Parameters, Request, Service, plan_patch
+from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
 from fsr.pruners import REGISTRY
-from fsr.pruners.inside import InsideSelection, LayersPlan
+from fsr.pruners.inside import InsideSelection
 from fsr.tokens import FsrError, InvalidInput, Role
-from fsr.trace import method_record
 from fsr.vlm import VLM, Encoding
 
 MAX_RUNS = 6
@@ -120,9 +119,7 @@ def _run(
         if pruner.stage == "inside" and selection.depth is not None:
             done = inside.setdefault(request.method, [])
             done.append(selection)
-            record = method_record(pruner, LayersPlan.of(done), encoding)
-            patch = {"methods": {request.method: record}, "scores": {}, "replaces": []}
-            yield Event("method", f"{pruner.label}: answered.", asked, patch=patch)
+            yield Event("method", f"{pruner.label}: answered.", asked, patch=layers_patch(encoding, pruner, done))
     except FsrError as error:
         yield Event("method", "", asked, asked, problem=str(error))
 

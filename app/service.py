@@ -21,8 +21,9 @@ from app.settings import Settings
 from fsr.cost import timed
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
+from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
 from fsr.tokens import InvalidInput, check_budget
-from fsr.trace import answer_record, build_trace
+from fsr.trace import answer_record, build_trace, method_record
 from fsr.vlm import VLM, Encoding, load
 from fsr.vlm.base import EVERYTHING
 
@@ -179,20 +180,25 @@ class Service:
         n = len(encoding.tokens)
         budget = request.budget_for(n)
         asked = f"{request.method}@{budget}"
-        selection, select_ms = self.select(vlm, encoding, request.pruner(), budget)
+        pruner = request.pruner()
+        selection, select_ms = self.select(vlm, encoding, pruner, budget)
         if request.scene != shown:
-            yield Event(
-                "encoding",
-                "Planning every budget.",
-                asked,
-                trace=self.trace(vlm, encoding, request.parameters, request.method),
-            )
+            planned = request.method if pruner.stage == "before" else ""
+            trace = self.trace(vlm, encoding, request.parameters, planned)
+            yield Event("encoding", "Planning every budget.", asked, trace=trace)
         yield from self.stream(vlm, encoding, None, 0.0, asked, stop)
         yield from self.stream(vlm, encoding, selection, select_ms, asked, stop)
+        if isinstance(selection, InsideSelection) and selection.depth is not None:
+            yield Event("method", "", asked, patch=layers_patch(encoding, pruner, [selection]))
         yield Event("stopped", "Stopped.", asked) if stop.is_set() else Event("done", "", asked)
 
     def select(self, vlm: VLM, encoding: Encoding, pruner: Pruner, budget: int) -> tuple[Any, float]:
-        """A selection and its milliseconds, without what other selections computed, so that the time is the whole."""
+        """A selection and its milliseconds, without what other selections computed, so that the time is the whole.
+
+        Raises InvalidInput, before anything answers, where a method inside the language model cannot keep the budget.
+        """
+        if isinstance(pruner, InsidePruner):
+            pruner.schedule(len(encoding.tokens), vlm.shape.layers, budget)
         fresh = replace(encoding.tokens, shared=False)
         return timed(lambda: pruner(fresh, budget), vlm.device)
 
@@ -261,6 +267,12 @@ def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]
     part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
     scores = part.scores if hasattr(pruner, "focus") else {}
     return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+
+
+def layers_patch(encoding: Encoding, pruner: Pruner, answered: list[InsideSelection]) -> dict[str, Any]:
+    """`plan_patch` for a method that prunes inside the language model, from its answers so far."""
+    record = method_record(pruner, LayersPlan.of(answered), encoding)
+    return {"methods": {pruner.name: record}, "scores": {}, "replaces": []}
 
 
 def _read(selection: Any, n: int) -> str:

@@ -71,6 +71,23 @@ def test_a_new_question_budget_method_or_parameter_never_encodes_again(service, 
     assert runs == []
 
 
+def test_what_is_kept_inside_the_language_model_is_told_after_the_answer(service, request_):
+    events = list(service.answer(replace(request_, method="pyramiddrop", budget=13)))
+    trace = next(e.trace for e in events if e.trace)
+    assert "pyramiddrop" not in Trace.from_json(trace).methods
+    record = events[-2].patch["methods"]["pyramiddrop"]
+    assert (record["plan"]["kind"], record["plan"]["budgets"]) == ("layers", [13])
+    Trace.from_json({**trace, "methods": {**trace["methods"], "pyramiddrop": record}})
+    last = {e.key: e.answer for e in events if e.answer}
+    assert last["pyramiddrop@13"]["cost"]["visual_tokens"] == 13
+    with pytest.raises(InvalidInput, match="inside the language model"):
+        service.analyse(replace(request_, method="pyramiddrop"))
+    shown = []
+    with pytest.raises(InvalidInput, match="choose a budget from 9 to 25"):
+        shown.extend(service.answer(replace(request_, method="pyramiddrop", budget=8)))
+    assert not any(e.answer for e in shown)
+
+
 def test_a_trace_that_is_on_the_page_is_not_made_again(service, request_):
     assert any(e.trace for e in service.answer(request_))
     assert not any(e.trace for e in service.answer(replace(request_, budget=3), shown=request_.scene))
