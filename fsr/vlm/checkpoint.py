@@ -16,11 +16,13 @@ import torch
 from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm.base import VLM
 from fsr.vlm.capture import find
+from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.llava_qwen import config_of, load_original, original_config, processor_of, tokenizer_of
+from fsr.vlm.memory import check_fits, weight_bytes
 from fsr.vlm.relevance import ClipRelevance, same_tower
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
 NAMES = {"shapes": "Shapes: the embedded model, knows drawn scenes only"}
-SUGGESTED = {"llava-hf/llava-1.5-7b-hf": "LLaVA-1.5 7B", "llava-hf/llava-1.5-13b-hf": "LLaVA-1.5 13B"}
 DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -41,13 +43,20 @@ FAMILIES = {
     "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_onevision", "LlavaOnevision"),
     "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL"),
 }
+VIDEO = ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_video", "LlavaVideo")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def available() -> list[dict[str, Any]]:
-    """What `load` can be given by name: id, title, and whether it is on this machine already."""
+    """What `load` can be given by name: id, title, and whether it is on this machine already.
+
+    For models of the hub also needs_gb (their weights in half precision) and licence.
+    """
     embedded = [{"id": k, "title": v, "here": (EMBEDDED / "config.json").is_file()} for k, v in NAMES.items()]
-    return embedded + [{"id": k, "title": v, "here": _in_hub_cache(k)} for k, v in SUGGESTED.items()]
+    return embedded + [
+        {"id": k, "title": v.title, "here": _in_hub_cache(k), "needs_gb": v.gigabytes, "licence": v.licence}
+        for k, v in CATALOGUE.items()
+    ]
 
 
 def load(
@@ -65,22 +74,22 @@ def load(
     Nothing is downloaded for "shapes" and directories. Raises FsrError with one sentence when it cannot be loaded.
     """
     source, local = _source(model)
-    config = _config(source, local)
+    config, tokenizer = _config(source, local)
     if config.model_type not in FAMILIES:
         raise FsrError(f"{model} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
     device = _device(device)
     facts = _facts(source) if local else {}
-    kind, module, family = FAMILIES[config.model_type]
+    kind, module, family = _family(model, config, facts)
     if mode is not None and config.model_type != "llava_next":
         raise InvalidInput(f"mode is a setting of LLaVA-NeXT; {model} is a '{config.model_type}' model.")
-    llava, processor = _weights(kind, source, local, device, _dtype(dtype, device, config))
+    llava, processor = _weights(kind, source, local, device, _dtype(dtype, device, config), config, tokenizer)
     clip, clip_source = _clip(source, local, facts, config, llava)
     extra = {} if mode is None else {"mode": mode}
     vlm: Any = getattr(importlib.import_module(module), family)(
         llava,
         processor,
         id=model,
-        title=str(facts.get("title") or SUGGESTED.get(model) or Path(model).name),
+        title=str(facts.get("title") or (CATALOGUE[model].title if model in CATALOGUE else Path(model).name)),
         clip=clip,
         clip_source=clip_source,
         relevance_sign=_sign(facts, config),
@@ -114,19 +123,42 @@ def _source(model: str) -> tuple[str, bool]:
     return model, False
 
 
-def _config(source: str, local: bool) -> Any:
+def _config(source: str, local: bool) -> tuple[Any, Any]:
+    """The configuration, and the tokenizer where the files are LLaVA-Video's original ones (else None)."""
     from transformers import AutoConfig
 
     with _explained(source):
-        return AutoConfig.from_pretrained(source, local_files_only=local)
+        original = original_config(source, local)
+        if original is None:
+            return AutoConfig.from_pretrained(source, local_files_only=local), None
+        tokenizer = tokenizer_of(source, local)
+        return config_of(original, tokenizer), tokenizer
 
 
-def _weights(kind: str, source: str, local: bool, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def _family(model: str, config: Any, facts: dict[str, Any]) -> tuple[str, str, str]:
+    """The classes for a configuration. LLaVA-Video is OneVision's classes with other pooling, told apart by its own
+    configuration, fsr.json or its name."""
+    video = config.model_type == "llava_onevision" and (
+        getattr(config, "mm_newline_position", None) == "grid"
+        or facts.get("family") == "llava_video"
+        or "llava-video" in Path(model).name.lower()
+    )
+    return VIDEO if video else FAMILIES[config.model_type]
+
+
+def _weights(
+    kind: str, source: str, local: bool, device: torch.device, dtype: torch.dtype, config: Any, tokenizer: Any
+) -> tuple[Any, Any]:
     import transformers
 
+    model_class = getattr(transformers, kind)
     with _explained(source):
-        model = _complete(getattr(transformers, kind), source, dtype, local)
-        processor = transformers.AutoProcessor.from_pretrained(source, local_files_only=local)
+        check_fits(source, weight_bytes(model_class, config, dtype), device, dtype)
+        if tokenizer is None:
+            model = _complete(model_class, source, dtype, local)
+            processor = transformers.AutoProcessor.from_pretrained(source, local_files_only=local)
+        else:
+            model, processor = load_original(source, local, config, dtype), processor_of(config, tokenizer)
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise FsrError(f"{source} has no processor with an image processor and a tokenizer.")
     try:
