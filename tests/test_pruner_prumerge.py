@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fsr.pruners import make
 from fsr.tokens import Role, VisualTokens
@@ -121,6 +122,8 @@ def test_the_budget_does_not_count_unless_it_is_asked_to() -> None:
         assert torch.equal(first.roles, other.roles)
     assert 1 < len(first.sent) < len(tokens)
     assert len(make("prumerge").plan(tokens).to_json()["budgets"]) == 1
+    assert not make("prumerge").takes_budget
+    assert make("prumerge", adaptive=False).takes_budget
 
 
 def test_without_outliers_one_token_and_its_grid_are_kept() -> None:
@@ -231,7 +234,8 @@ def test_half_precision_is_merged_in_single(dtype: torch.dtype) -> None:
 
 
 def test_the_model_reads_the_grid_and_then_the_rest(tiny_vlm, picture) -> None:
-    encoding = tiny_vlm.encode(tiny_vlm.encode_media([picture], needs=ALL), "what is it?", ALL)
+    upside_down = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)  # captures stay with the shared model's media
+    encoding = tiny_vlm.encode(tiny_vlm.encode_media([upside_down], needs=ALL), "what is it?", ALL)
     s = make("prumerge", neighbours=4)(encoding.tokens, 9)
     assert (s.facts["last_layer"], s.facts["pre_projector"], s.facts["n_rest"]) == (1, 1, 1)
     n, first = len(s.sent), int(encoding.visual[0])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
@@ -198,7 +199,8 @@ def test_half_precision_is_merged_in_single(dtype: torch.dtype) -> None:
 
 @pytest.fixture(scope="module")
 def encoding(tiny_vlm, picture):
-    return tiny_vlm.encode(tiny_vlm.encode_media([picture], needs=ALL), "what is it?", ALL)
+    upside_down = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)  # captures stay with the shared model's media
+    return tiny_vlm.encode(tiny_vlm.encode_media([upside_down], needs=ALL), "what is it?", ALL)
 
 
 def test_all_tokens_give_the_unpruned_logits(tiny_vlm, encoding) -> None:

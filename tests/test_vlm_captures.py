@@ -47,6 +47,12 @@ def keys_and_queries(model, layer: int, hidden):
 
 
 @pytest.fixture(scope="module")
+def picture(picture):
+    """One that no other test encodes: captures stay with the media in the shared model's cache."""
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+@pytest.fixture(scope="module")
 def frames(picture):
     return [picture, picture.rotate(180), *[other(20 * i) for i in range(8)]]  # more than are encoded at once
 

@@ -56,12 +56,12 @@ class PruMerge(Pruner):
     kept or pruned, whose keys of the last layer are most similar; the weights are not normalised, so changes are small.
     One token more, sum a_j x_j over all pruned ones, is sent after the others. All of that before the projector.
 
-    Here tokens stay in raster order, where the release sends them by attention. Without any outlier the token with the
-    largest a counts as one; d is at least 1. Each frame is pruned by itself. Tokens outside the grid (newline, CLS) are
-    left out of everything. With adaptive False the budget counts: the largest a and the extra token make K (one token
-    has no extra one), no grid is added, and a budget of all tokens changes none. Substitutes: saliency for a and
-    features for keys where they were not captured, and merging after the projector where that is not at hand
-    (facts: last_layer 0, pre_projector 0).
+    Where more than a sixth are outliers d is 1 and nearly all tokens are kept, as released. Our rules: tokens stay in
+    raster order, where the release sends them by attention. Without any outlier the token with the largest a counts as
+    one; d is never 0. Each frame is pruned by itself. Tokens outside the grid (newline, CLS) are left out of all that.
+    With adaptive False the budget counts: the largest a and the extra token make K (one token has no extra one), no
+    grid is added, and a budget of all tokens changes none. Substitutes: saliency for a and features for keys where they
+    were not captured, and merging after the projector where that is not at hand (facts: last_layer 0, pre_projector 0).
 
     MERGED are pruned tokens that a kept one took in; their anchor is the most similar of those. `weight` is a as it
     enters, so the weights of a group do not sum to 1.
@@ -77,6 +77,11 @@ class PruMerge(Pruner):
     adaptive: bool = choice(True, (True, False), "whether the picture decides how many tokens are kept, not the budget")
     grid: bool = choice(True, (True, False), "whether evenly spaced tokens are added (PruMerge+); only if adaptive")
     neighbours: int = whole(32, 0, 1024, "tokens merged into each kept one")
+
+    @property
+    def takes_budget(self) -> bool:
+        """Only if it is not adaptive."""
+        return not self.adaptive
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         frames, to, n = self._frames(tokens, budget), tokens.embeddings.device, len(tokens)
