@@ -15,7 +15,7 @@ from PIL import Image
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaProcessor
 
 from fsr.shapes import batches
-from fsr.shapes.evaluate import bootstrap, cases
+from fsr.shapes.evaluate import OWN, bootstrap, cases, costs, summary, versus_fsr
 from fsr.shapes.questions import TYPES, ask, correct
 from fsr.shapes.scenes import (
     COLORS,
@@ -217,6 +217,78 @@ def test_the_bootstrap_covers_a_known_mean():
     assert 88 <= inside <= 100
 
 
+def test_a_difference_inside_its_paired_interval_is_a_tie():
+    """Two methods that are right equally often: one on the same questions but one, one on others."""
+    ours = np.arange(200) % 2 == 0
+    close, apart = ours.copy(), ~ours
+    close[0] = False
+    right = {
+        ("fsr", 64): ours,
+        ("close", 64): close,
+        ("worse", 64): ours & (np.arange(200) % 8 > 0),
+        ("apart", 64): apart,
+    }
+    right |= {("full", 576): ours, ("close", 32): close, ("blind", 0): apart}
+    found = versus_fsr(right)
+    assert set(found) == {"close", "worse", "apart"}
+    assert set(found["close"]) == {"64"}, "there is no FSR at 32 tokens to compare with"
+    low, high = found["close"]["64"]
+    assert -2 <= low <= -0.5 <= high == 0
+    low, high = found["worse"]["64"]
+    assert low < -12.5 < high < 0, "in percent points, method minus FSR"
+    low, high = found["apart"]["64"]
+    assert low < -10 < 10 < high, "not paired by question it would be zero"
+
+
+def test_the_table_marks_ties_and_names_own_counts():
+    half, sure = [0.4, 0.6], [1.0, 1.0]
+    result = {
+        "accuracy": {"full": {"576": 1.0}, "fsr": {"64": 0.5, "32": 0.5}, "own": {"144": 0.5}, "deep": {"64": 0.5}},
+        "interval": {
+            "full": {"576": sure},
+            "fsr": {"64": half, "32": half},
+            "own": {"144": half},
+            "deep": {"64": half},
+        },
+        "own_count": {"own": 143.7},
+        "versus_fsr": {"deep": {"64": [-3.0, 0.0]}},
+    }
+    lines = summary(result).split("\n")
+    assert lines[0] == "| method | 64 tokens | 32 tokens |"
+    assert lines[2:6] == [
+        "| fsr | 50.0 (40.0 to 60.0) | 50.0 (40.0 to 60.0) |",
+        "| deep | 50.0 (40.0 to 60.0) = |  |",
+        "| own (144 tokens, its own number) | 50.0 (40.0 to 60.0) | |",
+        "| full (576 tokens) | 100.0 (100.0 to 100.0) | |",
+    ]
+    assert lines[-1].startswith("= a tie")
+    result["versus_fsr"]["deep"]["64"] = [-3.0, -0.1]
+    assert "=" not in summary(result)
+
+
+def test_batches_over_methods_and_budgets_answer_as_one_by_one():
+    from fsr import pruners, vlm
+    from fsr.shapes.evaluate import run
+
+    model, todo = vlm.load("shapes"), list(cases("validation", 21, 6))
+    found = run(model, todo, ["fsr", "pool2x2", "fastv"], [128, 32], note=False)
+    assert set(found.right) == {("fsr", 128), ("fsr", 32), ("pool2x2", 144), ("fastv", 128), ("blind", 0)}
+    assert found.own_count == {"pool2x2": 144.0}
+    assert OWN not in {b for _, b in found.right}
+    for (name, budget), right in found.right.items():
+        if name == "blind":
+            continue
+        for case, was_right in zip(todo, right, strict=True):
+            encoding = model.encode(model.encode_media([case.picture]), case.question.text)
+            *_, last = model.generate(encoding, pruners.make(name)(encoding.tokens, budget), 48)
+            assert correct(case.question, last.text) == was_right
+    cost = found.cost()
+    assert cost["encode_ms"] > 0
+    assert all(ms > 0 for row in cost["answer_ms"].values() for ms in row.values())
+    assert cost["select_ms"]["fsr"]["128"] > 0
+    assert "fastv" in costs({"cost": cost})
+
+
 # -------------------------------------------------------------------------------------------------------- training
 
 
@@ -329,10 +401,10 @@ def test_it_answers_validation_questions():
     from fsr.shapes.evaluate import run
 
     todo = list(cases("validation", 9, 80))
-    right, k_focus = run(vlm.load("shapes"), todo, ["full", "fsr"], [64], note=False)
-    assert right["full", GRID * GRID].mean() >= 0.7
-    assert right["blind", 0].mean() < 0.5
-    assert len(k_focus) == 80
+    found = run(vlm.load("shapes"), todo, ["full", "fsr"], [64], note=False)
+    assert found.right["full", GRID * GRID].mean() >= 0.7
+    assert found.right["blind", 0].mean() < 0.5
+    assert len(found.k_focus) == 80
 
 
 def test_the_evaluation_command_prints_its_json():
@@ -349,6 +421,8 @@ def test_the_evaluation_command_prints_its_json():
     assert set(result["accuracy"]["fsr"]) == {"64", "32"}
     assert set(result["by_type"]) == set(TYPES)
     assert result["unseen_pairs"]["questions"] == 6
+    assert set(result["versus_fsr"]) == {"random"}
+    assert result["cost"]["answer_ms"]["fsr"]["64"] > 0
     low, high = result["interval"]["fsr"]["64"]
     assert low <= result["accuracy"]["fsr"]["64"] <= high
 

@@ -6,22 +6,30 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from fsr import pruners, vlm
+from fsr.bootstrap import interval
+from fsr.cost import timed
+from fsr.fidelity import possible
+from fsr.pruners import Pruner
+from fsr.pruners.inside import InsideSelection
 from fsr.shapes.questions import TYPES, Question, ask, correct
 from fsr.shapes.scenes import SIDE, Scene, Window, draw, generator, random_scene
-from fsr.tokens import InvalidInput, Selection
+from fsr.tokens import InvalidInput
+from fsr.vlm.base import Chosen
 
-CHUNK = 48  # pictures in memory at a time
-RESAMPLES = 2000
+CHUNK = 24  # pictures in memory at a time, with the selections of all methods at all budgets
+BATCH = 16
+MAX_NEW_TOKENS = 48
 REFERENCES = ("full", "blind", "majority")  # without a budget of their own
-Key = tuple[str, int]
+OWN = -1  # the budget of a method that decides itself how many tokens it keeps, until the mean is known
+Key = tuple[str, int]  # method, budget
 
 
 @dataclass(frozen=True)
@@ -62,44 +70,126 @@ def _case(rng: np.random.Generator, kind: str, objects: int, small: bool, yes_or
             return Case(scene, question)
 
 
-def selections(
-    encoding: vlm.Encoding, methods: list[str], budgets: list[int]
-) -> Iterator[tuple[Key, Selection | None]]:
-    tokens = encoding.tokens
-    for name in methods:
-        if name == "full":
-            yield (name, len(tokens)), None
-            continue
-        pruner = pruners.make(name)
-        for budget in budgets:
-            yield (name, budget), pruner(tokens, budget)
-    yield ("blind", 0), vlm.without_picture(encoding)
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One question to one method at one budget. row: the question's place."""
+
+    key: Key
+    row: int
+    encoding: vlm.Encoding
+    selection: Chosen
+
+    @property
+    def length(self) -> int:
+        """Positions that the language model reads."""
+        if self.selection is None or isinstance(self.selection, InsideSelection):
+            return len(self.encoding.prompt)
+        return len(self.encoding.prompt) - len(self.encoding.visual) + len(self.selection.sent)
+
+
+@dataclass
+class Measured:
+    """right: (questions,) bool for every method and budget. k_focus: K_F of every question. own_count: the mean number
+    of tokens of methods that decide it themselves. encode_ms, select_ms, answer_ms: a question's share of the time.
+
+    What several methods share (similarities) is paid by the first that asks. Batches hold several methods and budgets;
+    each of their rows is counted with the same share of the batch's time.
+    """
+
+    right: dict[Key, np.ndarray] = field(default_factory=dict)
+    k_focus: list[float] = field(default_factory=list)
+    own_count: dict[str, float] = field(default_factory=dict)
+    encode_ms: float = 0.0
+    select_ms: dict[Key, float] = field(default_factory=dict)
+    answer_ms: dict[Key, float] = field(default_factory=dict)
+
+    def cost(self) -> dict[str, Any]:
+        select, answer = ({k: round(v, 2) for k, v in ms.items()} for ms in (self.select_ms, self.answer_ms))
+        return {"encode_ms": round(self.encode_ms, 2), "select_ms": nested(select), "answer_ms": nested(answer)}
 
 
 def run(
-    model: vlm.VLM, todo: list[Case], methods: list[str], budgets: list[int], note: bool = True
-) -> tuple[dict[Key, np.ndarray], list[float]]:
-    """Right or wrong for every method and budget, (questions,) bool each, and K_F of every question."""
+    model: vlm.VLM, todo: Sequence[Case], methods: Sequence[str], budgets: Sequence[int], note: bool = True
+) -> Measured:
+    """Ask every question of every method at every budget, and once of methods that decide themselves how many to keep.
+
+    Inside the language model only the budgets that its depth allows are run.
+    """
+    made = {name: pruners.make(name) for name in methods}
+    needs = frozenset().union(*(p.requires for p in made.values()))
     right: dict[Key, list[bool]] = defaultdict(list)
-    k_focus: list[float] = []
+    select_ms: dict[Key, float] = defaultdict(float)
+    answer_ms: dict[Key, float] = defaultdict(float)
+    own: dict[str, list[int]] = defaultdict(list)
+    out = Measured()
     for start in range(0, len(todo), CHUNK):
         part = todo[start : start + CHUNK]
-        requests: dict[Key, list] = defaultdict(list)
-        for case in part:
-            encoding = model.encode(model.encode_media([case.picture]), case.question.text)
-            for key, selection in selections(encoding, methods, budgets):
-                requests[key].append((encoding, selection))
-                if selection is not None and key == ("fsr", min(budgets)):
-                    k_focus.append(selection.facts["k_focus"])
-        for key, rows in requests.items():
-            answers = model.generate_batch(rows, max_new_tokens=48, batch_size=24)
-            right[key] += [correct(c.question, a) for c, a in zip(part, answers, strict=True)]
+        requests: list[Request] = []
+        for row, case in enumerate(part):
+            encoding, ms = timed(lambda c=case: _encoded(model, c, needs), model.device)  # type: ignore[misc]
+            out.encode_ms += ms
+            for key, selection, ms in selections(model, encoding, made, budgets):
+                requests.append(Request(key, row, encoding, selection))
+                select_ms[key] += ms
+                if key == ("fsr", min(budgets)):
+                    out.k_focus.append(selection.facts["k_focus"])
+                if key[1] == OWN:
+                    own[key[0]].append(len(selection.sent))
+        for request, answer, ms in answered(model, requests, part):
+            right[request.key].append(correct(part[request.row].question, answer))
+            answer_ms[request.key] += ms
         if note:
             print(f"{min(start + CHUNK, len(todo))} of {len(todo)} questions", file=sys.stderr, flush=True)
-    return {k: np.array(v) for k, v in right.items()}, k_focus
+    out.own_count = {name: round(float(np.mean(counts)), 1) for name, counts in own.items()}
+    out.right = {_counted(k, out.own_count): np.array(v) for k, v in right.items()}
+    out.encode_ms /= len(todo)
+    out.select_ms = {_counted(k, out.own_count): v / len(todo) for k, v in select_ms.items()}
+    out.answer_ms = {_counted(k, out.own_count): v / len(todo) for k, v in answer_ms.items()}
+    return out
 
 
-def majority(todo: list[Case]) -> np.ndarray:
+def _encoded(model: vlm.VLM, case: Case, needs: frozenset[str]) -> vlm.Encoding:
+    return model.encode(model.encode_media([case.picture], needs=needs), case.question.text, needs)
+
+
+def _counted(key: Key, own_count: dict[str, float]) -> Key:
+    return (key[0], round(own_count[key[0]])) if key[1] == OWN else key
+
+
+def selections(
+    model: vlm.VLM, encoding: vlm.Encoding, made: dict[str, Pruner], budgets: Sequence[int]
+) -> Iterator[tuple[Key, Any, float]]:
+    """What is to be read for one question, with the milliseconds that choosing it took; "blind" at the end."""
+    tokens = encoding.tokens
+    for name, pruner in made.items():
+        if name == "full":
+            yield (name, len(tokens)), None, 0.0
+            continue
+        for budget in budgets if pruner.takes_budget else budgets[:1]:
+            if possible(model, encoding, pruner, budget):
+                selection, ms = timed(lambda p=pruner, k=budget: p(tokens, k), model.device)  # type: ignore[misc]
+                yield (name, budget if pruner.takes_budget else OWN), selection, ms
+    yield ("blind", 0), vlm.without_picture(encoding), 0.0
+
+
+def answered(model: vlm.VLM, requests: Iterable[Request], part: Sequence[Case]) -> list[tuple[Request, str, float]]:
+    """The answers with each one's milliseconds, in the order of the requests.
+
+    Prompts of the same length share a batch, so that nothing is padded; lists, whose answers are long, go apart.
+    """
+    groups: dict[tuple[int, bool, int], list[tuple[int, Request]]] = defaultdict(list)
+    for i, request in enumerate(requests):
+        alone = i + 1 if isinstance(request.selection, InsideSelection) else 0
+        groups[request.length, part[request.row].question.type == "list", alone].append((i, request))
+    found = []
+    for group in groups.values():
+        asked = [(r.encoding, r.selection) for _, r in group]
+        answers, ms = timed(lambda a=asked: model.generate_batch(a, MAX_NEW_TOKENS, BATCH), model.device)  # type: ignore[misc]
+        found += [(i, r, answer, ms / len(group)) for (i, r), answer in zip(group, answers, strict=True)]
+    return [(r, answer, ms) for _, r, answer, ms in sorted(found, key=lambda one: one[0])]
+
+
+def majority(todo: Sequence[Case]) -> np.ndarray:
     """Right or wrong for answering each type with its commonest answer in training scenes."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
     for case in cases("train", 0, 800):
@@ -109,9 +199,7 @@ def majority(todo: list[Case]) -> np.ndarray:
 
 def bootstrap(right: np.ndarray, seed: int = 0) -> list[float]:
     """95 % percentile interval of a mean, resampling questions."""
-    rng = np.random.default_rng(seed)
-    means = right[rng.integers(len(right), size=(RESAMPLES, len(right)))].mean(1)
-    return [round(float(v), 4) for v in np.percentile(means, [2.5, 97.5])]
+    return [round(v, 4) for v in interval(right, seed)]
 
 
 def nested(values: dict[Key, Any]) -> dict[str, dict[str, Any]]:
@@ -125,7 +213,22 @@ def mean(right: np.ndarray) -> float:
     return round(float(right.mean()), 4)
 
 
-def report(todo: list[Case], right: dict[Key, np.ndarray], k_focus: list[float], budgets: list[int]) -> dict[str, Any]:
+def versus_fsr(right: dict[Key, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """Method minus FSR at the same budget, paired by question: the 95 % interval in percent points.
+
+    Where the interval holds 0 the two are a tie, whatever the two means are.
+    """
+    return nested(
+        {
+            (m, b): [round(100 * x, 2) for x in interval(v.astype(float) - right["fsr", b])]
+            for (m, b), v in right.items()
+            if m != "fsr" and m not in REFERENCES and ("fsr", b) in right
+        }
+    )
+
+
+def report(todo: Sequence[Case], measured: Measured, budgets: Sequence[int]) -> dict[str, Any]:
+    right, k_focus = measured.right, measured.k_focus
     kinds = np.array([c.question.type for c in todo])
     subjects = [c.scene.things[c.question.subject].small for c in todo if c.question.subject is not None]
     out: dict[str, Any] = {
@@ -139,54 +242,68 @@ def report(todo: list[Case], right: dict[Key, np.ndarray], k_focus: list[float],
     if full is not None:
         out["retention"] = nested({k: round(float(v.mean() / full.mean()), 4) for k, v in right.items()})
     if ("fsr", budgets[0]) in right:
-        out["fsr_minus"] = nested(
-            {
-                (m, b): bootstrap(right["fsr", b].astype(float) - v)
-                for (m, b), v in right.items()
-                if m != "fsr" and m not in REFERENCES
-            }
-        )
+        out["versus_fsr"] = versus_fsr(right)
         shares = {str(b): round(float(np.median([max(0.0, b - k) / b for k in k_focus])), 3) for b in budgets}
         quantiles = [round(float(q), 1) for q in np.quantile(k_focus, [0.05, 0.25, 0.5, 0.75, 0.95])]
         out["k_focus"] = {"quantiles_5_25_50_75_95": quantiles, "median_share_left_to_scan": shares}
+    if measured.own_count:
+        out["own_count"] = measured.own_count
     return out
 
 
 def evaluate(model: vlm.VLM, questions: int, seed: int, methods: list[str], budgets: list[int], stream: str) -> dict:
     todo = list(cases(stream, seed, questions))
-    right, k_focus = run(model, todo, methods, budgets)
-    right["majority", 0] = majority(todo)
-    out = report(todo, right, k_focus, budgets)
+    measured = run(model, todo, methods, budgets)
+    measured.right["majority", 0] = majority(todo)
+    out = report(todo, measured, budgets)
+    out["cost"] = measured.cost()
     apart = list(cases(stream, seed, max(questions // 5, 6), unseen=True))
-    unseen, _ = run(model, apart, methods, budgets)
-    accuracy = nested({k: mean(v) for k, v in unseen.items()})
+    unseen = run(model, apart, methods, budgets)
+    accuracy = nested({k: mean(v) for k, v in unseen.right.items()})
     out["unseen_pairs"] = {"questions": len(apart), "accuracy": accuracy}
     return out
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The measured accuracies as a Markdown table: percent, the 95 % interval, and the share of the full accuracy."""
-    accuracy, interval = result["accuracy"], result["interval"]
-    budgets = sorted({int(b) for m, row in accuracy.items() if m not in REFERENCES for b in row}, reverse=True)
+    """The measured accuracies as a Markdown table: percent, the 95 % interval, and what is a tie with FSR."""
+    accuracy, interval, own = result["accuracy"], result["interval"], result.get("own_count", {})
+    alone = [*own, *REFERENCES]
+    budgets = sorted({int(b) for m, row in accuracy.items() if m not in alone for b in row}, reverse=True)
     rows = ["| method | " + " | ".join(f"{b} tokens" for b in budgets) + " |", "|---" * (len(budgets) + 1) + "|"]
+    ties = {(m, b) for m, row in result.get("versus_fsr", {}).items() for b, v in row.items() if v[0] <= 0 <= v[1]}
     for method, row in accuracy.items():
-        if method not in REFERENCES:
-            cells = [_cell(row[str(b)], interval[method][str(b)]) for b in budgets]
+        if method not in alone:
+            cells = [
+                _cell(row[b], interval[method][b], (method, b) in ties) if b in row else "" for b in map(str, budgets)
+            ]
             rows.append(f"| {method} | " + " | ".join(cells) + " |")
-    for method in REFERENCES:
+    for method in alone:
         for b, value in accuracy.get(method, {}).items():
-            rows.append(f"| {method} ({b} tokens) | {_cell(value, interval[method][b])} |" + " |" * (len(budgets) - 1))
+            tokens = f"{b} tokens, its own number" if method in own else f"{b} tokens"
+            rows.append(f"| {method} ({tokens}) | {_cell(value, interval[method][b])} |" + " |" * (len(budgets) - 1))
+    if ties:
+        rows += ["", "= a tie with FSR: the 95 % interval of the difference, paired by question, holds 0."]
     return "\n".join(rows)
 
 
-def _cell(value: float, interval: list[float]) -> str:
-    return f"{100 * value:.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+def _cell(value: float, interval: list[float], tie: bool = False) -> str:
+    return f"{100 * value:.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" + (" =" if tie else "")
+
+
+def costs(result: dict[str, Any]) -> str:
+    """Measured milliseconds a question, for every method: choosing and answering, mean over its budgets."""
+    cost = result["cost"]
+    lines = [f"milliseconds a question: vision and question {cost['encode_ms']:.1f}"]
+    for method, row in cost["answer_ms"].items():
+        select = np.mean(list(cost["select_ms"][method].values()))
+        lines.append(f"{method:<14}select {select:8.1f}   answer {np.mean(list(row.values())):8.1f}")
+    return "\n".join(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", default="full,fsr,random,grid,saliency,relevance")
+    parser.add_argument("--methods", default=",".join(pruners.REGISTRY))
     parser.add_argument("--budgets", default="192,128,64,32")
     parser.add_argument("--model", default="shapes")
     parser.add_argument("--stream", choices=("test", "validation"), default="test", help="which scenes to ask about")
@@ -214,7 +331,7 @@ def main(options: argparse.Namespace) -> int:
     if options.json == "-":
         print(text)
     else:
-        print(summary(result))
+        print(summary(result), costs(result), sep="\n\n")
         if options.json:
             with open(options.json, "w") as file:
                 file.write(text + "\n")
