@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,6 +11,9 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 
 import fsr.vlm
+from app.service import Request, Service
+from app.settings import Settings
+from fsr.__main__ import main
 from fsr.vlm.base import CAPTURES, Media, MediaCache
 from tests.test_vlm_llava import hooks_of, other
 from tests.tiny import PATCH, SIDE, save_tiny
@@ -207,6 +211,28 @@ def test_half_precision_is_captured(tiny_folder, picture):
     tokens = vlm.encode(vlm.encode_media([picture], needs=ALL), QUESTION, ALL).tokens
     assert tokens.summary.dtype == tokens.last_keys.dtype == tokens.project(tokens.features).dtype == torch.bfloat16
     assert tokens.keys.dtype == tokens.last_saliency.dtype == torch.float32
+
+
+def test_the_command_line_captures_what_a_method_needs(picture, tiny_folder, tmp_path, capsys):
+    picture.save(tmp_path / "noise.png")
+    command = ["answer", str(tmp_path / "noise.png"), QUESTION, "--model", str(tiny_folder), "--only", "--json"]
+    for method, facts in (("visionzip", {"n_cls": 1}), ("prumerge", {"last_layer": 1})):
+        assert main([*command, "-", "--method", method, "--budget", "9", "--max-new-tokens", "2"]) == 0
+        answer = json.loads(capsys.readouterr().out)["answers"][method]
+        assert answer["budget"] == answer["cost"]["visual_tokens"]
+        assert {"pre_projector": 1, **facts}.items() <= answer["facts"].items()
+
+
+def test_the_service_captures_what_a_method_needs(picture, tiny_folder, tmp_path):
+    vlm = fsr.vlm.load(str(tiny_folder))
+    service = Service(Settings(model=str(tiny_folder), max_new_tokens=2), loader=lambda model, **_: vlm)
+    picture.save(tmp_path / "noise.png")
+    opened = service.open_picture(tmp_path / "noise.png")
+    for method, captures in (("fsr", set()), ("visionzip", {"keys", "summary"}), ("prumerge", CAPTURES)):
+        request = Request(opened.id, QUESTION, method, 9, {}, str(tiny_folder))
+        assert list(service.answer(request))[-1].phase == "done"
+        assert set(vlm.encode_media([opened.image]).captures) == captures
+    service.pictures.close()
 
 
 # -- what is held
