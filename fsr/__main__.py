@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsr.tokens import FsrError, InvalidInput
+from fsr.tokens import FsrError, InvalidInput, check_budget
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +45,9 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
     answer = commands.add_parser("answer", help="answer a question about a picture or a clip, pruned and unpruned")
     _add_answer_arguments(answer)
     answer.set_defaults(run=run_answer)
+    fidelity = commands.add_parser("fidelity", help="how far pruning moves the distribution behind the answer")
+    _add_fidelity_arguments(fidelity)
+    fidelity.set_defaults(run=run_fidelity)
     methods = commands.add_parser("methods", help="list the pruning methods and their parameters")
     methods.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
     methods.set_defaults(run=run_methods)
@@ -68,12 +71,25 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=8, help="frames of a clip, evenly spaced in time; default 8")
     parser.add_argument("--budget-mode", default="global", help="global (frames compete) or per_frame (equal shares)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
+    parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
+    _add_model_arguments(parser)
+
+
+def _add_fidelity_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="a JPEG, PNG or WebP file")
+    parser.add_argument("question")
+    parser.add_argument("--methods", default="fsr,random", help="pruning methods with commas; default fsr,random")
+    parser.add_argument("--budgets", help="visual tokens to keep, with commas; default a third of them to a 36th")
+    parser.add_argument("--figure", metavar="FILE", help="draw the curves into FILE, a .pdf, .svg or .png")
+    _add_model_arguments(parser)
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
     parser.add_argument("--dtype", help="float32, float16 or bfloat16")
     parser.add_argument("--framing", default="processor", help="processor or pad (to a square)")
     parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
 
 
@@ -134,13 +150,91 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
     from fsr.trace import answer_record
 
     pruner(replace(encoding.tokens, shared=False), budget)  # uncounted, like the language model's warm-up
-    fresh = replace(
-        encoding.tokens, shared=False
-    )  # without what other selections computed, so that the time is the whole time
+    # without what other selections computed, so that the time is the whole time
+    fresh = replace(encoding.tokens, shared=False)
     selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
     step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
     read = budget if pruner.stage == "inside" else len(selection.sent)
     return {**answer_record(pruner.name, read, step), "facts": selection.facts}
+
+
+def run_fidelity(args: argparse.Namespace) -> int:
+    from fsr.chart import checked_format
+    from fsr.media import load_image
+    from fsr.pruners import make
+    from fsr.pruners.plan import SHARES
+
+    pruners = {name: make(name) for name in args.methods.split(",") if name != "full"}
+    if args.figure:
+        checked_format(Path(args.figure).suffix.lower().removeprefix("."))
+    picture = load_image(args.picture)
+    _quiet()
+    import fsr.vlm
+    from fsr.fidelity import curve, greedy_answer
+
+    vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
+    needs = frozenset().union(*(p.requires for p in pruners.values()))
+    encoding = vlm.encode(vlm.encode_media([picture], needs=needs), args.question, needs)
+    n = len(encoding.tokens)
+    budgets = _budgets(args.budgets) if args.budgets else [max(1, round(n * share)) for share in SHARES[::-1]]
+    for budget in budgets:
+        check_budget(budget, n)
+    answer = greedy_answer(vlm, encoding, args.max_new_tokens)
+    points = list(curve(vlm, encoding, pruners, budgets, answer))
+    record = {
+        "model": vlm.id,
+        "device": str(vlm.device),
+        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "question": encoding.question,
+        "unknown_words": encoding.unknown_words,
+        "visual_tokens": n,
+        "answer": {"text": vlm.text(answer), "ids": answer},
+        "parameters": {name: pruner.parameters() for name, pruner in pruners.items()},
+        "points": [point.to_json() for point in points],
+    }
+    if args.figure:
+        _draw(record, {name: pruner.label for name, pruner in pruners.items()}, Path(args.figure))
+    if args.json:
+        return write_json(record, args.json)
+    print(compared(record))
+    return 0
+
+
+def _budgets(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--budgets takes whole numbers with commas, for example 64,32, not {text!r}.") from None
+
+
+def _draw(record: dict[str, Any], labels: dict[str, str], to: Path) -> None:
+    from fsr.chart import fidelity_curves
+
+    rows: dict[str, dict[str, Any]] = {}
+    for point in record["points"]:
+        rows.setdefault(point["method"], {})[str(round(point["visual_tokens"]))] = point
+    drawn = fidelity_curves(rows, to.suffix.lower().removeprefix("."), labels, record["question"])
+    try:
+        to.write_bytes(drawn)
+    except OSError as error:
+        raise InvalidInput(f"{to} cannot be written: {error.strerror}.") from error
+
+
+def compared(record: dict[str, Any]) -> str:
+    """The record of `fidelity` for people: one line a method and budget."""
+    lines = [
+        f"{record['model']} on {record['device']}, {record['dtype']}",
+        f"the unpruned answer: {record['answer']['text'] or '(no text)'}",
+        "",
+        f"{'method':<16}{'tokens':>8}{'KL, nats':>12}{'probability':>14}{'same tokens':>14}",
+    ]
+    for point in record["points"]:
+        same = f"{sum(point['agrees'])} of {len(point['agrees'])}"
+        tokens, kl, probability = point["visual_tokens"], point["kl"], point["probability"]
+        lines.append(f"{point['method']:<16}{tokens:>8.4g}{kl:>12.3g}{probability:>14.3g}{same:>14}")
+    if record["unknown_words"]:
+        lines += ["", f"The model does not know: {', '.join(record['unknown_words'])}."]
+    return "\n".join(lines)
 
 
 def described(record: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fsr.__main__ import main
 from fsr.bootstrap import interval
 from fsr.fidelity import (
     Fidelity,
@@ -303,3 +304,53 @@ def test_an_interval_covers_the_true_mean_about_as_often_as_it_says():
         low, high = interval(rng.exponential(size=150), seed)
         inside += low <= 1.0 <= high
     assert 86 <= inside <= 100
+
+
+# ----------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture(scope="module")
+def picture_file(picture, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "noise.png"
+    picture.save(path)
+    return str(path)
+
+
+def test_the_command_prints_its_points_and_draws_them(picture_file, tiny_folder, tmp_path, capsys):
+    figure = tmp_path / "curves.pdf"
+    command = ["fidelity", picture_file, "what is it?", "--model", str(tiny_folder), "--max-new-tokens", "4"]
+    command += ["--methods", "fsr,random", "--budgets", "12,6"]
+    assert main([*command, "--json", "-", "--figure", str(figure)]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [(p["method"], p["budget"]) for p in record["points"]] == [
+        ("full", N),
+        ("fsr", 12),
+        ("random", 12),
+        ("fsr", 6),
+        ("random", 6),
+    ]
+    assert len(record["answer"]["ids"]) == 4
+    assert all(p["kl"] > 0 for p in record["points"][1:])
+    assert figure.read_bytes().startswith(b"%PDF")
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "the unpruned answer: " in out
+    assert out.count("of 4") == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--methods", "magic"], "no method 'magic'"),
+        (["--budgets", "many"], "whole numbers with commas"),
+        (["--budgets", "26"], "from 1 to 25"),
+        (["--figure", "curves.jpg"], "one of png, svg, pdf"),
+        (["--figure", "curves"], "one of png, svg, pdf"),
+    ],
+)
+def test_the_command_refuses_nonsense_in_one_sentence(picture_file, tiny_folder, capsys, arguments, sentence):
+    assert main(["fidelity", picture_file, "what?", "--model", str(tiny_folder), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert sentence in captured.err

@@ -1,0 +1,313 @@
+"""Figures for papers: fidelity curves, overlap of methods, contact sheet and token map, as PNG, SVG or PDF bytes.
+
+Roles have the colours of the page (static/theme.css): Focus orange, Scan blue, kept by other methods green; anchors
+carry a ring, dropped tokens a veil.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fsr.chart import BLUE, GREEN, LINE, MUTED, ORANGE, Drawing, checked_format, fidelity_curves, wrapped
+from fsr.pruners.reading import Reading, read_plan
+from fsr.tokens import InvalidInput, Role
+
+__all__ = ["contact_sheet", "fidelity_curves", "iou_matrix", "token_map"]
+
+VEIL = "#f4f4f2"
+ROLE_COLORS = {Role.KEPT: GREEN, Role.SCAN: BLUE, Role.FOCUS: ORANGE}
+ROLE_NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept", Role.MERGED: "merged"}
+LARGEST_SIDE = 800  # pixels of a picture inside a figure
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One cell of a contact sheet. reading: None shows the bare picture. caption: e.g. budget and answer."""
+
+    title: str
+    reading: Reading | None
+    caption: str = ""
+
+    @staticmethod
+    def of(trace: Mapping[str, Any], method: str, budget: int) -> Overlay:
+        """A method of a trace at a budget, with its answer where the trace has one. Raises InvalidInput."""
+        n = trace["tokens"]["n"]
+        reading = _reading(trace, method, budget)
+        answer = trace.get("answers", {}).get(f"{method}@{budget}")
+        caption = f"{len(reading.kept)} of {n} tokens" + (f": {answer['text']}" if answer else "")
+        return Overlay(trace["methods"][method]["label"], reading, caption)
+
+
+def iou_matrix(labels: Sequence[str], values: Sequence[Sequence[float]], fmt: str = "png", title: str = "") -> bytes:
+    """Intersection over union of what methods keep, in [0, 1], as a matrix with numbers in its cells.
+
+    values[i][j] belongs to labels[i] and labels[j]. Raises InvalidInput for another format or a matrix of another size.
+    """
+    checked_format(fmt)
+    count, matrix = len(labels), np.asarray(values, dtype=float)
+    if count == 0 or matrix.shape != (count, count):
+        raise InvalidInput(f"a matrix of {count} methods needs {count} rows of {count} numbers.")
+    cell = 0.62 if count <= 8 else 0.44
+    names = [wrapped(label, 1.1, lines=3) for label in labels]
+    longest = max(len(part) for name in names for part in name.split("\n")) * 0.067
+    lines = max(name.count("\n") + 1 for name in names)
+    slanted = longest > cell
+    left = longest + 0.25
+    below = 0.71 * (longest + 0.13 * lines) + 0.2 if slanted else 0.14 * lines + 0.18
+    width, side = left + count * cell + 0.95, count * cell
+    heading = wrapped(title, width - 0.3, 9) if title else ""
+    above = 0.17 * (heading.count("\n") + 1) + 0.2 if heading else 0.12
+    height = below + side + above
+    drawing = Drawing(width, height, fmt)
+    with drawing as figure:
+        axis = figure.add_axes((left / width, below / height, side / width, side / height))
+        image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        for i in range(count):
+            for j in range(count):
+                value = matrix[i, j]
+                ink, text = ("white" if value > 0.55 else "#1b1d20"), "–" if math.isnan(value) else f"{value:.2f}"
+                axis.text(j, i, text, ha="center", va="center", fontsize=8 if count <= 8 else 6.5, color=ink)
+        rotation: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axis.set_xticks(range(count), names, **rotation)
+        axis.set_yticks(range(count), names)
+        axis.tick_params(length=0, pad=4)
+        axis.set_xticks(np.arange(0.5, count - 1), minor=True)
+        axis.set_yticks(np.arange(0.5, count - 1), minor=True)
+        axis.grid(which="minor", color="white", linewidth=1.5)
+        axis.tick_params(which="minor", length=0)
+        axis.spines[:].set_visible(False)
+        bar = figure.colorbar(
+            image, cax=figure.add_axes(((left + side + 0.15) / width, below / height, 0.11 / width, side / height))
+        )
+        bar.set_label("intersection over union")
+        bar.outline.set_visible(False)
+        if heading:
+            figure.text(0.5, 1 - 0.08 / height, heading, ha="center", va="top", fontsize=9)
+    return drawing.bytes
+
+
+def contact_sheet(
+    picture: Image.Image,
+    trace: Mapping[str, Any],
+    overlays: Sequence[Overlay],
+    fmt: str = "png",
+    frame: int = 0,
+    title: str | None = None,
+) -> bytes:
+    """The picture once for every overlay, with its tokens by role and a caption below; at most four a row.
+
+    trace: `Trace.to_dict()`, whose layout is used. title: default the question. Raises InvalidInput for another format,
+    a frame that does not exist, or nothing to show.
+    """
+    checked_format(fmt)
+    if not overlays:
+        raise InvalidInput("a contact sheet needs at least one overlay.")
+    grid = _grid(trace, frame)
+    columns = len(overlays) if len(overlays) <= 4 else math.ceil(len(overlays) / 2) if len(overlays) <= 8 else 4
+    rows = math.ceil(len(overlays) / columns)
+    pane = 6.6 / max(columns, 2)
+    tall = pane * grid.height / grid.width
+    heads = [wrapped(o.title, pane - 0.05, 8.5, 2) for o in overlays]
+    captions = [wrapped(o.caption, pane - 0.05, 7.5, 4) for o in overlays]
+    head = 0.16 * max(h.count("\n") + 1 for h in heads) + 0.06
+    foot = 0.145 * max(c.count("\n") + 1 for c in captions) + 0.12
+    width = columns * pane + (columns + 1) * 0.12
+    heading = wrapped(trace["question"] if title is None else title, width - 0.4, 9)
+    top = 0.17 * (heading.count("\n") + 1) + 0.14 if heading else 0.06
+    height = top + rows * (head + tall + foot) + 0.28
+    drawing = Drawing(width, height, fmt)
+    with drawing as figure:
+        if heading:
+            figure.text(0.5, 1 - 0.08 / height, heading, ha="center", va="top", fontsize=9)
+        for i, overlay in enumerate(overlays):
+            left = 0.12 + (i % columns) * (pane + 0.12)
+            y = height - top - (i // columns) * (head + tall + foot) - head - tall
+            axis = figure.add_axes((left / width, y / height, pane / width, tall / height))
+            _show(axis, picture, grid)
+            if overlay.reading is not None:
+                _paint(axis, grid, overlay.reading, pane * 72 / grid.width)
+            middle = (left + pane / 2) / width
+            figure.text(middle, (y + tall + 0.05) / height, heads[i], ha="center", va="bottom", fontsize=8.5)
+            figure.text(middle, (y - 0.05) / height, captions[i], ha="center", va="top", fontsize=7.5, color=MUTED)
+        _legend(figure, overlays)
+    return drawing.bytes
+
+
+def token_map(
+    picture: Image.Image,
+    trace: Mapping[str, Any],
+    methods: Sequence[str],
+    budget: int,
+    fmt: str = "png",
+    frame: int = 0,
+    title: str | None = None,
+) -> bytes:
+    """By how many of these methods every token is kept at this budget, with a scale of whole numbers.
+
+    Raises InvalidInput for another format, no or unknown methods, a budget outside 1..N or a frame that does not exist.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    checked_format(fmt)
+    if not methods:
+        raise InvalidInput("a token map needs at least one method.")
+    grid = _grid(trace, frame)
+    keeps = [_reading(trace, name, budget).kept for name in methods]
+    times = {i: sum(i in kept for kept in keeps) for i in grid.cells}
+    side = 3.6
+    tall = side * grid.height / grid.width
+    names = ", ".join(trace["methods"][name]["label"] for name in methods)
+    heading = wrapped(trace["question"] if title is None else title, side + 0.7, 9)
+    below = wrapped(f"{budget} of {trace['tokens']['n']} tokens each: {names}", side + 0.7, 7.5, 5)
+    top, foot = 0.17 * (heading.count("\n") + 1) + 0.16, 0.145 * (below.count("\n") + 1) + 0.16
+    width, height = side + 1.0, top + tall + foot
+    drawing = Drawing(width, height, fmt)
+    with drawing as figure:
+        import matplotlib
+
+        count = len(methods)
+        shades = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, count) if count > 1 else [0.6])
+        axis = figure.add_axes((0.12 / width, foot / height, side / width, tall / height))
+        _show(axis, picture.convert("L").convert("RGB"), grid)
+        for k in range(count + 1):
+            boxes = [_corners(grid.cells[i]) for i, t in times.items() if t == k]
+            color, alpha = (VEIL, 0.72) if k == 0 else (shades[k - 1], 0.82)
+            axis.add_collection(PolyCollection(boxes, facecolors=[color], alpha=alpha, linewidths=0))
+        scale = ListedColormap([VEIL, *shades])
+        bar = figure.colorbar(
+            ScalarMappable(BoundaryNorm(np.arange(-0.5, count + 1), count + 1), scale),
+            cax=figure.add_axes(((side + 0.24) / width, foot / height, 0.12 / width, tall / height)),
+            ticks=range(0, count + 1, max(1, math.ceil(count / 10))),
+        )
+        bar.set_label("methods that keep the token")
+        bar.minorticks_off()
+        bar.ax.tick_params(length=0)
+        bar.outline.set_edgecolor(LINE)
+        figure.text(0.5, 1 - 0.08 / height, heading, ha="center", va="top", fontsize=9)
+        figure.text(0.5, (foot - 0.08) / height, below, ha="center", va="top", fontsize=7.5, color=MUTED)
+    return drawing.bytes
+
+
+# -- one frame
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One frame of a trace. cells: token -> rectangle in pixels. at: (row, column) -> token."""
+
+    width: int
+    height: int
+    cells: dict[int, Box]
+    at: dict[tuple[int, int], int]
+    place: dict[int, tuple[int, int]]
+
+
+def _grid(trace: Mapping[str, Any], frame: int) -> _Grid:
+    frames, tokens = trace["frames"], trace["tokens"]
+    if not 0 <= frame < len(frames):
+        raise InvalidInput(f"the frame must be a whole number from 0 to {len(frames) - 1}, not {frame!r}.")
+    of = tokens["frame"] or [0] * tokens["n"]
+    cells = {i: tuple(tokens["rect"][i]) for i in range(tokens["n"]) if of[i] == frame and tokens["rect"][i]}
+    place = {i: (tokens["row"][i], tokens["col"][i]) for i in cells}
+    at = {where: i for i, where in place.items()}
+    return _Grid(frames[frame]["width"], frames[frame]["height"], cells, at, place)
+
+
+def _reading(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
+    if method not in trace["methods"]:
+        raise InvalidInput(f"this trace has no method {method!r}; it has {', '.join(trace['methods'])}.")
+    return read_plan(trace["methods"][method]["plan"], trace["tokens"]["n"], budget)
+
+
+def _show(axis: Any, picture: Image.Image, grid: _Grid) -> None:
+    small = picture.convert("RGB")
+    small.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    axis.imshow(small, extent=(0, grid.width, grid.height, 0), interpolation="lanczos", aspect="auto")
+    axis.set(xlim=(0, grid.width), ylim=(grid.height, 0), xticks=[], yticks=[])
+    axis.spines[:].set_color(LINE)
+
+
+def _paint(axis: Any, grid: _Grid, reading: Reading, points: float) -> None:
+    """Veil, tints, outlines around groups of one role, dots of merged tokens, rings of anchors. points: per pixel."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    def of(*roles: Role) -> list[int]:
+        return [i for i in grid.cells if reading.roles[i] in roles]
+
+    cell = min(min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in grid.cells.values()) * points
+    for role, alpha in ((Role.DROPPED, 0.74), (Role.MERGED, 0.55)):
+        veiled = [_corners(grid.cells[i]) for i in of(role)]
+        axis.add_collection(PolyCollection(veiled, facecolors=VEIL, alpha=alpha, linewidths=0))
+    for role, color in ROLE_COLORS.items():
+        tinted = [_corners(grid.cells[i]) for i in of(role)]
+        axis.add_collection(PolyCollection(tinted, facecolors=color, alpha=0.22, linewidths=0))
+    thick = min(1.6, max(0.5, cell * 0.16))
+    for role, color in ROLE_COLORS.items():
+        edges = [edge for i in of(role) for edge in _outline(grid, reading, i)]
+        axis.add_collection(LineCollection(edges, colors="white", linewidths=thick * 1.9, capstyle="projecting"))
+        axis.add_collection(LineCollection(edges, colors=color, linewidths=thick, capstyle="projecting"))
+    dots = [_middle(grid.cells[i]) for i in of(Role.MERGED)]
+    rings = [_middle(grid.cells[i]) for i in reading.absorbed if i in grid.cells]
+    if dots:
+        axis.scatter(*zip(*dots, strict=True), s=(0.28 * cell) ** 2, color=BLUE, edgecolors="white", linewidths=0.25)
+    if rings:
+        size = (0.56 * cell) ** 2
+        axis.scatter(*zip(*rings, strict=True), s=size, color="white", edgecolors=BLUE, linewidths=0.14 * cell)
+
+
+def _outline(grid: _Grid, reading: Reading, i: int) -> list[list[tuple[float, float]]]:
+    """The sides of a token that face another role."""
+    x0, y0, x1, y1 = grid.cells[i]
+    row, col = grid.place[i]
+    sides = {(0, -1): (x0, y0, x0, y1), (0, 1): (x1, y0, x1, y1), (-1, 0): (x0, y0, x1, y0), (1, 0): (x0, y1, x1, y1)}
+    out = []
+    for (down, right), (ax, ay, bx, by) in sides.items():
+        other = grid.at.get((row + down, col + right))
+        if other is None or reading.roles[other] != reading.roles[i]:
+            out.append([(ax, ay), (bx, by)])
+    return out
+
+
+def _corners(box: Box) -> list[tuple[float, float]]:
+    x0, y0, x1, y1 = box
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def _middle(box: Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def _legend(figure: Any, overlays: Sequence[Overlay]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    readings = [o.reading for o in overlays if o.reading is not None]
+    used = {role for reading in readings for role in reading.roles}
+    dot: Callable[..., Any] = lambda **style: Line2D([], [], linestyle="none", marker="o", **style)  # noqa: E731
+    handles: list[Any] = [
+        Patch(facecolor=(*_rgb(color), 0.3), edgecolor=color, linewidth=1.2, label=ROLE_NAMES[role])
+        for role, color in reversed(ROLE_COLORS.items())
+        if role in used
+    ]
+    if any(reading.absorbed for reading in readings):
+        handles.append(dot(color="white", markeredgecolor=BLUE, markeredgewidth=1.3, markersize=5, label="anchor"))
+    if Role.MERGED in used:
+        handles.append(dot(color=BLUE, markeredgewidth=0, markersize=3, label="merged into an anchor"))
+    if Role.DROPPED in used:
+        handles.append(Patch(facecolor=VEIL, edgecolor=LINE, linewidth=0.8, label="dropped"))
+    if handles:
+        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, handlelength=1.2)
+
+
+def _rgb(color: str) -> tuple[float, float, float]:
+    return int(color[1:3], 16) / 255, int(color[3:5], 16) / 255, int(color[5:7], 16) / 255

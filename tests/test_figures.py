@@ -1,0 +1,253 @@
+"""Exported figures: their bytes, their words inside their frames, and the plan they are drawn from."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
+from fsr.chart import FORMATS, wrapped
+from fsr.pruners import make
+from fsr.pruners.reading import read_plan
+from fsr.tokens import InvalidInput, Role
+from tests.methods import random_tokens
+from tests.plan_reader import read
+
+ROOT = Path(__file__).parents[1]
+LONG = "What is written on the small sign to the left of the entrance, and who of the two is reading it just now?"
+MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def trace() -> dict:
+    """A grid of 5 x 6 tokens on 60 x 50 pixels, three methods."""
+    tokens = random_tokens(0)
+    plans = {"fsr": make("fsr", rho=0.2), "random": make("random"), "grid": make("grid")}
+    return {
+        "question": "what is it?",
+        "frames": [{"width": 60, "height": 50, "rows": 5, "cols": 6, "seen": [0, 0, 60, 50]}],
+        "tokens": {
+            "n": 30,
+            "frame": None,
+            "row": tokens.layout.row.tolist(),
+            "col": tokens.layout.col.tolist(),
+            "rect": [[10 * x for x in r] for r in tokens.layout.rect.tolist()],
+        },
+        "methods": {m: {"label": p.label, "plan": p.plan(tokens).to_json()} for m, p in plans.items()},
+        "answers": {"fsr@8": {"text": "a noisy picture"}},
+    }
+
+
+def curves(count: int, band: bool = False) -> dict:
+    def value(x: float):
+        return [x, 0.8 * x, 1.1 * x] if band else x
+
+    rows = {
+        f"method {i} with quite a long name": {
+            str(b): {"kl": value((i + 1) / b**2), "probability": value(0.9 - i / 20 - 3 / b)} for b in (16, 32, 64, 128)
+        }
+        for i in range(count)
+    }
+    return {"full": {"576": {"kl": 0.0, "probability": 0.95}}, **rows}
+
+
+def drawn(kind: str, fmt: str, picture: Image.Image, trace: dict) -> bytes:
+    if kind == "curves":
+        return fidelity_curves(curves(3, band=True), fmt, title=LONG)
+    if kind == "matrix":
+        return iou_matrix(["a", "b"], [[1, 0.25], [0.25, 1]], fmt)
+    if kind == "sheet":
+        overlays = [Overlay("All tokens", None), Overlay.of(trace, "fsr", 8), Overlay.of(trace, "random", 8)]
+        return contact_sheet(picture, trace, overlays, fmt)
+    return token_map(picture, trace, ["fsr", "random", "grid"], 8, fmt)
+
+
+KINDS = ("curves", "matrix", "sheet", "map")
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_data_gives_the_same_bytes_with_fonts_and_without_a_date(kind, fmt, picture, trace):
+    once, again = (drawn(kind, fmt, picture, trace) for _ in range(2))
+    assert once == again
+    assert once.startswith(MAGIC[fmt])
+    assert b"CreationDate" not in once
+    if fmt == "pdf":
+        assert b"/FontFile2" in once, "TrueType, embedded"
+        assert b"/Type3" not in once
+    if fmt == "svg":
+        assert b"<text" not in once, "letters are outlines"
+    if fmt == "png":
+        image = Image.open(io.BytesIO(once)).convert("RGB")
+        assert min(image.size) > 200
+        edge = np.asarray(image)[[0, -1]]
+        assert (edge == 255).all(), "nothing touches the frame of the figure"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fmt", ["jpg", "", "PNG", None])
+def test_another_format_is_refused(kind, fmt, picture, trace):
+    with pytest.raises(InvalidInput, match="one of png, svg, pdf"):
+        drawn(kind, fmt, picture, trace)
+
+
+def test_nothing_is_left_in_matplotlib(picture, trace):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    for kind in KINDS:
+        drawn(kind, "png", picture, trace)
+    with pytest.raises(InvalidInput):
+        drawn("map", "gif", picture, trace)
+    assert dict(matplotlib.rcParams) == before
+    from matplotlib import pyplot
+
+    assert pyplot.get_fignums() == []
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """The boxes of all words of the figures drawn, in pixels, with the size of each figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    found = []
+    save = Figure.savefig
+
+    def spy(figure, *args, **options):
+        FigureCanvasAgg(figure).draw()  # words have their places only once they are drawn
+        shown = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        found.append((figure.bbox.size, [(t.get_text(), t.get_rotation(), t.get_window_extent()) for t in shown]))
+        return save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_words_neither_leave_the_figure_nor_overlap(count, picture, trace, texts):
+    names = [f"method {i} with quite a long name" for i in range(count)]
+    fidelity_curves(curves(count), "png", title=LONG)
+    iou_matrix(names, np.full((count, count), 0.5), "png", LONG)
+    iou_matrix([f"m{i}" for i in range(count)], np.full((count, count), 0.5), "png")
+    reading = read_plan(trace["methods"]["fsr"]["plan"], 30, 8)
+    contact_sheet(picture, trace, [Overlay(name, reading, LONG) for name in names], "png", title=LONG)
+    token_map(picture, trace, ["fsr", "random", "grid"] * (count // 2), 8, "png", title=LONG)
+    assert len(texts) == 5
+    for (width, height), words in texts:
+        assert len(words) > 3
+        for text, _, box in words:
+            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text  # noqa: PT018
+        level = [(text, box) for text, turned, box in words if turned in (0, 90)]
+        for i, (text, box) in enumerate(level):
+            for other, there in level[:i]:
+                apart = box.x1 <= there.x0 + 1 or there.x1 <= box.x0 + 1
+                assert apart or box.y1 <= there.y0 + 1 or there.y1 <= box.y0 + 1, (text, other)
+
+
+def test_roles_have_the_colors_of_the_page(picture, trace):
+    theme = (ROOT / "app/static/theme.css").read_text()
+    light = dict(re.findall(r"--fx-(focus|scan|kept): (#[0-9a-f]{6})", theme.split(".dark")[0]))
+    drawn_ = contact_sheet(
+        picture, trace, [Overlay.of(trace, "fsr", 8), Overlay.of(trace, "random", 8)], "svg"
+    ).decode()
+    assert len(light) == 3
+    for role, color in light.items():
+        assert f"stroke: {color}" in drawn_, role
+
+
+def test_a_token_map_counts_the_methods(picture, trace, monkeypatch):
+    from matplotlib.collections import PolyCollection
+
+    made = []
+    init = PolyCollection.__init__
+    monkeypatch.setattr(PolyCollection, "__init__", lambda s, boxes, **k: made.append(boxes) or init(s, boxes, **k))
+    methods = ["fsr", "random", "grid"]
+    token_map(picture, trace, methods, 8, "png")
+    kept = [read_plan(trace["methods"][m]["plan"], 30, 8).kept for m in methods]
+    times = [sum(i in k for k in kept) for i in range(30)]
+    assert [len(boxes) for boxes in made[:4]] == [times.count(k) for k in range(4)]
+    corner = [tuple(trace["tokens"]["rect"][i][:2]) for i in range(30) if times[i] == 2]
+    assert [boxes[0] for boxes in made[2]] == corner
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda p, t: token_map(p, t, [], 8), "at least one method"),
+        (lambda p, t: token_map(p, t, ["magic"], 8), "no method 'magic'; it has fsr, random, grid"),
+        (lambda p, t: token_map(p, t, ["fsr"], 31), "from 1 to 30"),
+        (lambda p, t: contact_sheet(p, t, []), "at least one overlay"),
+        (lambda p, t: contact_sheet(p, t, [Overlay("a", None)], frame=1), "frame must be"),
+        (lambda p, t: iou_matrix(["a"], [[1, 2]]), "needs 1 rows of 1"),
+        (lambda p, t: iou_matrix([], []), "needs 0 rows"),
+        (lambda p, t: fidelity_curves({"full": {"576": {"kl": 0, "probability": 1}}}), "no method with a budget"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence(call, sentence, picture, trace):
+    with pytest.raises(InvalidInput, match=sentence):
+        call(picture, trace)
+
+
+# ------------------------------------------------------------------------------------------------------------ plans
+
+PLANS = {
+    "nested": make("fsr", rho=0.2),
+    "nested, much merging": make("fsr", rho=0.2, kappa=2.5),
+    "rank": make("saliency"),
+    "table of bits": make("grid"),
+    "table of nibbles": make("fsr", rho=0.2, focus_cap=0.5),
+}
+
+
+@pytest.mark.parametrize("pruner", PLANS.values(), ids=PLANS)
+def test_a_plan_is_read_as_the_page_reads_it(pruner):
+    tokens = random_tokens(5)
+    plan = json.loads(json.dumps(pruner.plan(tokens).to_json()))
+    for budget in (1, 2, 7, 15, 29, 30):
+        found = read_plan(plan, 30, budget)
+        roles, anchor, _ = read(plan, budget)
+        assert found.roles == roles
+        assert found.kept == set(pruner(tokens, budget).kept.tolist())
+        merged = [anchor[i] for i, role in enumerate(roles) if role == Role.MERGED and anchor]
+        assert found.absorbed == {j: merged.count(j) for j in merged}
+
+
+def test_layers_are_read_at_the_nearest_budget():
+    plan = {"kind": "layers", "layers": 3, "budgets": [4, 8], "depth": [[3, 1, 1, 3], [3, 3, 1, 3]]}
+    assert read_plan(plan, 4, 1).roles == [Role.KEPT, Role.DROPPED, Role.DROPPED, Role.KEPT]
+    assert read_plan({**plan, "budgets": [1, 3]}, 4, 4).kept == {0, 1, 3}
+    assert read_plan({**plan, "budgets": [1, 3]}, 4, 2).budget == 1
+    with pytest.raises(InvalidInput, match="no plan of kind 'cloud'"):
+        read_plan({"kind": "cloud"}, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "inches", "lines", "shape"),
+    [
+        ("short", 2, 2, ["short"]),
+        ("", 2, 2, [""]),
+        ("one two three four", 0.8, 2, 2),
+        ("x" * 50, 1, 2, 2),
+    ],
+)
+def test_labels_wrap_and_end_in_an_ellipsis(text, inches, lines, shape):
+    found = wrapped(text, inches, 8, lines).split("\n")
+    if isinstance(shape, list):
+        assert found == shape
+    else:
+        assert len(found) == shape
+        assert found[-1].endswith("…")
