@@ -21,8 +21,8 @@ EVERY_BUDGET_UP_TO = 256  # tokens: beyond, a table of every budget takes longer
 class _Frame:
     """One frame. Token indices, int64 ascending on the CPU: kept, and pruned ones of the grid.
 
-    rest: whether an extra token is sent for the pruned ones. unchanged: whether nothing is merged at all. n_top: how
-    many were chosen by attention.
+    n_top: how many were chosen by attention. rest: whether an extra token is sent for the pruned ones. unchanged:
+    whether nothing is merged at all.
     """
 
     kept: Tensor
@@ -60,8 +60,9 @@ class PruMerge(Pruner):
     raster order, where the release sends them by attention. Without any outlier the token with the largest a counts as
     one; d is never 0. Each frame is pruned by itself. Tokens outside the grid (newline, CLS) are left out of all that.
     With adaptive False the budget counts: the largest a and the extra token make K (one token has no extra one), no
-    grid is added, and a budget of all tokens changes none. Substitutes: saliency for a and features for keys where they
-    were not captured, and merging after the projector where that is not at hand (facts: last_layer 0, pre_projector 0).
+    grid is added, and where none is pruned none is changed. Substitutes: saliency for a and features for keys where
+    they were not captured, and merging after the projector where that is not at hand (facts: last_layer 0,
+    pre_projector 0).
 
     MERGED are pruned tokens that a kept one took in; their anchor is the most similar of those. `weight` is a as it
     enters, so the weights of a group do not sum to 1.
@@ -90,8 +91,10 @@ class PruMerge(Pruner):
         anchor, similarity = torch.full((n,), -1, device=to), torch.full((n,), math.nan, device=to)
         embeddings, rest = tokens.embeddings.clone(), []
         for frame in frames:
+            if frame.unchanged:
+                continue
             one = self._merge(frame, states, metric(tokens, tokens.last_keys), attention)
-            if self.neighbours and not frame.unchanged:
+            if self.neighbours:
                 embeddings[frame.kept.to(to)] = project(one.states).to(embeddings.dtype)
             if frame.rest:
                 rest.append(project(one.rest).to(embeddings.dtype))
@@ -124,11 +127,27 @@ class PruMerge(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         n = len(tokens)
-        if not self.adaptive:
-            return TablePlan(n, table_budgets(n, EVERY_BUDGET_UP_TO), lambda k: self._select(tokens, k).roles.cpu())
-        selection = self._select(tokens, n)
-        roles = selection.roles.cpu()
-        return TablePlan(n, (selection.budget,), lambda k: roles)
+        if self.adaptive:
+            selection = self._select(tokens, n)
+            roles = selection.roles.cpu()
+            return TablePlan(n, (selection.budget,), lambda budget: roles)
+        grids = [grid_first(tokens.layout, index)[0] for index, _ in _frame_budgets(tokens.layout, n)]
+        keys = metric(tokens, tokens.last_keys)
+        nearest = [
+            _nearest(keys[inside.to(keys.device)], torch.arange(len(inside)), self.neighbours)[1].cpu()
+            for inside in grids
+        ]
+
+        def at(budget: int) -> Tensor:
+            roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
+            for frame, inside, of_each in zip(self._frames(tokens, budget), grids, nearest, strict=True):
+                if not frame.unchanged:
+                    taken = of_each[torch.searchsorted(inside, frame.kept)]
+                    roles[inside[taken.flatten()]] = int(Role.MERGED)
+                roles[frame.kept] = int(Role.KEPT)
+            return roles
+
+        return TablePlan(n, table_budgets(n, EVERY_BUDGET_UP_TO), at)
 
     def _frames(self, tokens: VisualTokens, budget: int) -> list[_Frame]:
         attention = _attention(tokens).cpu()
@@ -158,11 +177,8 @@ class PruMerge(Pruner):
         every = torch.cat([kept, pruned]).sort().values
         at, pruned_at = torch.searchsorted(every, kept), torch.searchsorted(every, pruned)
         x, a = states[every].float(), attention[every]
-        steps = Similarities(unit_rows(keys[every]), first_equal(keys[every])).complete().rows(at.tolist())
-        own = torch.zeros_like(steps, dtype=torch.bool)
-        own[torch.arange(len(kept), device=to), at] = True
-        nearest = steps.masked_fill(own, -math.inf).sort(dim=1, descending=True, stable=True).indices
-        taken = torch.zeros_like(own).scatter_(1, nearest[:, : min(self.neighbours, len(every) - 1)], True)
+        steps, nearest = _nearest(keys[every], at, self.neighbours)
+        taken = torch.zeros_like(steps, dtype=torch.bool).scatter_(1, nearest, True)
         merged = x[at] + (taken * a) @ x
         rest = (a[pruned_at, None] * x[pruned_at]).sum(dim=0, keepdim=True)
         closest = steps.masked_fill(~taken, -math.inf)[:, pruned_at]
@@ -195,7 +211,17 @@ def _highest(inside: Tensor, outside: Tensor, attention: Tensor, budget: int) ->
     is_kept[highest_first(attention)[:n_top]] = True
     kept = torch.cat([inside[is_kept], outside[: max(0, n_top - len(inside))]]).sort().values
     pruned = inside[~is_kept]
-    return _Frame(kept, pruned, len(kept), rest=budget > 1 and len(pruned) > 0, unchanged=everything)
+    return _Frame(kept, pruned, len(kept), rest=budget > 1 and len(pruned) > 0, unchanged=not len(pruned))
+
+
+def _nearest(keys: Tensor, at: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Of the tokens `at` (k,) the cosines to all, (k, m) in steps, and the `count` most similar others, (k, count).
+
+    keys: (m, d). Ties go to the lower index; where there are fewer others, all of them.
+    """
+    steps = Similarities(unit_rows(keys), first_equal(keys)).complete().rows(at.tolist())
+    others = steps.scatter(1, at[:, None].to(steps.device), -math.inf)
+    return steps, others.sort(dim=1, descending=True, stable=True).indices[:, : min(count, len(keys) - 1)]
 
 
 def _attention(tokens: VisualTokens) -> Tensor:
