@@ -1,1 +1,15 @@
 """Focus-Scan-Refine: visual token pruning for vision-language models, and everything needed to look at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["prune"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "prune":  # on demand: it needs torch, which a plain `import fsr` does not
+        from fsr.plug import prune
+
+        return prune
+    raise AttributeError(f"module 'fsr' has no attribute {name!r}")

@@ -7,7 +7,7 @@ reaches the language model with the row that it closes, as long as one token of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from fsr.tokens import FsrError, Grid, Layout, Selection
 from fsr.vlm.base import CAPTURES, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.geometry import View
-from fsr.vlm.llava import Llava, Tower, replaced
+from fsr.vlm.llava import Llava, Tower, pixels_in, replaced
 
 
 @dataclass(eq=False)
@@ -203,27 +203,27 @@ class AnyresLlava(Llava):
 
     def _anyres(
         self,
-        frames: Sequence[Image.Image],
+        sizes: Sequence[tuple[int, int]],
+        pixels: Sequence[Tensor],
         key: str,
         wanted: frozenset[str],
         unpad: bool = True,
         newlines: bool = True,
     ) -> RowMedia:
-        """Base picture and mosaic of every picture. wanted: the captures to make."""
+        """Base picture and mosaic of every picture. sizes: (width, height) each. pixels: as `tile_pixels` each."""
         tiles, parts, pieces, rows, before = self.tiles, [], [], [], 0
-        pixels = [self.tile_pixels(frame) for frame in frames]
         n_tile = tiles.cells**2
-        for frame, tiled in zip(frames, pixels, strict=True):
-            part, index = mosaic(frame.size, self.pinpoints, tiles, unpad)
+        for size, tiled in zip(sizes, pixels, strict=True):
+            part, index = mosaic(size, self.pinpoints, tiles, unpad)
             part = replace(part, shape=self._mosaic_shape(part))
             base = torch.arange(n_tile).view(tiles.cells, tiles.cells)
-            parts += [base_part(frame.size, tiles), part]
+            parts += [base_part(size, tiles), part]
             pieces += [before * n_tile + base, (before + 1) * n_tile + index]
             rows.append([(n_tile, False), *[(part.shape[1], newlines)] * part.shape[0]])
             before += len(tiled)
         tile = [nearest(piece, part.shape).flatten() // n_tile for piece, part in zip(pieces, parts, strict=True)]
         self._warm_vision(pixels[0])
-        read, ms = timed(lambda: self._assembled(torch.cat(pixels), wanted, pieces, parts), self.device)
+        read, ms = timed(lambda: self._assembled(torch.cat(list(pixels)), wanted, pieces, parts), self.device)
         return self._row_media(key, parts, read, ms, wanted, rows, tile=torch.cat(tile))
 
     def _mosaic_shape(self, part: Part) -> tuple[int, int]:
@@ -284,16 +284,31 @@ class AnyresLlava(Llava):
         )["pixel_values"]
         return values[0].to(self.device, self.dtype)
 
+    def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> RowMedia:
+        pixels = pixels_in(inputs, "pixel_values").to(self.device, self.dtype)
+        sizes = [(int(w), int(h)) for h, w in pixels_in(inputs, "image_sizes").tolist()]
+        tiled = [one[: self._tile_count(size)] for one, size in zip(pixels, sizes, strict=True)]
+        return self._of_pixels(sizes, tiled, "", wanted)
+
+    def _tile_count(self, size: tuple[int, int]) -> int:
+        """Tiles of a picture, the base picture included."""
+        return 1 + math.prod(n // self.tiles.side for n in mosaic(size, self.pinpoints, self.tiles)[0].view.output)
+
+    def _of_pixels(
+        self, sizes: Sequence[tuple[int, int]], pixels: Sequence[Tensor], key: str, wanted: frozenset[str]
+    ) -> RowMedia:
+        """Media of pictures that are cut into tiles already."""
+        return self._anyres(sizes, pixels, key, wanted)
+
     # -- question and answer
 
     def _placeholders(self, media: Media) -> list[int]:
         assert isinstance(media, RowMedia)
         return media.counts
 
-    def _expanded(self, ids: list[int], media: Media) -> tuple[Tensor, Tensor]:
+    def located(self, ids: Tensor, media: Media) -> Tensor:
         assert isinstance(media, RowMedia)
-        expanded, every = super()._expanded(ids, media)
-        return expanded, every[media.place]
+        return super().located(ids, media)[media.place]
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ received); relevance is the cosine in the space of the CLIP model that the tower
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ class Llava(VLM):
         if times is None:
             return None
         seconds = tuple(float(t) for t in times)
-        rising = all(a <= b for a, b in zip(seconds, seconds[1:], strict=False))
+        rising = all(a <= b for a, b in pairwise(seconds))
         if len(seconds) != len(frames) or not rising or not all(math.isfinite(t) and t >= 0 for t in seconds):
             raise InvalidInput(f"times must be {len(frames)} seconds, one a frame, from 0 on and rising.")
         return seconds
@@ -140,16 +141,29 @@ class Llava(VLM):
     ) -> Media:
         """One pass of the vision tower. wanted: the captures to make."""
         views = [geometry.view(self.processor.image_processor, *frame.size, self.framing) for frame in frames]
-        pixels = self.pixels(frames)
+        return self._encode_pixels(self.pixels(frames), views, key, wanted)
+
+    def _encode_pixels(self, pixels: Tensor, views: Sequence[geometry.View], key: str, wanted: frozenset[str]) -> Media:
         if not self._vision_warm:
             self.tower.read(torch.zeros_like(pixels[:1]))
             self._vision_warm = True
         read, ms = timed(lambda: self._read(pixels, wanted), self.device)
-        layout, n = geometry.layout(views, self.tower.patch, self.tower.extra), len(read["embeddings"])
+        layout, n = geometry.layout(list(views), self.tower.patch, self.tower.extra), len(read["embeddings"])
         if len(layout) != n:
             raise FsrError(f"the model made {n} visual tokens where its grid has {len(layout)}.")
         captures = {name: read.get(name) for name in wanted}
         return Media(key, layout, read["embeddings"], read["features"], read["saliency"], ms, captures=captures)
+
+    def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> Media:
+        """What the vision tower makes of a processor's own output (a batch of one); nothing is cached.
+
+        The layout lies on the pixels of the model's input where the output does not tell the picture's size.
+        Raises InvalidInput where it holds no picture.
+        """
+        pixels = pixels_in(inputs, "pixel_values").to(self.device, self.dtype)
+        size = (pixels.shape[-1], pixels.shape[-2])
+        views = [geometry.View(size, size, (0, 0), (1.0, 1.0), (0, 0))] * len(pixels)
+        return self._encode_pixels(pixels, views, "", wanted)
 
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
         """(F, 3, H, W): what the vision tower sees."""
@@ -174,9 +188,14 @@ class Llava(VLM):
             before, after = self._template(media)
             ids = prompt.encode(self.tokenizer, before, question, after)
             unknown = prompt.unknown_words(self.tokenizer, question)
-            relevance = self._relevance(media, question) if "relevance" in needs else None
         expanded, visual = self._expanded(ids, media)
-        tokens = VisualTokens(
+        return Encoding(media, question, self.tokens(media, question, needs), expanded, visual, unknown)
+
+    def tokens(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> VisualTokens:
+        """The visual tokens with their scores for one question."""
+        with self.lock:
+            relevance = self._relevance(media, question) if "relevance" in needs else None
+        return VisualTokens(
             embeddings=media.embeddings,
             layout=media.layout,
             features=media.features,
@@ -187,7 +206,6 @@ class Llava(VLM):
             project=self._project if "project" in needs else None,
             **{name: media.captures.get(name) for name in CAPTURES & needs},
         )
-        return Encoding(media, question, tokens, expanded, visual, unknown)
 
     @torch.no_grad()
     def _project(self, features: Tensor) -> Tensor:
@@ -227,7 +245,11 @@ class Llava(VLM):
         repeats = torch.ones_like(prompt_ids)
         repeats[is_image] = torch.tensor(counts)
         expanded = prompt_ids.repeat_interleave(repeats)
-        return expanded, (expanded == token).nonzero().flatten()
+        return expanded, self.located(expanded, media)
+
+    def located(self, ids: Tensor, media: Media) -> Tensor:
+        """(N,) int64: where the visual tokens stand in an expanded prompt."""
+        return (ids == self._visual_token(media)[0]).nonzero().flatten()
 
     # -- answer
 
@@ -253,6 +275,13 @@ class Llava(VLM):
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and length >= room:
             raise InvalidInput(f"question and pictures make {length} tokens, the model reads at most {room}.")
+
+
+def pixels_in(inputs: Mapping[str, Any], name: str) -> Tensor:
+    """This entry of a processor's output. Raises InvalidInput where there is none."""
+    if inputs.get(name) is None:
+        raise InvalidInput(f"the inputs hold no {name}; give what the model's own processor returns.")
+    return inputs[name]
 
 
 def replaced(ids: Tensor, visual: Tensor, selection: Selection) -> Tensor:

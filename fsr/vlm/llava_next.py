@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from fsr.tokens import InvalidInput
 from fsr.vlm.anyres import AnyresLlava, RowMedia
@@ -39,5 +40,10 @@ class LlavaNext(AnyresLlava):
         times: tuple[float, ...] | None = None,
         wanted: frozenset[str] = frozenset(),
     ) -> RowMedia:
+        return self._of_pixels([f.size for f in frames], [self.tile_pixels(f) for f in frames], key, wanted)
+
+    def _of_pixels(
+        self, sizes: Sequence[tuple[int, int]], pixels: Sequence[Tensor], key: str, wanted: frozenset[str]
+    ) -> RowMedia:
         native = self.mode == "native"
-        return self._anyres(frames, key, wanted, unpad=native, newlines=native)
+        return self._anyres(sizes, pixels, key, wanted, unpad=native, newlines=native)

@@ -6,17 +6,20 @@ The SigLIP tower has no [CLS] token: saliency is the attention received in its l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fsr.cost import timed
+from fsr.tokens import InvalidInput
 from fsr.vlm import prompt
 from fsr.vlm.anyres import AnyresLlava, Part, RowMedia, base_part, resampled, square_part
 from fsr.vlm.base import Media
+from fsr.vlm.llava import pixels_in
 
 ENLARGED = 1.1  # a mosaic this much larger than allowed, per edge, is made smaller
 
@@ -32,8 +35,24 @@ class LlavaOnevision(AnyresLlava):
         wanted: frozenset[str] = frozenset(),
     ) -> RowMedia:
         if times is not None:
-            return self._video(frames, key, times, wanted)
-        return self._anyres(frames, key, wanted) if len(frames) == 1 else self._squares(frames, key, wanted)
+            return self._video([frame.size for frame in frames], self.video_pixels(frames), key, times, wanted)
+        if len(frames) == 1:
+            return self._anyres([frames[0].size], [self.tile_pixels(frames[0])], key, wanted)
+        values = self.processor.image_processor(images=[list(frames)], return_tensors="pt")["pixel_values"]
+        return self._squares([f.size for f in frames], values[:, 0].to(self.device, self.dtype), key, wanted)
+
+    def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> RowMedia:
+        if inputs.get("pixel_values_videos") is not None:
+            if inputs.get("pixel_values") is not None or len(inputs["pixel_values_videos"]) > 1:
+                raise InvalidInput("one video, or pictures, can be pruned at a time.")
+            pixels = inputs["pixel_values_videos"][0].to(self.device, self.dtype)
+            size = (pixels.shape[-1], pixels.shape[-2])
+            return self._video([size] * len(pixels), pixels, "", tuple(float(i) for i in range(len(pixels))), wanted)
+        pictures, together = len(pixels_in(inputs, "pixel_values")), inputs.get("batch_num_images")
+        if pictures > 1 and together is not None and together.tolist() == [pictures]:
+            sizes = [(int(w), int(h)) for h, w in pixels_in(inputs, "image_sizes").tolist()]
+            return self._squares(sizes, inputs["pixel_values"][:, 0].to(self.device, self.dtype), "", wanted)
+        return super().media_of(inputs, wanted)
 
     def _mosaic_shape(self, part: Part) -> tuple[int, int]:
         """At most as many cells as `anyres_max_9` and its like allow."""
@@ -42,28 +61,30 @@ class LlavaOnevision(AnyresLlava):
         ratio = math.sqrt(rows * cols / (most * part.tiles.cells**2))
         return (int(rows // ratio), int(cols // ratio)) if ratio > ENLARGED else part.extent
 
-    def _squares(self, frames: Sequence[Image.Image], key: str, wanted: frozenset[str]) -> RowMedia:
+    def _squares(self, sizes: Sequence[tuple[int, int]], pixels: Tensor, key: str, wanted: frozenset[str]) -> RowMedia:
         """Several pictures: one tile each, followed by a newline."""
-        values = self.processor.image_processor(images=[list(frames)], return_tensors="pt")["pixel_values"]
-        pixels = values[:, 0].to(self.device, self.dtype)
         self._warm_vision(pixels)
         read, ms = timed(lambda: self._read(pixels, wanted), self.device)
-        parts = [square_part(frame.size, self.tiles) for frame in frames]
+        parts = [square_part(size, self.tiles) for size in sizes]
         n_tile = self.tiles.cells**2
-        tile = torch.arange(len(frames)).repeat_interleave(n_tile)
-        return self._row_media(key, parts, read, ms, wanted, [[(n_tile, True)]] * len(frames), tile=tile)
+        tile = torch.arange(len(sizes)).repeat_interleave(n_tile)
+        return self._row_media(key, parts, read, ms, wanted, [[(n_tile, True)]] * len(sizes), tile=tile)
 
     # -- videos
 
     def _video(
-        self, frames: Sequence[Image.Image], key: str, times: tuple[float, ...], wanted: frozenset[str]
+        self,
+        sizes: Sequence[tuple[int, int]],
+        pixels: Tensor,
+        key: str,
+        times: tuple[float, ...],
+        wanted: frozenset[str],
     ) -> RowMedia:
-        pixels = self.video_pixels(frames)
         self._warm_vision(pixels)
         read, ms = timed(lambda: self._pooled_read(pixels, wanted), self.device)
-        parts = [self._pooled_part(base_part(frame.size, self.tiles)) for frame in frames]
+        parts = [self._pooled_part(base_part(size, self.tiles)) for size in sizes]
         rows = self._video_rows(parts)
-        tile = torch.arange(len(frames)).repeat_interleave(math.prod(parts[0].shape))
+        tile = torch.arange(len(sizes)).repeat_interleave(math.prod(parts[0].shape))
         return self._row_media(key, parts, read, ms, wanted, [rows], tile=tile, times=times)
 
     def video_pixels(self, frames: Sequence[Image.Image]) -> Tensor:

@@ -77,7 +77,8 @@ def config_of(original: dict[str, Any], tokenizer: Any) -> Any:
     vision = SiglipVisionConfig(**shape, vision_use_head=False)
     aspect = str(original.get("image_aspect_ratio", ""))
     side = int(shape["image_size"])
-    return LlavaOnevisionConfig(
+    kind: Any = LlavaOnevisionConfig  # keeps what it does not know, too
+    return kind(
         vision_config=vision,
         text_config=Qwen2Config(**{k: v for k, v in original.items() if k in _text_fields()}),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),

@@ -7,7 +7,7 @@ token keeps its own (time, row, column) position, and the answer goes on where i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +22,7 @@ from fsr.tokens import FsrError, InvalidInput, Selection
 from fsr.vlm import geometry, prompt
 from fsr.vlm.base import Chosen, Encoding, Media
 from fsr.vlm.capture import find
-from fsr.vlm.llava import Llava, replaced
+from fsr.vlm.llava import Llava, pixels_in, replaced
 
 QUERIES_AT_ONCE = 1024
 
@@ -64,15 +64,34 @@ class Qwen25VL(Llava):
             pixels, grids = self._pictures(frames) if times is None else self._video(frames)
         except ValueError as error:  # the processor refuses pictures longer than 200 times their width
             raise InvalidInput(f"this model's image processor refuses the picture: {error}.") from error
+        seconds = None if times is None else self._steps * _interval(times)
+        return self._encode_grids(pixels, grids, self._views([f.size for f in frames], grids), key, seconds)
+
+    def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> QwenMedia:
+        video = inputs.get("pixel_values_videos") is not None
+        if video and inputs.get("pixel_values") is not None:
+            raise InvalidInput("pictures, or videos, can be pruned at a time, not both.")
+        pixels = pixels_in(inputs, "pixel_values_videos" if video else "pixel_values")
+        grids = pixels_in(inputs, "video_grid_thw" if video else "image_grid_thw").cpu()
+        if video and len(grids) > 1:
+            raise InvalidInput("one video, or pictures, can be pruned at a time.")
+        seconds = inputs.get("second_per_grid_ts")
+        interval = float(seconds[0]) if seconds is not None else 1.0
+        sizes = [(self.tower.patch * cols, self.tower.patch * rows) for _, rows, cols in grids.tolist()]
+        pixels = pixels.to(self.device, self.dtype)
+        return self._encode_grids(pixels, grids, self._views(sizes, grids), "", interval if video else None)
+
+    def _encode_grids(
+        self, pixels: Tensor, grids: Tensor, views: list[geometry.View], key: str, seconds: float | None
+    ) -> QwenMedia:
         if not self._vision_warm:
             side = 2 * self.tower.merge
             self.tower.read(torch.zeros_like(pixels[:1]).expand(side * side, -1), torch.tensor([[1, side, side]]))
             self._vision_warm = True
         (embeddings, features, saliency), ms = timed(lambda: self.tower.read(pixels, grids), self.device)
-        layout = geometry.layout(self._views(frames, grids), self.tower.patch * self.tower.merge)
+        layout = geometry.layout(views, self.tower.patch * self.tower.merge)
         if len(layout) != len(embeddings):
             raise FsrError(f"the model made {len(embeddings)} visual tokens where its grids have {len(layout)}.")
-        seconds = None if times is None else self._steps * _interval(times)
         return QwenMedia(key, layout, embeddings, features, saliency, ms, grids=grids, seconds=seconds)
 
     def _pictures(self, frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
@@ -85,13 +104,13 @@ class Qwen25VL(Llava):
         values = self.processor.video_processor(videos=[list(frames)], do_sample_frames=False, return_tensors="pt")
         return values["pixel_values_videos"].to(self.device, self.dtype), values["video_grid_thw"]
 
-    def _views(self, frames: Sequence[Image.Image], grids: Tensor) -> list[geometry.View]:
+    def _views(self, sizes: Sequence[tuple[int, int]], grids: Tensor) -> list[geometry.View]:
         """How every picture, or every step in time of a video, lies in the model's input."""
         views = []
-        for (steps, rows, cols), frame in zip(grids.tolist(), frames, strict=False):
+        for (steps, rows, cols), size in zip(grids.tolist(), sizes, strict=False):
             output = (cols * self.tower.patch, rows * self.tower.patch)
-            scale = (output[0] / frame.width, output[1] / frame.height)
-            views += [geometry.View(frame.size, output, (0, 0), scale, (0, 0))] * steps
+            scale = (output[0] / size[0], output[1] / size[1])
+            views += [geometry.View(size, output, (0, 0), scale, (0, 0))] * steps
         return views
 
     # -- question
