@@ -20,11 +20,11 @@ class Cost:
     """One answer's price.
 
     Measured in that run: `visual_tokens` read by the language model (the rounded average of its layers where a method
-    prunes inside it); `encode_ms`, the vision tower (once per picture,
-    also when it was taken from the cache); `select_ms`, the pruner; `prefill_ms`, from the selection to the first
-    token; `decode_ms_per_token`, mean of the tokens after the first (None with one token); `new_tokens`, end-of-text
-    included; `kv_bytes`, keys and values in the cache object once the prompt is read; `peak_bytes`, the device's peak
-    memory while answering (None where the device does not tell).
+    prunes inside it); `encode_ms`, the vision tower (once per picture, also when it was taken from the cache);
+    `select_ms`, the pruner (inside the language model the choice is part of prefill); `prefill_ms`, from the selection
+    to the first token; `decode_ms_per_token`, mean of the tokens after the first (None with one token); `new_tokens`,
+    end-of-text included; `kv_bytes`, keys and values in the cache object once the prompt is read; `peak_bytes`, the
+    device's peak memory while answering (None where the device does not tell).
     Estimated: `flops_estimated`, the language model's prefill and decode by `prefill_flops` and `decode_flops`.
     """
 

@@ -16,7 +16,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextMod
 
 import fsr.vlm
 from fsr.checks import Checker, TraceError
-from fsr.cost import layered_prefill_flops, prefill_flops
+from fsr.cost import layered_decode_flops, layered_prefill_flops, prefill_flops
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.pruners.schedule import scaled, total
@@ -28,6 +28,7 @@ from tests import plan_reader
 from tests.methods import random_tokens
 from tests.test_vlm_llava import hooks_of, last, other
 from tests.tiny import enlivened, save_tiny
+from tests.tiny_families import noise, save_next, save_onevision, save_qwen
 
 INSIDE = ["fastv", "pyramiddrop", "sparsevlm", "dart"]
 MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
@@ -360,6 +361,19 @@ def test_half_precision_runs(half, picture, method):
     assert selection.scores.shape == (N,)
 
 
+@pytest.mark.parametrize("save", [save_next, save_qwen, save_onevision])
+def test_other_families_answer(tmp_path, save):
+    vlm = opened(save(tmp_path / "family"))
+    encoding = vlm.encode(vlm.encode_media([noise(160, 100)]), QUESTION)
+    n, full = len(encoding.tokens), vlm.logits(encoding)
+    for method in INSIDE:
+        assert (vlm.logits(encoding, make(method)(encoding.tokens, n)) - full).abs().max() <= 1e-5
+        selection, step = run(vlm, encoding, method, n // 2, 6)
+        assert step.cost.visual_tokens == n // 2
+        forced = vlm.forced(encoding, selection, step.token_ids)
+        assert forced.argmax(dim=1).tolist() == step.token_ids
+
+
 # -- the rules on their own
 
 
@@ -618,16 +632,19 @@ def test_other_decoders_are_refused(vlm, encoding, monkeypatch):
 @pytest.mark.parametrize("method", INSIDE)
 def test_estimated_operations_are_those_that_ran(eager, encoding, method):
     """The rows that a method looks at are left out of the estimate, so torch counts a little more."""
-    selection = make(method)(encoding.tokens, 13)
-    pruning = InsidePruning(eager.decoder.model, selection, encoding.visual, len(encoding.prompt))
-    embeds = eager.language_inputs(encoding, None)["inputs_embeds"]
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), pruning.hooks():
-        eager.model(inputs_embeds=embeds, use_cache=True, logits_to_keep=1)
-    estimated = layered_prefill_flops(eager.shape, pruning.lengths)
-    assert estimated <= counter.get_total_flops() <= estimated * (1.03 if method == "sparsevlm" else 1.02)
-    assert estimated < 0.95 * prefill_flops(eager.shape, len(encoding.prompt))
-    cost = last(eager.generate(encoding, selection, 1)).cost
-    assert cost.flops_estimated == estimated
+    eager.warm_up()
+    totals = []
+    for tokens in (1, 9):
+        selection = make(method)(encoding.tokens, 13)
+        with FlopCounterMode(display=False) as counter:
+            cost = last(eager.generate(encoding, selection, tokens)).cost
+        totals.append((cost.flops_estimated, counter.get_total_flops()))
+        assert cost.flops_estimated <= counter.get_total_flops() <= 1.03 * cost.flops_estimated
+    lengths = [len(encoding.prompt) - N + count for count in selection.counts]
+    assert totals[0][0] == layered_prefill_flops(eager.shape, lengths)
+    assert totals[1][0] - totals[0][0] == layered_decode_flops(eager.shape, lengths, 9)
+    assert totals[1][0] - totals[0][0] == pytest.approx(totals[1][1] - totals[0][1], rel=0.005)  # nothing ranked there
+    assert totals[0][0] < 0.95 * prefill_flops(eager.shape, len(encoding.prompt))
 
 
 def test_the_registry_marks_them(encoding):
