@@ -137,6 +137,7 @@ def fidelity_curves(
             _scale_budgets(axis, budgets)
         axes[0].set_ylabel(f"KL(all tokens || pruned),\n{_scale_kl(axes[0], lines)}")
         axes[1].set_ylabel("probability of the answer\nof all tokens")
+        axes[1].set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes[1].set_ylim(-0.03, 1.03)
         handles, texts = axes[0].get_legend_handles_labels()
         figure.legend(
