@@ -240,7 +240,7 @@ def test_layers_are_read_at_the_nearest_budget():
     [
         ("short", 2, 2, ["short"]),
         ("", 2, 2, [""]),
-        ("one two three four", 0.8, 2, 2),
+        ("one two three four", 0.8, 2, ["one two", "three four"]),
         ("x" * 50, 1, 2, 2),
     ],
 )
