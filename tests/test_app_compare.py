@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from app.compare import MAX_RUNS, compare, overlap, report, requests_of
+from app.curves import curves, smallest
+from app.exporting import figure
 from app.service import Request, Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
@@ -192,3 +194,61 @@ def test_the_endpoint_answers_bad_input_with_a_sentence(client, tmp_path, method
     picture = gradio_client.handle_file(saved(tmp_path))
     with pytest.raises(gradio_client.exceptions.AppError, match=words):
         client.predict(picture, "what?", methods, budgets, parameters, api_name="/compare")
+
+
+# -- curves and figures
+
+
+def test_curves_hold_every_method_at_every_budget_and_can_be_stopped(service, asked):
+    requests = requests_of(asked, ["random", "fsr"], [1])
+    stop = threading.Event()
+    steps = list(curves(service, requests, stop))
+    points = [s.point for s in steps if s.point]
+    assert {p["method"] for p in points} == {"random", "fsr"}
+    assert len(points) == steps[-2].of
+    assert all(p["kl"] >= 0 and 0 <= p["probability"] <= 1 for p in points)
+    assert steps[-1].phase == "done"
+    cut = []
+    for step in curves(service, requests, stop):
+        cut.append(step)
+        if step.point:
+            stop.set()
+    assert [bool(s.point) for s in cut].count(True) == 1
+    assert cut[-1].phase == "stopped"
+    assert not service.busy
+
+
+def test_the_smallest_budget_is_told_with_its_runs(service, asked):
+    *_, last = smallest(service, replace(asked, method="random"), threading.Event())
+    assert last.method == "random"
+    assert last.smallest.runs == len(last.smallest.tried) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "words"),
+    [
+        ("sheet", {"runs": [["fsr", 6]]}, "nothing to draw yet"),
+        ("sheet", {"runs": [["fsr", 6]], "trace": "{}"}, "version"),
+        ("sheet", {"runs": [["<b>", 6]], "trace": "{}"}, "every run"),
+        ("sheet", {"runs": "x"}, "1 to 6 methods"),
+        ("overlap", {"runs": [["fsr", 6], ["random", 6]], "values": [[1, 2], [0, 1]]}, "from 0 to 1"),
+        ("overlap", {"runs": [["fsr", 6], ["random", 6]], "values": [[1]]}, "2 rows of 2"),
+        ("curves", {"points": []}, "draw them first"),
+        ("curves", {"points": [{"method": "fsr", "budget": 6, "kl": float("nan"), "probability": 1}]}, "from 0"),
+        ("nonsense", {}, "a figure is one of"),
+    ],
+    ids=lambda x: str(x)[:40],
+)
+def test_what_a_figure_is_drawn_from_is_checked(kind, sent, words):
+    with pytest.raises(InvalidInput, match=words):
+        figure(kind, "png", sent, lambda: Image.new("RGB", (60, 40)))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")], ids=lambda x: str(x)[:6]
+)
+def test_figures_come_in_every_format(fmt, start):
+    points = [{"method": "fsr", "budget": k, "kl": 1 / k, "probability": 0.5} for k in (4, 8)]
+    assert figure("curves", fmt, {"points": points, "question": "what?"}, lambda: None).startswith(start)
+    sent = {"runs": [["fsr", 6], ["random", 6]], "values": [[1, 0.2], [0.2, 1]]}
+    assert figure("overlap", fmt, sent, lambda: None).startswith(start)
