@@ -73,7 +73,8 @@ function entryOf(state, config, method, budget, letter) {
   const view = plan ? viewOf(plan, trace.tokens.n, budget, layer) : null;
   const known = Object.values(answers).filter((a) => a.method === method);
   const fixed = plan?.kind === "table" && plan.budgets.length === 1; // keeps its own number, whatever the budget
-  const exact = answers[`${method}@${budget}`] ?? (view && answers[`${method}@${view.budget}`]) ?? (fixed ? known[0] : null);
+  const snapped = plan?.kind === "table" && answers[`${method}@${view.budget}`];
+  const exact = answers[`${method}@${budget}`] ?? (snapped || null) ?? (fixed ? known[0] : null);
   const answer = exact ?? nearest(known, budget) ?? null;
   const problem = problems[`${method}@${budget}`] ?? problems[method] ?? "";
   return { letter, method, about, label: about?.label ?? method, budget, plan, layer, view, answer, stale: Boolean(answer) && !exact, problem };
