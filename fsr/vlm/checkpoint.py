@@ -44,6 +44,7 @@ FAMILIES = {
     "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL"),
 }
 VIDEO = ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_video", "LlavaVideo")
+RELEVANCE = ("clip", "llm_embedding")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -66,13 +67,17 @@ def load(
     framing: str = "processor",
     media_cache: int = 16,
     mode: str | None = None,
+    relevance: str = "clip",
 ) -> VLM:
     """Load "shapes" (embedded), a checkpoint directory, or a hub id such as llava-hf/llava-1.5-7b-hf.
 
     device: default cuda where there is one, else cpu. dtype: default float32 on the CPU, the checkpoint's own on cuda.
-    mode: "native" or "paper", for LLaVA-NeXT.
+    mode: "native" or "paper", for LLaVA-NeXT. relevance: "clip" (the tower's own CLIP, none where there is none) or
+    "llm_embedding" (cosine to the question's mean input embedding in the language model).
     Nothing is downloaded for "shapes" and directories. Raises FsrError with one sentence when it cannot be loaded.
     """
+    if relevance not in RELEVANCE:
+        raise InvalidInput(f"relevance must be one of {', '.join(RELEVANCE)}, not {relevance!r}.")
     source, local = _source(model)
     config, tokenizer = _config(source, local)
     if config.model_type not in FAMILIES:
@@ -97,7 +102,9 @@ def load(
         media_cache=media_cache,
         **extra,
     )
-    if local:
+    if relevance == "llm_embedding":
+        vlm.measure_relevance_in_the_language_model()
+    elif local:
         vlm.relevance_model  # noqa: B018  nothing to download: load it now, so that `pathways` tells how it went
     return vlm
 

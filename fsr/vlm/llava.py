@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsr.cost import timed
-from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens
+from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens, unit_rows
 from fsr.vlm import geometry, prompt
 from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
 from fsr.vlm.capture import capture, cls_attention, find, received_attention
@@ -62,6 +62,7 @@ class Llava(VLM):
         self._no_clip = "" if clip else clip_source or "this checkpoint has no matching CLIP text encoder"
         self.tower = self._tower_of(model)
         self._vision_warm = False
+        self._by_embedding = False
 
     # -- what it is made of
 
@@ -72,7 +73,13 @@ class Llava(VLM):
     def pathways(self) -> dict[str, str]:
         return {"saliency": self.tower.saliency_words(), "relevance": self._relevance_words()}
 
+    def measure_relevance_in_the_language_model(self) -> None:
+        """From now on relevance is the cosine to the question's mean input embedding (`llm_embedding`), sign +1."""
+        self._by_embedding, self.relevance_sign = True, 1
+
     def _relevance_words(self) -> str:
+        if self._by_embedding:
+            return "cosine of every visual token to the mean input embedding of the question in the language model"
         if self._no_clip:
             return f"none: {self._no_clip}"
         words = f"cosine of every patch to the question in the space of {self._clip_source}"
@@ -221,6 +228,8 @@ class Llava(VLM):
         return torch.bincount(media.layout.frame, minlength=len(media.layout.grids)).tolist()
 
     def _relevance(self, media: Media, question: str) -> Tensor | None:
+        if self._by_embedding:
+            return self._embedding_cosine(media, question)
         clip = self.relevance_model
         if clip is None:
             return None
@@ -228,6 +237,13 @@ class Llava(VLM):
             width = clip.post_layernorm.normalized_shape[0]
             media.clip_patches = clip.patches(media.features[:, -width:])
         return clip.cosine(media.clip_patches, question)
+
+    @torch.no_grad()
+    def _embedding_cosine(self, media: Media, question: str) -> Tensor:
+        """(N,) float32 in [-1, 1]."""
+        ids = torch.tensor(prompt.plain_ids(self.tokenizer, question), device=self.device)
+        asked = self.model.get_input_embeddings()(ids).float().mean(dim=0)
+        return unit_rows(media.embeddings.to(self.device)) @ unit_rows(asked)
 
     def _visual_token(self, media: Media) -> tuple[int, str]:
         """The id and the text of the prompt token in whose place visual tokens are read."""

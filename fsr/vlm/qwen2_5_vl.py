@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from fsr.cost import timed
-from fsr.tokens import FsrError, InvalidInput, Selection
+from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens
 from fsr.vlm import geometry, prompt
-from fsr.vlm.base import Chosen, Encoding, Media
+from fsr.vlm.base import EVERYTHING, Chosen, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.llava import Llava, pixels_in, replaced
 
@@ -129,6 +129,10 @@ class Qwen25VL(Llava):
     def _placeholders(self, media: Media) -> list[int]:
         assert isinstance(media, QwenMedia)
         return (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
+
+    def tokens(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> VisualTokens:
+        """The visual tokens with their scores; `project` is None, as features are means over a merged group."""
+        return super().tokens(media, question, needs - {"project"})
 
     # -- answer
 

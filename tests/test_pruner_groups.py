@@ -1,0 +1,75 @@
+"""A budget shared by tiles or frames."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fsr.pruners import make
+from fsr.pruners.groups import per_group, shares
+from fsr.tokens import InvalidInput, Layout, VisualTokens
+
+
+def tokens_of(n, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return VisualTokens(
+        embeddings=torch.randn(n, 8, generator=g),
+        layout=Layout.of_grid(1, n),
+        features=torch.randn(n, 6, generator=g),
+        saliency=torch.rand(n, generator=g),
+        relevance=torch.rand(n, generator=g),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "budget", "expected"),
+    [
+        ([10, 10, 10], 9, [3, 3, 3]),
+        ([10, 10, 10], 11, [4, 4, 3]),
+        ([2, 10, 10], 12, [2, 5, 5]),
+        ([1, 2, 9], 12, [1, 2, 9]),
+        ([5, 5], 1, [1, 0]),
+    ],
+)
+def test_shares_are_even_and_nothing_is_lost(sizes, budget, expected):
+    assert shares(sizes, budget) == expected
+
+
+@pytest.mark.parametrize("method", ["fsr", "saliency", "divprune", "cdpruner"])
+def test_each_group_is_pruned_as_if_alone(method):
+    """Groups that alternate, so that places within a group and among all tokens differ."""
+    tokens, group = tokens_of(30), torch.arange(30) % 3
+    selection = per_group(make(method), tokens, 14, group)
+    assert len(selection.kept) == 14
+    assert selection.kept.tolist() == sorted(set(selection.kept.tolist()))
+    for g, k in enumerate((5, 5, 4)):
+        m = torch.arange(g, 30, 3)
+        alone = VisualTokens(
+            embeddings=tokens.embeddings[m],
+            layout=Layout.of_grid(1, 10),
+            features=tokens.features[m],
+            saliency=tokens.saliency[m],
+            relevance=tokens.relevance[m],
+        )
+        expected = make(method)(alone, k)
+        inside = group[selection.kept] == g
+        assert torch.equal(selection.kept[inside], m[expected.kept])
+        assert torch.equal(selection.embeddings[inside], expected.embeddings)
+        assert torch.equal(selection.roles[m], expected.roles)
+        assert torch.equal(selection.weight[m], expected.weight)
+        for i, a in zip(m.tolist(), expected.anchor.tolist(), strict=True):
+            assert int(selection.anchor[i]) == (-1 if a < 0 else int(m[a]))
+
+
+def test_one_group_is_the_method_itself():
+    tokens = tokens_of(20)
+    whole, one = make("fsr")(tokens, 7), per_group(make("fsr"), tokens, 7, torch.zeros(20, dtype=torch.long))
+    assert torch.equal(whole.kept, one.kept)
+    assert torch.equal(whole.embeddings, one.embeddings)
+
+
+def test_too_small_budgets_and_wrong_groups_are_named():
+    with pytest.raises(InvalidInput, match="without a token"):
+        per_group(make("fsr"), tokens_of(9), 2, torch.arange(9) % 3)
+    with pytest.raises(InvalidInput, match=r"group must be \(9,\)"):
+        per_group(make("fsr"), tokens_of(9), 3, torch.zeros(8, dtype=torch.long))
