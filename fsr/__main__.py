@@ -96,6 +96,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def run_answer(args: argparse.Namespace) -> int:
     from fsr.pruners import make
     from fsr.pruners.frames import in_mode
+    from fsr.pruners.inside import InsidePruner
 
     pruner = in_mode(make(args.method, **parsed(args.set)), args.budget_mode)
     frames, clip = loaded(args.media, args.frames)
@@ -108,6 +109,8 @@ def run_answer(args: argparse.Namespace) -> int:
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
     answers = {}
+    if isinstance(pruner, InsidePruner):
+        pruner.schedule(n, vlm.shape.layers, budget)  # an impossible budget is refused before anything answers
     if args.method != "full" and not args.only:
         answers["full"] = _answered(vlm, encoding, make("full"), n, args.max_new_tokens)
     answers[args.method] = _answered(vlm, encoding, pruner, budget, args.max_new_tokens)
