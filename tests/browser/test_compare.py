@@ -202,7 +202,7 @@ def test_figures_can_be_saved(page, figure):
 
 
 def test_a_shared_link_opens_the_comparison(visit):
-    page = visit("?example=count&view=compare&methods=random,fsr,<b>&budget=100")
+    page = visit("?example=count&view=compare&methods=random,fsr,<b>&budget=100", ready=False)
     page.wait_for_selector(f"{RUNS} canvas[data-budget='100']")
     assert page.evaluate(f"{STATE}.chosen") == ["random", "fsr"]
 
