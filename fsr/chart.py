@@ -25,7 +25,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 # fonts: TrueType inside PDF, outlines inside SVG, so that neither needs a font where it is shown
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "pdf.fonttype": 42,

@@ -14,6 +14,7 @@ from fsr.shapes.scenes import COLORS, GRID, PATCH, SHAPES, Scene, Window, covera
 from fsr.shapes.vocabulary import build_tokenizer
 
 IGNORE = -100
+WHOLE = 4  # an answer of more tokens than this weighs more than one answer
 COLOR_ID = {c: i + 1 for i, c in enumerate(COLORS)}  # 0 is background or "no such neighbour"
 SHAPE_ID = {s: i + 1 for i, s in enumerate(SHAPES)}
 PLACE_ID = {p: i for i, p in enumerate(p for row in THIRDS for p in row)}
@@ -120,8 +121,8 @@ def label(scenes: list[Scene]) -> Labels:
 
 @dataclass
 class Structure:
-    """heads: (B, N) classes by STRUCTURE, weights (B, N) of 'middle'. queries: (B, QUERIES) patches, and for each layer of
-    GAZES (B, heads, QUERIES, 1 + N) where they should look, CLS first; all zero where nothing is wanted.
+    """heads: (B, N) classes by STRUCTURE. middle: (B, N) weights. queries: (B, QUERIES) patches. gazes: for each layer
+    of GAZES (B, heads, QUERIES, 1 + N) where they should look, CLS first; all zero where nothing is wanted.
     """
 
     heads: dict[str, Tensor]
@@ -167,9 +168,7 @@ def structure(scenes: list[Scene], rng: np.random.Generator) -> Structure:
             for h, name in enumerate(names):
                 out[k, h] = np.stack([w[name] for w in wanted])[owner[queries[k]]]
     tensors = {name: torch.from_numpy(v) for name, v in heads.items()}
-    return Structure(
-        tensors, torch.from_numpy(middle), torch.from_numpy(queries), tuple(map(torch.from_numpy, gazes))
-    )
+    return Structure(tensors, torch.from_numpy(middle), torch.from_numpy(queries), tuple(map(torch.from_numpy, gazes)))
 
 
 def _gaze(scene: Scene, i: int, maps: np.ndarray, alike: dict[str, list[int]]) -> dict[str, np.ndarray]:
@@ -229,7 +228,8 @@ class Packed:
     """Questions behind one shared picture: every question sees the picture and itself, never another question.
 
     ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
-    kinds: (B, L) index into TYPES of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer.
+    kinds: (B, L) index into TYPES of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer,
+    but a long list weighs more than a word.
     """
 
     ids: Tensor
@@ -275,7 +275,7 @@ def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict
             ids[k, at] = (*q, *a[:-1])
             target[k, used + len(q) - 1 : used + size] = a
             kinds[k, used + len(q) - 1 : used + size] = TYPES.index(question.type)
-            share[k, used + len(q) - 1 : used + size] = 1 / len(a)
+            share[k, used + len(q) - 1 : used + size] = 1 / min(len(a), WHOLE)
             position[k, at] = len(PREFIX) + n + np.arange(size)
             block[k, at] = number
             used += size

@@ -1,13 +1,15 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Five stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+Seven stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
 2. context: the same on larger pictures, and now each object's neighbours, its rank and how many are like it count too;
    patches of an object learn to look at its neighbours and at those like it.
-3. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
-4. reading: the same, ending on full pictures.
-5. text: the CLIP text tower learns to point at the patches a question is about.
+3. polish: the same on full pictures, digits above all, at a falling rate.
+4. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
+5. reading: the same, ending on full pictures.
+6. fluency: the same on full pictures alone, at a falling rate.
+7. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -34,7 +36,10 @@ EQUAL = dict.fromkeys(TYPES, 1.0)
 LOOKUP = {**EQUAL, "color": 2.5, "where": 2.0, "digit": 2.0, "exists": 1.5, "count": 1.5}
 SHAPE_FIRST = {**LOOKUP, "color": 6.0, "exists": 2.0, "shape": 0.7, "relation": 0.5, "list": 0.5}
 EXISTS_FIRST = {**SHAPE_FIRST, "color": 1.5, "exists": 8.0, "digit": 6.0}
-READING = {**EQUAL, "exists": 4.0, "digit": 4.0, "where": 1.5}
+READING = {**EQUAL, "exists": 3.0, "count": 3.0, "digit": 3.0, "where": 1.5, "relation": 2.0, "list": 2.0}
+WHERE_FIRST = {**READING, "where": 8.0, "relation": 8.0}
+LAST = {**EQUAL, "exists": 2.0, "count": 2.0, "digit": 1.5, "where": 2.0, "relation": 2.5, "list": 2.0}
+FLUENT = {**LAST, "exists": 3.0, "count": 2.5, "digit": 2.0, "where": 1.5, "relation": 3.5}
 DIGIT_FIRST = {**EQUAL, "digit": 12.0, "exists": 2.0, "where": 1.5}
 BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 
@@ -43,10 +48,9 @@ BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 class Phase:
     """Steps on pictures of rows x cols patches.
 
-    small: share of small objects. context: weight of the neighbours' labels, structure: of what else relates the objects
-    (vision).
-    room: question tokens behind a picture, kinds: how often each type of question, per_answer: every answer weighs the
-    same however long (language).
+    small: share of small objects. Vision: context, structure, digits are the weights of the neighbours' labels, of what
+    else relates the objects, of the digits'. Language: room is how many question tokens stand behind a picture, kinds
+    how often each type of question comes; with per_answer answers weigh alike, not tokens.
     """
 
     steps: int
@@ -56,6 +60,7 @@ class Phase:
     small: float = 0.45
     context: float = 0.0
     structure: float = 0.0
+    digits: float = 1.0
     room: int = 0
     kinds: dict[str, float] = field(default_factory=dict)
     per_answer: bool = False
@@ -74,33 +79,38 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(400, 16, 16, 24, context=0.5, structure=1.0),
             Phase(1000, 24, 24, 12, context=0.5, structure=1.0),
         ],
+        "polish": [Phase(250, 24, 24, 12, context=0.5, structure=0.5, digits=4.0)],
         "language": [
-            Phase(300, 10, 10, 32, room=96, kinds=BINDING),
+            Phase(250, 10, 10, 32, room=96, kinds=BINDING),
             Phase(100, 12, 12, 32, room=160, kinds=EQUAL),
-            Phase(200, 12, 12, 32, room=160, kinds=LOOKUP, per_answer=True),
-            Phase(300, 8, 8, 64, small=0.3, room=96, kinds=SHAPE_FIRST, per_answer=True),
-            Phase(200, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
+            Phase(250, 8, 8, 64, small=0.3, room=96, kinds=SHAPE_FIRST, per_answer=True),
+            Phase(150, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
+            Phase(150, 8, 8, 64, small=0.1, room=96, kinds=DIGIT_FIRST, per_answer=True),
         ],
         "reading": [
-            Phase(160, 12, 12, 32, room=160, kinds=READING, per_answer=True),
-            Phase(40, 24, 24, 12, room=256, kinds=READING, per_answer=True),
-            Phase(150, 8, 8, 64, small=0.1, room=96, kinds=DIGIT_FIRST, per_answer=True),
-            Phase(1000, 24, 24, 8, room=256, kinds=READING, per_answer=True),
+            Phase(100, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
+            Phase(150, 16, 16, 16, room=224, kinds=READING, per_answer=True),
+            Phase(550, 24, 24, 8, room=256, kinds=READING, per_answer=True),
+            Phase(300, 24, 24, 8, room=256, kinds=WHERE_FIRST, per_answer=True),
+            Phase(500, 24, 24, 8, room=256, kinds=LAST, per_answer=True),
         ],
+        "fluency": [Phase(750, 24, 24, 8, room=256, kinds=FLUENT, per_answer=True)],
         "text": [Phase(240, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
 
 
 # The place is part of the data's seed: append, never reorder.
-STAGES = ("vision", "language", "text", "context", "reading")
+STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency")
 
 
 class Run:
     """One stage: modules to train, a loss for a step, a schedule, checkpoints and a log."""
 
-    def __init__(self, stage: str, folder: Path, scale: float, modules: dict[str, nn.Module], lr: float) -> None:
-        self.stage, self.folder, self.modules, self.lr = stage, folder, modules, lr
+    def __init__(
+        self, stage: str, folder: Path, scale: float, modules: dict[str, nn.Module], lr: float, fall: float = 0.4
+    ) -> None:
+        self.stage, self.folder, self.modules, self.lr, self.fall = stage, folder, modules, lr, fall
         self.data = 1 + STAGES.index(stage)
         self.phases = phases(stage, scale)
         self.total = sum(p.steps for p in self.phases)
@@ -127,7 +137,7 @@ class Run:
         shown: dict[str, list[float]] = {}
         start, since = time.time(), self.step
         for step, phase in self.schedule():
-            _set_rate(self.optimizers, self.lr * _rate(step, self.total))
+            _set_rate(self.optimizers, self.lr * _rate(step, self.total, self.fall))
             loss, facts = loss_of(step, phase)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
@@ -178,10 +188,10 @@ def _optimizers(modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _rate(step: int, total: int) -> float:
-    """Warm-up over 60 steps, flat, then linear to 2 % over the last 40 %."""
+def _rate(step: int, total: int, fall: float) -> float:
+    """Warm-up over 60 steps, flat, then linear to 2 % over the last `fall` of all steps."""
     warm = min(1.0, (step + 1) / 60)
-    left = (total - step) / (0.4 * total)
+    left = (total - step) / (fall * total)
     return warm * max(0.02, min(1.0, left))
 
 
@@ -230,7 +240,7 @@ def gaze_loss(layer: Any, x: Tensor, queries: Tensor, wanted: Tensor) -> Tensor:
     return F.kl_div(looks, wanted, reduction="sum") / wanted.sum().clamp_min(1)
 
 
-HEAD_WEIGHT = {"color": 0.5, "shape": 2.0, "digit": 1.0, "center": 0.3, "place": 0.3}  # neighbours: Phase.context
+HEAD_WEIGHT = {"color": 0.5, "shape": 2.0, "center": 0.3, "place": 0.3}  # neighbours: Phase.context
 
 
 class VisionHeads(nn.Module):
@@ -282,7 +292,7 @@ def vision_loss(
         wanted, chosen = labels.heads[name], labels.heads[name] != data.IGNORE
         logits = head(patches[chosen].float())
         w = labels.weight[chosen]
-        share = HEAD_WEIGHT.get(name, phase.context)
+        share = phase.digits if name == "digit" else HEAD_WEIGHT.get(name, phase.context)
         loss = loss + share * (F.cross_entropy(logits, wanted[chosen], reduction="none") * w).sum() / w.sum().clamp_min(
             1
         )
@@ -316,7 +326,7 @@ def see(tower: Any, scenes: list) -> Tensor:
 
 
 def language_loss(llava: Any, run_llama: Callable, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
-    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
+    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
     packed = data.pack(scenes, rng, phase.room, phase.kinds)
     features = see(llava.model.vision_tower, scenes)
     embedding = llava.get_input_embeddings()
@@ -430,14 +440,16 @@ def main(options: argparse.Namespace) -> int:
         run.train(lambda step, phase: vision_loss(tower, heads, others, blocks_of_tower, run.data, step, phase))
         tower.requires_grad_(False)
 
-    def answer_stage(stage: str, lr: float) -> None:
-        run = Run(stage, options.work, options.scale, {"reader": reader}, lr)
+    def answer_stage(stage: str, lr: float, fall: float = 0.4) -> None:
+        run = Run(stage, options.work, options.scale, {"reader": reader}, lr, fall)
         run.train(lambda step, phase: language_loss(llava, blocks_of_llama, run.data, step, phase))
 
     see_stage("vision", 2.5e-3, {"tower": tower, "heads": heads})
     see_stage("context", 2e-3, {"tower": tower, "heads": heads, "others": others})
+    see_stage("polish", 1e-3, {"tower": tower, "heads": heads, "others": others})
     answer_stage("language", 2.5e-3)
-    answer_stage("reading", 2e-3)
+    answer_stage("reading", 2e-3, fall=0.62)
+    answer_stage("fluency", 1.2e-3, fall=0.8)
 
     clip.vision_model.load_state_dict(tower.state_dict())
     clip.vision_model.requires_grad_(False)
