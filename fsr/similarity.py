@@ -60,6 +60,13 @@ class Similarities:
         held = {i: self._rows[i] if row is None else row for i, row in held.items()}
         return torch.stack([held[self._first[i]] for i in indices])  # type: ignore[misc]
 
+    def matrix(self) -> Tensor:
+        """(N, N) float32, all rows in steps, without a copy where they were computed at once. Not to be written to."""
+        self.complete()
+        if len(self._batches) == 1 and self._repeated is None:
+            return self._batches[0][1]
+        return self.rows(range(len(self)))
+
     def blocks(self, indices: Sequence[int]) -> Iterator[Tensor]:
         """The rows of these tokens in order, a few hundred at a time."""
         size = min(ROWS, self.most)

@@ -124,7 +124,7 @@ def _variance(tokens: VisualTokens, start: Tensor, size: Tensor, chunk: Tensor) 
     place = torch.arange(most)
     column = start[chunk, None] + place
     inside = (place < size[chunk, None]) & (column != torch.arange(n)[:, None])
-    cosines = tokens.gram("projected").rows(range(n)).cpu()
+    cosines = tokens.gram("projected").matrix().cpu()
     block = cosines.gather(1, column.clamp_(max=n - 1)).double().masked_fill_(~inside, 0) / STEPS
     total, squares = block.sum(dim=1), block.square().sum(dim=1)
     others = (size[chunk] - 1).clamp(min=1)

@@ -77,7 +77,7 @@ class VisPruner(Pruner):
         return math.floor(self.rho * budget + SLACK)
 
     def _nearest(self, tokens: VisualTokens) -> Nearest:
-        return Nearest(tokens.gram(self.similarity).rows(range(len(tokens))))
+        return Nearest(tokens.gram(self.similarity).matrix())
 
 
 class Nearest:
