@@ -458,6 +458,6 @@ def main(options: argparse.Namespace) -> int:
     run = Run("text", options.work, options.scale, {"pointer": pointer}, lr=1.5e-3)
     run.train(lambda step, phase: text_loss(clip, tower, run.data, step, phase))
 
-    save(options.out, llava, clip, {"title": "Shapes (embedded)", "relevance_sign": 1})
+    save(options.out, llava, clip, {"title": "Shapes (embedded)", "relevance_sign": 1, "positions": "original"})
     print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")
     return 0

@@ -244,8 +244,8 @@ class VLM(ABC):
         batched.sort(key=lambda r: len(r[1].prompt) - (0 if r[2] is None else len(r[1].visual) - len(r[2].kept)))
         for start in range(0, len(batched), batch_size):
             rows = batched[start : start + batch_size]
-            embeds = [self.language_inputs(encoding, chosen)["inputs_embeds"] for _, encoding, chosen in rows]
-            for (i, _, _), ids in zip(rows, self.decoder.greedy_batch(embeds, max_new_tokens), strict=True):
+            prompts = [self.language_inputs(encoding, chosen) for _, encoding, chosen in rows]
+            for (i, _, _), ids in zip(rows, self.decoder.greedy_batch(prompts, max_new_tokens), strict=True):
                 answers[i] = self.text(ids)
         return answers
 

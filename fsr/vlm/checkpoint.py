@@ -90,6 +90,8 @@ def load(
     llava, processor = _weights(kind, source, local, device, _dtype(dtype, device, config), config, tokenizer)
     clip, clip_source = _clip(source, local, facts, config, llava)
     extra = {} if mode is None else {"mode": mode}
+    if "positions" in facts and config.model_type == "llava":
+        extra["positions"] = str(facts["positions"])
     vlm: Any = getattr(importlib.import_module(module), family)(
         llava,
         processor,
@@ -215,7 +217,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _facts(source: str) -> dict[str, Any]:
-    """fsr.json beside the weights: title, relevance_sign, clip (a directory or hub id); all optional."""
+    """fsr.json beside the weights: title, relevance_sign, clip (a directory or hub id), positions; all optional."""
     path = Path(source) / "fsr.json"
     if not path.is_file():
         return {}

@@ -85,12 +85,19 @@ class Decoder:
             return token, (time.perf_counter() - start) * 1e3
 
     @torch.no_grad()
-    def greedy_batch(self, embeds: list[Tensor], max_new_tokens: int) -> list[list[int]]:
-        """The answers' ids for several prompts (each (1, L_i, D)) at once, padded on the left and masked."""
+    def greedy_batch(self, prompts: list[dict[str, Tensor]], max_new_tokens: int) -> list[list[int]]:
+        """The answers' ids for several prompts at once, padded on the left and masked.
+
+        prompts: inputs_embeds (1, L_i, D) of each, and position_ids (1, L_i) where they are not 0..L_i - 1.
+        """
         from transformers import DynamicCache
 
+        embeds = [prompt["inputs_embeds"] for prompt in prompts]
         padded, mask = left_padded(embeds)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        for row, prompt in enumerate(prompts):
+            if "position_ids" in prompt:
+                positions[row, -prompt["position_ids"].shape[1] :] = prompt["position_ids"][0]
         cache = DynamicCache(config=self.model.config)
         answers: list[list[int]] = [[] for _ in embeds]
         open_rows = set(range(len(embeds)))

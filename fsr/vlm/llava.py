@@ -23,6 +23,7 @@ from fsr.vlm.capture import capture, cls_attention, find, received_attention
 from fsr.vlm.decode import Decoder, end_ids
 from fsr.vlm.relevance import ClipRelevance
 
+POSITIONS = ("contiguous", "original")
 MAX_FRAMES = 64
 FRAMES_AT_ONCE = 8
 
@@ -32,6 +33,8 @@ class Llava(VLM):
 
     clip: gives the ClipRelevance on first use, or raises FsrError with the reason why there is none.
     framing: "processor" (the checkpoint's own geometry) or "pad" (to a square first, as the original LLaVA code).
+    positions: of kept tokens in the language model: "contiguous", as the methods' releases for LLaVA count them, or
+    "original", those they have among all tokens; a property of the checkpoint, the same for every method.
     """
 
     captures = CAPTURES
@@ -46,6 +49,7 @@ class Llava(VLM):
         clip_source: str = "",
         relevance_sign: int = 1,
         framing: str = "processor",
+        positions: str = "contiguous",
         media_cache: int = 16,
         media_cache_bytes: int = MEDIA_CACHE_BYTES,
     ) -> None:
@@ -56,6 +60,9 @@ class Llava(VLM):
         if framing not in geometry.FRAMINGS:
             raise InvalidInput(f"framing must be one of {', '.join(geometry.FRAMINGS)}, not {framing!r}.")
         self.framing = framing
+        if positions not in POSITIONS:
+            raise InvalidInput(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}.")
+        self.positions = positions
         self.decoder = Decoder(model, end_ids(model, self.tokenizer), self.lock)
         self._clip: ClipRelevance | None = None
         self._load_clip, self._clip_source = clip, clip_source
@@ -271,21 +278,26 @@ class Llava(VLM):
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
-        """The prompt with the kept visual tokens in the place of all; positions stay contiguous.
+        """The prompt with the kept visual tokens in the place of all, at the positions that `positions` says.
 
         Raises InvalidInput where that is more than the language model can read.
         """
         ids, visual = encoding.prompt, encoding.visual
-        embeddings = encoding.tokens.embeddings
+        embeddings, places = encoding.tokens.embeddings, {}
         if selection is not None:
             embeddings = selection.sent
-            ids = replaced(ids, visual, selection)
+            source = replaced(torch.arange(len(ids)), visual, selection)
+            ids = ids[source]
+            if self.positions == "original":
+                position = source[None].to(self.device)
+                # with a mask, a gap in the positions is not taken for the start of another sequence
+                places = {"position_ids": position, "attention_mask": torch.ones_like(position)}
         self._check_room(len(ids))
         table = self.model.get_input_embeddings()
         is_image = (ids == self._visual_token(encoding.media)[0]).to(self.device)
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
-        return {"inputs_embeds": embeds[None]}
+        return {"inputs_embeds": embeds[None], **places}
 
     def _check_room(self, length: int) -> None:
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -301,7 +313,10 @@ def pixels_in(inputs: Mapping[str, Any], name: str) -> Tensor:
 
 
 def replaced(ids: Tensor, visual: Tensor, selection: Selection) -> Tensor:
-    """The prompt with one image token for everything the selection sends. visual: (N,) places of the image tokens."""
+    """The prompt with one image token for everything the selection sends. visual: (N,) places of the image tokens.
+
+    What a selection sends beside the grid stands at the place of the first and of the last image token.
+    """
     repeats = torch.ones_like(ids)
     repeats[visual] = 0
     repeats[visual[selection.kept.cpu()]] = 1
