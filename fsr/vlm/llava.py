@@ -62,7 +62,7 @@ class Llava(VLM):
         self.framing = framing
         if positions not in POSITIONS:
             raise InvalidInput(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}.")
-        self.positions = positions
+        self.kept_positions = positions
         self.decoder = Decoder(model, end_ids(model, self.tokenizer), self.lock)
         self._clip: ClipRelevance | None = None
         self._load_clip, self._clip_source = clip, clip_source
@@ -278,7 +278,7 @@ class Llava(VLM):
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
-        """The prompt with the kept visual tokens in the place of all, at the positions that `positions` says.
+        """The prompt with the kept visual tokens in the place of all, at the positions that `kept_positions` says.
 
         Raises InvalidInput where that is more than the language model can read.
         """
@@ -288,7 +288,7 @@ class Llava(VLM):
             embeddings = selection.sent
             source = replaced(torch.arange(len(ids)), visual, selection)
             ids = ids[source]
-            if self.positions == "original":
+            if self.kept_positions == "original":
                 position = source[None].to(self.device)
                 # with a mask, a gap in the positions is not taken for the start of another sequence
                 places = {"position_ids": position, "attention_mask": torch.ones_like(position)}
