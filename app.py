@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if hasattr(os, "getuid"):  # Gradio's own folder for uploads belongs to whoever started an app first
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"fsr-explorer-{os.getuid()}"))
 
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
