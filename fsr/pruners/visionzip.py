@@ -15,6 +15,8 @@ from fsr.refine import merge, nearest_anchor
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import Role, Selection, VisualTokens, unit_rows
 
+EVERY_BUDGET_UP_TO = 256  # tokens; for more of them a plan holds some budgets, or it would take a second
+
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
@@ -100,7 +102,7 @@ class VisionZip(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         n = len(tokens)
-        return TablePlan(n, table_budgets(n), lambda budget: self._choose(tokens, budget).roles(n))
+        return TablePlan(n, table_budgets(n, EVERY_BUDGET_UP_TO), lambda budget: self._choose(tokens, budget).roles(n))
 
     def _choose(self, tokens: VisualTokens, budget: int) -> _Choice:
         assert tokens.saliency is not None
