@@ -16,6 +16,7 @@ from fsr.similarity import STEPS, Similarities
 from fsr.tokens import InvalidInput, Role, check_budget
 
 EVERY_BUDGET_UP_TO = 1024  # tokens; a table for more of them holds about TABLE_BUDGETS budgets
+SLOW_UP_TO = 256  # the same for methods whose table of every budget would take longer than a page may wait
 TABLE_BUDGETS = 48
 SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3)  # of N: 16, 32, 64, 128, 192 of 576; in every table
 BITS = {"bit": 1, "nibble": 4}  # packing -> bits that one role takes

@@ -10,11 +10,9 @@ from torch import Tensor
 from fsr.focus import min_max
 from fsr.pruners.base import Pruner, choice, highest_first, whole
 from fsr.pruners.merging import grid_first, merging_space, metric
-from fsr.pruners.plan import Plan, TablePlan, table_budgets
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import Layout, Role, Selection, VisualTokens, unit_rows
-
-EVERY_BUDGET_UP_TO = 256  # tokens: beyond, a table of every budget takes longer than a page may wait
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +145,7 @@ class PruMerge(Pruner):
                 roles[frame.kept] = int(Role.KEPT)
             return roles
 
-        return TablePlan(n, table_budgets(n, EVERY_BUDGET_UP_TO), at)
+        return TablePlan(n, table_budgets(n, SLOW_UP_TO), at)
 
     def _frames(self, tokens: VisualTokens, budget: int) -> list[_Frame]:
         attention = _attention(tokens).cpu()

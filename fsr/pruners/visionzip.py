@@ -10,12 +10,10 @@ from torch import Tensor
 from fsr.focus import SLACK, min_max
 from fsr.pruners.base import Pruner, choice, highest_first, number
 from fsr.pruners.merging import grid_first, merging_space, metric
-from fsr.pruners.plan import Plan, TablePlan, table_budgets
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
 from fsr.refine import merge, nearest_anchor
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import Role, Selection, VisualTokens, unit_rows
-
-EVERY_BUDGET_UP_TO = 256  # tokens; for more of them a plan holds some budgets, or it would take a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +100,7 @@ class VisionZip(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         n = len(tokens)
-        return TablePlan(n, table_budgets(n, EVERY_BUDGET_UP_TO), lambda budget: self._choose(tokens, budget).roles(n))
+        return TablePlan(n, table_budgets(n, SLOW_UP_TO), lambda budget: self._choose(tokens, budget).roles(n))
 
     def _choose(self, tokens: VisualTokens, budget: int) -> _Choice:
         assert tokens.saliency is not None

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from fsr.focus import SLACK, min_max
 from fsr.pruners.base import Pruner, choice, highest_first, keep, number
-from fsr.pruners.plan import Plan, TablePlan, table_budgets
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
 from fsr.similarity import STEPS
 from fsr.tokens import Role, Selection, VisualTokens
 
 REMOVED_A_ROUND = 8
 NEIGHBOURS = 9  # looked at before all others; each token is one of its own
 SHRUNK = 0.7  # neighbours are looked up anew once this share of the tokens is left
-EVERY_BUDGET_UP_TO = 256  # tokens: beyond, a table of every budget takes longer than a page may wait
 NONE = -float(2**23)  # below every similarity
 
 
@@ -71,7 +70,7 @@ class VisPruner(Pruner):
             roles[torch.cat([order[:n_important], diverse]).cpu()] = int(Role.KEPT)
             return roles
 
-        return TablePlan(len(tokens), table_budgets(len(tokens), EVERY_BUDGET_UP_TO), at)
+        return TablePlan(len(tokens), table_budgets(len(tokens), SLOW_UP_TO), at)
 
     def _n_important(self, budget: int) -> int:
         return math.floor(self.rho * budget + SLACK)
