@@ -2,7 +2,7 @@
 
 Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
-the yardstick and all methods in turn, again and again; times are medians, `vs_gram` is the ratio of two medians.
+the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` are ratios of two medians.
 Methods that prune inside the language model are left out: they select while it reads the prompt.
 """
 
@@ -54,7 +54,7 @@ def select(
     """Measure every case with every number of threads. Raises InvalidInput for a case or a count that makes no sense.
 
     Returns {"machine": {...}, "cases": [{"n", "k", "d", "threads", "features", "scores", "k_focus", "rows", "repeats",
-    "gram_ms", "methods": {name: {"ms", "vs_gram"}}}]}; `rows` is how many similarity rows `fsr` computed.
+    "gram_ms", "methods": {name: {"ms", "vs_gram", "vs_fsr"}}}]}; `rows` is how many similarity rows `fsr` computed.
     `fsr_all_budgets` is the plan: the role of every token at every budget.
     """
     if repeats < 1 or any(t < 1 for t in threads) or any(not 3 <= k <= n or d < 1 for n, k, d in cases):
@@ -104,7 +104,10 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
         "rows": facts["rows_computed"],
         "repeats": repeats,
         "gram_ms": round(gram, 3),
-        "methods": {name: {"ms": round(t, 3), "vs_gram": round(t / gram, 3)} for name, t in ms.items()},
+        "methods": {
+            name: {"ms": round(t, 3), "vs_gram": round(t / gram, 3), "vs_fsr": round(t / ms["fsr"], 3)}
+            for name, t in ms.items()
+        },
     }
 
 

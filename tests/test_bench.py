@@ -32,6 +32,8 @@ def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
         assert set(case["methods"]) == {*before, "fsr_all_budgets"}
         for method in case["methods"].values():
             assert method["vs_gram"] == pytest.approx(method["ms"] / case["gram_ms"], rel=0.15, abs=0.01)
+            ratio = method["ms"] / case["methods"]["fsr"]["ms"]
+            assert method["vs_fsr"] == pytest.approx(ratio, rel=0.15, abs=0.01)
     assert {(c["features"], c["scores"]) for c in result["cases"]} == set(bench.VARIANTS)
 
 
