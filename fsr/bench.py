@@ -2,7 +2,7 @@
 
 Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
-the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` are ratios of two medians.
+the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` ratios of two medians.
 Methods that prune inside the language model are left out: they select while it reads the prompt.
 """
 
