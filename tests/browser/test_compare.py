@@ -129,8 +129,8 @@ def test_overlap_is_that_of_the_kept_sets_and_opens_two_apart(page):
 
 
 def test_asking_answers_in_turn_and_can_be_stopped(page):
-    names = methods_of(page, "m.stage === 'before'")
-    choose(page, names)
+    names = methods_of(page, "m.stage === 'before'", 20)
+    choose(page, names[-6:])  # those whose plans take longest, so that there is something left to stop
     page.click("#fx-askbutton")
     page.wait_for_function(
         f"{STATE}.status.phase === 'method' && (document.querySelector('#fx-stopbutton').click(), true)", timeout=SLOW
