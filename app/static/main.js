@@ -78,12 +78,20 @@ function mountDrop(at) {
   at.frame.addEventListener("drop", (event) => {
     event.preventDefault();
     at.drop.hidden = true;
-    const input = document.querySelector("#fx-choose input[type=file]");
     const file = event.dataTransfer.files[0];
-    if (!input || !file) return;
-    const carried = new DataTransfer();
-    carried.items.add(file);
-    input.files = carried.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
+    if (file) hand(file, 100);
   });
+}
+
+/** Give a file to the upload button, which may not be there yet in the page's first moments. */
+function hand(file, tries) {
+  const input = document.querySelector("#fx-choose input[type=file]");
+  if (!input) {
+    if (tries > 0) setTimeout(() => hand(file, tries - 1), 100);
+    return;
+  }
+  const carried = new DataTransfer();
+  carried.items.add(file);
+  input.files = carried.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
 }
