@@ -16,6 +16,8 @@ from fsr.tokens import Role, Selection, VisualTokens
 REMOVED_A_ROUND = 8
 NEIGHBOURS = 9  # looked at before all others; each token is one of its own
 SHRUNK = 0.7  # neighbours are looked up anew once this share of the tokens is left
+COPIED_UP_TO = 4096  # tokens; of more, no second matrix is made
+ROWS = 512  # looked through at a time
 NONE = -float(2**23)  # below every similarity
 
 
@@ -106,8 +108,8 @@ class Nearest:
         outside[self.place[those]] = False
         largest = self.similarity[at].masked_fill_(outside[self.neighbour[at]], NONE).amax(dim=1)
         open_ = (largest == NONE).nonzero()[:, 0]
-        if len(open_):
-            largest[open_] = self.cosines[at[open_]].masked_fill_(outside, NONE).amax(dim=1)
+        for some in open_.split(ROWS):
+            largest[some] = self.cosines[at[some]].masked_fill_(outside, NONE).amax(dim=1)
         return largest
 
 
@@ -120,7 +122,7 @@ def distinct(nearest: Nearest, order: Tensor, count: int) -> tuple[Tensor, Tenso
     left = order
     redundancy = torch.zeros(len(nearest), device=order.device)
     while len(left) > count > 0:
-        if len(left) < SHRUNK * len(nearest):
+        if len(left) < SHRUNK * len(nearest) and len(nearest) <= COPIED_UP_TO:
             nearest = nearest.narrowed(left)
         even, odd = left[0::2].sort().values, left[1::2]
         removed = min(REMOVED_A_ROUND, len(even), len(left) - count)
