@@ -11,10 +11,9 @@ from app.compare import needs_of
 from app.service import Request, Service
 from fsr.fidelity import Reference, Smallest, greedy_answer, smallest_budget
 from fsr.pruners.inside import InsideSelection
+from fsr.pruners.plan import SHARES, usual_budgets
 from fsr.tokens import FsrError
 from fsr.vlm import VLM, Encoding
-
-SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3, 1 / 2)  # of N: 16, 32, 64, 128, 192, 288 of 576
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def _curves(service: Service, requests: list[Request], stop: threading.Event) ->
         return
     reference = Reference(vlm, encoding, ids)
     n = len(encoding.tokens)
-    budgets = sorted({max(1, round(n * share)) for share in SHARES}, reverse=True)
+    budgets = usual_budgets(n, (*SHARES, 1 / 2))[::-1]
     of, at = len(budgets) * len(requests), 0
     for place, budget in enumerate(budgets):
         for request in requests:

@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image
 
 from app.compare import MAX_RUNS
+from fsr.chart import FORMATS
 from fsr.pruners import REGISTRY
 from fsr.tokens import InvalidInput
 from fsr.trace import Trace
 
 NAMES = {"sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}
-FORMATS = ("png", "svg", "pdf")
 MAX_POINTS = 64
 
 

@@ -19,11 +19,10 @@ from app.scenes import picture_of
 from app.settings import ROOT
 from fsr.cost import timed
 from fsr.pruners import REGISTRY, Pruner, make
+from fsr.pruners.plan import usual_budgets
 from fsr.tokens import Selection
 from fsr.trace import Trace, answer_record, build_trace
 from fsr.vlm import VLM, Encoding, load
-
-SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3)  # of N: 16, 32, 64, 128, 192 of 576
 
 
 def main() -> None:
@@ -64,7 +63,7 @@ def record_scene(vlm: VLM, row: dict[str, Any], to: Path, max_new_tokens: int = 
 
     answers = {"full": answer("full", n)}
     for name, pruner in pruners.items():
-        for budget in sorted({max(1, round(n * share)) for share in SHARES}):
+        for budget in usual_budgets(n):
             fresh = replace(encoding.tokens, shared=False)  # so that the time is that of a first selection
             selection, ms = timed(lambda p=pruner, t=fresh, k=budget: p(t, k), vlm.device)  # type: ignore[misc]
             answers[f"{name}@{budget}"] = answer(name, budget, selection, ms)

@@ -165,7 +165,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
     from fsr.chart import checked_format
     from fsr.media import load_image
     from fsr.pruners import make
-    from fsr.pruners.plan import SHARES
+    from fsr.pruners.plan import usual_budgets
 
     pruners = {name: make(name) for name in args.methods.split(",") if name != "full"}
     if args.figure:
@@ -179,7 +179,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
     needs = frozenset().union(*(p.requires for p in pruners.values()))
     encoding = vlm.encode(vlm.encode_media([picture], needs=needs), args.question, needs)
     n = len(encoding.tokens)
-    budgets = _budgets(args.budgets) if args.budgets else [max(1, round(n * share)) for share in SHARES[::-1]]
+    budgets = _budgets(args.budgets) if args.budgets else usual_budgets(n)[::-1]
     for budget in budgets:
         check_budget(budget, n)
     answer = greedy_answer(vlm, encoding, args.max_new_tokens)

@@ -86,9 +86,9 @@ def prune(
         selection = pruner(tokens, kept_from(budget, len(tokens)))
         pruned.encoding, pruned.selection = encoding, selection
         inputs = vlm.language_inputs(encoding, selection)
-        mask = torch.ones(inputs["inputs_embeds"].shape[:2], dtype=torch.long, device=vlm.device)
+        inputs["attention_mask"] = torch.ones(inputs["inputs_embeds"].shape[:2], dtype=torch.long, device=vlm.device)
         others = {name: value for name, value in options.items() if name not in REPLACED}
-        return _with_prompt(_undisturbed(model, lambda: plain(**inputs, attention_mask=mask, **others)), ids)
+        return _with_prompt(_undisturbed(model, lambda: plain(**inputs, **others)), ids)
 
     generate.plain = plain  # type: ignore[attr-defined]
     before = vars(model).get("generate")

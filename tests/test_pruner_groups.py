@@ -1,4 +1,4 @@
-"""A budget shared by tiles or frames."""
+"""A budget shared by groups that are no frames, e.g. tiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fsr.pruners import make
-from fsr.pruners.groups import per_group, shares
+from fsr.pruners.frames import per_group, shares
 from fsr.tokens import InvalidInput, Layout, VisualTokens
 
 
@@ -25,7 +25,7 @@ def tokens_of(n, seed=0):
     ("sizes", "budget", "expected"),
     [
         ([10, 10, 10], 9, [3, 3, 3]),
-        ([10, 10, 10], 11, [4, 4, 3]),
+        ([10, 10, 10], 11, [4, 3, 4]),
         ([2, 10, 10], 12, [2, 5, 5]),
         ([1, 2, 9], 12, [1, 2, 9]),
         ([5, 5], 1, [1, 0]),
@@ -42,7 +42,7 @@ def test_each_group_is_pruned_as_if_alone(method):
     selection = per_group(make(method), tokens, 14, group)
     assert len(selection.kept) == 14
     assert selection.kept.tolist() == sorted(set(selection.kept.tolist()))
-    for g, k in enumerate((5, 5, 4)):
+    for g, k in enumerate((5, 4, 5)):
         m = torch.arange(g, 30, 3)
         alone = VisualTokens(
             embeddings=tokens.embeddings[m],
@@ -68,8 +68,15 @@ def test_one_group_is_the_method_itself():
     assert torch.equal(whole.embeddings, one.embeddings)
 
 
-def test_too_small_budgets_and_wrong_groups_are_named():
-    with pytest.raises(InvalidInput, match="without a token"):
-        per_group(make("fsr"), tokens_of(9), 2, torch.arange(9) % 3)
+def test_a_budget_below_the_number_of_groups_is_kept_exactly():
+    group = torch.arange(9) % 3
+    selection = per_group(make("fsr"), tokens_of(9), 2, group)
+    assert sorted(group[selection.kept].tolist()) == [0, 2], "in the order of `schedule`"
+    assert len(selection.embeddings) == selection.budget == 2
+
+
+def test_wrong_groups_and_budgets_are_named():
+    with pytest.raises(InvalidInput, match="from 1 to 9"):
+        per_group(make("fsr"), tokens_of(9), 10, torch.arange(9) % 3)
     with pytest.raises(InvalidInput, match=r"group must be \(9,\)"):
         per_group(make("fsr"), tokens_of(9), 3, torch.zeros(8, dtype=torch.long))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan, RankPlan, TablePlan, table_budgets
-from fsr.tokens import InvalidInput, Layout, Role, Selection, VisualTokens
+from fsr.tokens import InvalidInput, Layout, Role, Selection, VisualTokens, check_budget
 
 BUDGET_MODES = ("global", "per_frame")
 PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency")
@@ -48,10 +48,7 @@ class PerFrame(Pruner):
         return self.pruner.parameters()
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        frames = split(tokens)
-        counts = shares([len(frame) for frame, _ in frames], budget)
-        chosen = [self.pruner(part, max(1, count)) for (_, part), count in zip(frames, counts, strict=True)]
-        return _joined(tokens, [index for index, _ in frames], chosen, counts)
+        return _apart(self.pruner, tokens, budget, split(tokens))
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         frames, n = split(tokens), len(tokens)
@@ -90,6 +87,25 @@ def in_mode(pruner: Pruner, mode: str) -> Pruner:
     return PerFrame(pruner)
 
 
+def per_group(pruner: Pruner, tokens: VisualTokens, budget: int, group: Tensor) -> Selection:
+    """The same for any groups of tokens, e.g. the tiles of a picture. group: (N,) int64, the group of every token.
+
+    Raises InvalidInput for groups of another number of tokens.
+    """
+    check_budget(budget, len(tokens))
+    if group.shape != (len(tokens),):
+        raise InvalidInput(f"group must be ({len(tokens)},) like the tokens, not {tuple(group.shape)}.")
+    return _apart(pruner, tokens, budget, split(tokens, group))
+
+
+def _apart(
+    pruner: Pruner, tokens: VisualTokens, budget: int, parts: Sequence[tuple[Tensor, VisualTokens]]
+) -> Selection:
+    counts = shares([len(index) for index, _ in parts], budget)
+    chosen = [pruner(part, max(1, count)) for (_, part), count in zip(parts, counts, strict=True)]
+    return _joined(tokens, [index for index, _ in parts], chosen, counts)
+
+
 def schedule(sizes: Sequence[int]) -> Tensor:
     """(N,) int64: which frame the 1st, 2nd, ... N-th token of the budget goes to.
 
@@ -110,23 +126,27 @@ def shares(sizes: Sequence[int], budget: int) -> list[int]:
     return torch.bincount(schedule(sizes)[:budget], minlength=len(sizes)).tolist()
 
 
-def split(tokens: VisualTokens) -> list[tuple[Tensor, VisualTokens]]:
-    """For every frame the indices of its tokens, (n,) int64 on the CPU, newlines included, and its tokens alone."""
-    frame, layout = tokens.layout.frame.cpu(), tokens.layout
+def split(tokens: VisualTokens, group: Tensor | None = None) -> list[tuple[Tensor, VisualTokens]]:
+    """For every frame, or every group, the indices of its tokens, (n,) int64 on the CPU, and its tokens alone.
+
+    The newlines of a frame are among them. A group that is no frame has no [CLS] state of its own.
+    """
+    layout = tokens.layout
+    of = layout.frame.cpu() if group is None else group.cpu()
     found = []
-    for f in frame.unique().tolist():
-        index = (frame == f).nonzero()[:, 0]
+    for g in of.unique().tolist():
+        index = (of == g).nonzero()[:, 0]
         first, last = int(index[0]), int(index[-1])
         at = slice(first, last + 1) if last - first + 1 == len(index) else index  # a slice copies nothing
         one = Layout(
-            frame=torch.zeros_like(layout.frame[at]),
+            frame=torch.zeros_like(layout.frame[at]) if group is None else layout.frame[at],
             row=layout.row[at],
             col=layout.col[at],
             rect=layout.rect[at],
-            grids=layout.grids[f : f + 1],
+            grids=layout.grids[g : g + 1] if group is None else layout.grids,
         )
         scores = {name: value[at] for name in PER_TOKEN if (value := getattr(tokens, name)) is not None}
-        summary = None if tokens.summary is None else tokens.summary[f : f + 1]
+        summary = None if tokens.summary is None or group is not None else tokens.summary[g : g + 1]
         found.append((index, replace(tokens, embeddings=tokens.embeddings[at], layout=one, summary=summary, **scores)))
     return found
 

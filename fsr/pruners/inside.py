@@ -141,7 +141,7 @@ class InsidePruner(Pruner):
         )
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        raise NotImplementedError
+        return self.plan(tokens)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         return self.plan(tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -154,8 +154,12 @@ def table_budgets(n: int, every_up_to: int = EVERY_BUDGET_UP_TO) -> tuple[int, .
     if n <= every_up_to:
         return tuple(range(1, n + 1))
     ratio = n ** (1 / (TABLE_BUDGETS - 1))
-    usual = {max(1, round(n * share)) for share in SHARES}
-    return tuple(sorted({min(n, round(ratio**i)) for i in range(TABLE_BUDGETS)} | usual | {n}))
+    return tuple(sorted({min(n, round(ratio**i)) for i in range(TABLE_BUDGETS)} | {*usual_budgets(n), n}))
+
+
+def usual_budgets(n: int, shares: Sequence[float] = SHARES) -> list[int]:
+    """The budgets of the paper's tables for n tokens, ascending."""
+    return sorted({max(1, round(n * share)) for share in shares})
 
 
 def packed_size(n: int, packing: str) -> int:
