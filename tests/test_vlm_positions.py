@@ -11,6 +11,7 @@ import fsr.vlm
 from fsr.pruners import make
 from fsr.tokens import InvalidInput
 from fsr.vlm import without_picture
+from tests.test_inside import masked
 from tests.tiny import save_tiny
 
 QUESTION = "What is left of the black ring?"
@@ -70,6 +71,16 @@ def test_positions_go_on_while_the_answer_grows(vlm, encoding):
     assert ids == expected[: len(ids)]
     forced = vlm.forced(encoding, selection, ids)
     assert torch.allclose(forced, hidden_run(vlm, encoding, selection.kept, ids)[-len(ids) - 1 : -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["fastv", "pyramiddrop"])
+def test_methods_inside_the_language_model_keep_positions_as_well(vlm, encoding, method):
+    selection = make(method)(encoding.tokens, 15)
+    ids = list(vlm.generate(encoding, selection, 8))[-1].token_ids
+    expected = masked(vlm, encoding, selection.depth, renumbered=False, ids=ids)[-len(ids) - 1 :].argmax(-1).tolist()
+    assert ids == expected[: len(ids)]
+    again = make(method)(encoding.tokens, 15)
+    assert torch.allclose(vlm.logits(encoding, again)[-1], masked(vlm, encoding, again.depth, False)[-1], atol=1e-5)
 
 
 def test_batches_answer_as_one_by_one(vlm, encoding):

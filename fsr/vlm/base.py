@@ -115,6 +115,7 @@ class VLM(ABC):
     """A vision-language model with an opening between its projector and its language model.
 
     Safe to share between threads: every forward pass takes `lock`, a second caller waits.
+    kept_positions: of kept tokens in the language model, "contiguous" or "original", those among all tokens.
     max_question_chars, max_new_tokens_limit: what is refused, with a sentence. captures: what of `CAPTURES` this family
     can read. media_cache, media_cache_bytes: how much encoded media is held.
     """
@@ -126,6 +127,7 @@ class VLM(ABC):
     relevance_sign: int
     decoder: Decoder
     tokenizer: Any
+    kept_positions: str = "contiguous"
     max_question_chars: int = 2000
     max_new_tokens_limit: int = 1024
     captures: frozenset[str] = frozenset()
@@ -192,7 +194,8 @@ class VLM(ABC):
     def _pruning(self, encoding: Encoding, selection: Chosen, new_tokens: int = 0) -> InsidePruning | None:
         if not isinstance(selection, InsideSelection):
             return None
-        return InsidePruning(self.decoder.model, selection, encoding.visual, len(encoding.prompt), new_tokens)
+        length, keep = len(encoding.prompt), self.kept_positions == "original"
+        return InsidePruning(self.decoder.model, selection, encoding.visual, length, new_tokens, keep)
 
     def _stream(
         self,

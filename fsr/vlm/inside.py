@@ -23,12 +23,19 @@ class InsidePruning:
     """One answer under an InsideSelection: what became of its prompt, for every layer.
 
     visual: (N,) int64, positions of the visual tokens in a prompt of `length` positions. new_tokens: how many may
-    follow. lengths: positions that each layer holds once the prompt was read. Raises FsrError for a decoder that is
-    not known, InvalidInput for a budget that this depth does not allow or a prompt beyond a sliding window.
+    follow. keep_positions: tokens keep their positions, also with methods that renumber. lengths: positions that each
+    layer holds once the prompt was read. Raises FsrError for a decoder that is not known, InvalidInput for a budget that
+    this depth does not allow or a prompt beyond a sliding window.
     """
 
     def __init__(
-        self, model: Any, selection: InsideSelection, visual: Tensor, length: int, new_tokens: int = 0
+        self,
+        model: Any,
+        selection: InsideSelection,
+        visual: Tensor,
+        length: int,
+        new_tokens: int = 0,
+        keep_positions: bool = False,
     ) -> None:
         self.decoder = text_model(model)
         self.layers: list[Any] = list(self.decoder.layers[: self.decoder.config.num_hidden_layers])
@@ -43,7 +50,8 @@ class InsidePruning:
         self.selection, self.pruner = selection, selection.pruner
         self.schedule = dict(self.pruner.schedule(selection.n, len(self.layers), selection.budget))
         parameters = getattr(self.decoder.config, "rope_parameters", None) or {}
-        self.renumbered = self.pruner.positions == "renumbered" and "mrope_section" not in parameters
+        kept = keep_positions or "mrope_section" in parameters
+        self.renumbered = self.pruner.positions == "renumbered" and not kept
         self.first_visual, self.length = visual, length
         self.lengths = [length] * len(self.layers)
         self.prompt_read = False
