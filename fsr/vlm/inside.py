@@ -24,8 +24,8 @@ class InsidePruning:
 
     visual: (N,) int64, positions of the visual tokens in a prompt of `length` positions. new_tokens: how many may
     follow. keep_positions: tokens keep their positions, also with methods that renumber. lengths: positions that each
-    layer holds once the prompt was read. Raises FsrError for a decoder that is not known, InvalidInput for a budget that
-    this depth does not allow or a prompt beyond a sliding window.
+    layer holds once the prompt was read. Raises FsrError for a decoder that is not known, InvalidInput for a budget
+    that this depth does not allow or a prompt beyond a sliding window.
     """
 
     def __init__(
