@@ -149,8 +149,8 @@ export function madeOf(state, entries) {
   return Object.entries(pathways).filter(([name]) => needed.has(name));
 }
 
-/** The methods to begin with: FSR, the random choice, and those whose answers are there already, up to four. */
-export function firstChoice(trace, config, most = 4) {
+/** The methods to begin with: those that the page is about, as far as they are in the trace, else others of it. */
+export function firstChoice(trace, config, most = config.compareFirst.length) {
   const known = config.compare.map((m) => m.name).filter((name) => !trace || Object.hasOwn(trace.methods, name));
-  return [...new Set([...["fsr", "random"].filter((name) => known.includes(name)), ...known])].slice(0, most);
+  return [...new Set([...config.compareFirst.filter((name) => known.includes(name)), ...known])].slice(0, most);
 }

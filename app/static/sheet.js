@@ -178,7 +178,8 @@ function drawRun(cell, state, entry, store) {
   drawLayers(cell, entry, store);
   const others = entry.about?.exact_count === false && view && !inside ? `keeps its own number: ${kept}` : "";
   const staleText = stale ? (inside ? `run at ${answer.budget} tokens per layer on average` : `answered at ${answer.budget} tokens`) : "";
-  setText(cell.badge, [staleText, stale ? "" : others].filter(Boolean).join("; "));
+  const planned = view && !inside && !others && view.budget !== entry.budget ? `drawn at ${view.budget}, the nearest that is planned` : "";
+  setText(cell.badge, [staleText, stale ? "" : others, planned].filter(Boolean).join("; "));
   toggle(cell.badge, Boolean(cell.badge.textContent));
   drawAnswer(cell, state, entry, problem);
   drawCosts(cell.costs, answer?.cost, false, entry.about?.stage === "inside");

@@ -18,6 +18,7 @@ from app.ui.panels import panel
 from fsr.pruners import describe
 from fsr.vlm import available
 
+COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
 NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
@@ -134,4 +135,11 @@ def page_config(settings: Settings) -> dict[str, Any]:
     ]
     compared = [m for m in describe() if m["name"] != "full"]
     limits = {"maxUploadMb": settings.max_upload_mb}
-    return {"methods": methods, "compare": compared, "models": models, "method": "fsr", **limits}
+    return {
+        "methods": methods,
+        "compare": compared,
+        "compareFirst": COMPARED_FIRST,
+        "models": models,
+        "method": "fsr",
+        **limits,
+    }

@@ -50,7 +50,9 @@ def budgets_shown(page) -> list[str]:
 
 
 def test_a_recording_compares_before_any_model_is_loaded(page):
-    assert page.evaluate(f"{STATE}.chosen").count("random") == 1
+    from app.ui.page import COMPARED_FIRST
+
+    assert page.evaluate(f"{STATE}.chosen") == COMPARED_FIRST
     assert page.locator(RUNS).count() >= 2
     assert page.locator(".fx-stage").is_hidden()
     for cell in page.locator(RUNS).all():
@@ -88,9 +90,15 @@ def test_dragging_the_one_budget_repaints_every_picture_without_any_request(page
     page.wait_for_timeout(300)
     shown = page.locator("#fx-shared-range").input_value()
     assert page.watch.requests[before:] == []
-    assert set(budgets_shown(page)) == {shown}
-    for counts in page.locator(f"{RUNS} canvas").evaluate_all("(cs) => cs.map((c) => c.dataset.counts)"):
-        assert sum(int(x) for x in counts.split(",")[2:]) == int(shown)
+    plan, n = f"{STATE}.trace.methods[m].plan", f"{STATE}.trace.tokens.n"
+    expected = page.evaluate(f"{STATE}.chosen.map((m) => String(fsrExplorer.plan.snapBudget({plan}, {n}, {shown})))")
+    assert budgets_shown(page) == expected
+    assert expected[0] == shown
+    for drawn, cell in zip(expected, page.locator(RUNS).all(), strict=True):
+        assert (f"drawn at {drawn}" in cell.inner_text()) == (drawn != shown), "a plan with gaps says what it shows"
+    painted = page.locator(f"{RUNS} canvas").evaluate_all("(cs) => cs.map((c) => c.dataset.counts)")
+    for drawn, counts in zip(expected, painted, strict=True):
+        assert sum(int(x) for x in counts.split(",")[2:]) == int(drawn)
     badge = page.locator(f"{RUNS} .fx-cell-badge").first
     assert badge.inner_text().startswith("answered at "), "answers stay, and say where they come from"
 
@@ -151,9 +159,10 @@ def test_asking_answers_in_turn_and_can_be_stopped(page):
 
 def test_one_method_at_four_budgets(page):
     page.click("[data-arrange=budgets]")
-    page.wait_for_function(f"document.querySelectorAll('{RUNS}').length === 4")
     n = page.evaluate(f"{STATE}.trace.tokens.n")
-    assert budgets_shown(page) == [str(round(n * share)) for share in (1 / 3, 2 / 9, 1 / 9, 1 / 18)]
+    expected = ",".join(str(round(n * share)) for share in (1 / 3, 2 / 9, 1 / 9, 1 / 18))
+    shown = f"[...document.querySelectorAll('{RUNS} canvas')].map((c) => c.dataset.budget).join()"
+    page.wait_for_function(f"{shown} === '{expected}'")  # repainted in the next frame
     assert page.locator("#fx-shared-range").is_hidden()
 
 
