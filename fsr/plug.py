@@ -160,7 +160,7 @@ def _ids(args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
 
 def _located(vlm: Any, ids: Tensor, media: Any) -> Tensor:
     """Where the visual tokens stand, after a check that prompt and pictures belong together."""
-    found, wanted = int((ids == vlm._visual_token(media)[0]).sum()), sum(vlm._placeholders(media))
+    found, wanted = int((ids == vlm.visual_token(media)[0]).sum()), sum(vlm.placeholders(media))
     if found != wanted:
         raise InvalidInput(f"the prompt has places for {found} visual tokens and newlines, the pictures make {wanted}.")
     return vlm.located(ids, media)
@@ -168,9 +168,9 @@ def _located(vlm: Any, ids: Tensor, media: Any) -> Tensor:
 
 def _asked(vlm: Any, ids: Tensor, media: Any) -> str:
     """The user text of a prompt made by the model's own chat template; empty where it was made otherwise."""
-    token, mark = vlm._visual_token(media)
+    token, mark = vlm.visual_token(media)
     text = vlm.tokenizer.decode(ids[0][ids[0] != token].tolist(), skip_special_tokens=False)
-    before, after = (" ".join(part.replace(mark, "").split()) for part in vlm._template(media))
+    before, after = (" ".join(part.replace(mark, "").split()) for part in vlm.template(media))
     words = " ".join(text.split())
     start = words.removeprefix(vlm.tokenizer.bos_token or "").strip()
     if not start.startswith(before) or not start.endswith(after):

@@ -302,7 +302,7 @@ class AnyresLlava(Llava):
 
     # -- question and answer
 
-    def _placeholders(self, media: Media) -> list[int]:
+    def placeholders(self, media: Media) -> list[int]:
         assert isinstance(media, RowMedia)
         return media.counts
 
@@ -315,7 +315,7 @@ class AnyresLlava(Llava):
         """The prompt with the kept visual tokens and the newlines of their rows; positions stay contiguous."""
         ids, visual, media = encoding.prompt, encoding.visual, encoding.media
         assert isinstance(media, RowMedia)
-        token = self._visual_token(media)[0]
+        token = self.visual_token(media)[0]
         every = (ids == token).nonzero().flatten()
         is_newline = torch.zeros(len(ids), dtype=torch.bool)
         is_newline[every] = True

@@ -199,7 +199,7 @@ class Llava(VLM):
         """
         question = self.checked_question(question)
         with self.lock:
-            before, after = self._template(media)
+            before, after = self.template(media)
             ids = prompt.encode(self.tokenizer, before, question, after)
             unknown = prompt.unknown_words(self.tokenizer, question)
         expanded, visual = self._expanded(ids, media)
@@ -227,10 +227,11 @@ class Llava(VLM):
         with self.lock:  # so that no pass that is being read takes this one for its own
             return self.tower.projector(features.to(self.device, self.dtype))
 
-    def _template(self, media: Media) -> tuple[str, str]:
-        return prompt.template(self.processor, len(self._placeholders(media)), self._visual_token(media)[1])
+    def template(self, media: Media) -> tuple[str, str]:
+        """The prompt before and after the question."""
+        return prompt.template(self.processor, len(self.placeholders(media)), self.visual_token(media)[1])
 
-    def _placeholders(self, media: Media) -> list[int]:
+    def placeholders(self, media: Media) -> list[int]:
         """How many image tokens every picture has in the prompt."""
         return torch.bincount(media.layout.frame, minlength=len(media.layout.grids)).tolist()
 
@@ -252,7 +253,7 @@ class Llava(VLM):
         asked = self.model.get_input_embeddings()(ids).float().mean(dim=0)
         return unit_rows(media.embeddings.to(self.device)) @ unit_rows(asked)
 
-    def _visual_token(self, media: Media) -> tuple[int, str]:
+    def visual_token(self, media: Media) -> tuple[int, str]:
         """The id and the text of the prompt token in whose place visual tokens are read."""
         image = self.model.config.image_token_id
         return image, getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(image)
@@ -260,9 +261,9 @@ class Llava(VLM):
     def _expanded(self, ids: list[int], media: Media) -> tuple[Tensor, Tensor]:
         """Prompt ids with every image token repeated once per visual token of its frame, and their positions."""
         prompt_ids = torch.tensor(ids)
-        token = self._visual_token(media)[0]
+        token = self.visual_token(media)[0]
         is_image = prompt_ids == token
-        counts = self._placeholders(media)
+        counts = self.placeholders(media)
         if int(is_image.sum()) != len(counts):
             raise InvalidInput("the question holds the model's image token; leave it out.")
         repeats = torch.ones_like(prompt_ids)
@@ -272,7 +273,7 @@ class Llava(VLM):
 
     def located(self, ids: Tensor, media: Media) -> Tensor:
         """(N,) int64: where the visual tokens stand in an expanded prompt."""
-        return (ids == self._visual_token(media)[0]).nonzero().flatten()
+        return (ids == self.visual_token(media)[0]).nonzero().flatten()
 
     # -- answer
 
@@ -294,7 +295,7 @@ class Llava(VLM):
                 places = {"position_ids": position, "attention_mask": torch.ones_like(position)}
         self._check_room(len(ids))
         table = self.model.get_input_embeddings()
-        is_image = (ids == self._visual_token(encoding.media)[0]).to(self.device)
+        is_image = (ids == self.visual_token(encoding.media)[0]).to(self.device)
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None], **places}

@@ -115,13 +115,13 @@ class LlavaOnevision(AnyresLlava):
 
     # -- question
 
-    def _visual_token(self, media: Media) -> tuple[int, str]:
+    def visual_token(self, media: Media) -> tuple[int, str]:
         if not isinstance(media, RowMedia) or media.times is None:
-            return super()._visual_token(media)
+            return super().visual_token(media)
         video = self.model.config.video_token_id
         return video, getattr(self.processor, "video_token", None) or self.tokenizer.convert_ids_to_tokens(video)
 
-    def _template(self, media: Media) -> tuple[str, str]:
+    def template(self, media: Media) -> tuple[str, str]:
         if not isinstance(media, RowMedia) or media.times is None:
-            return super()._template(media)
-        return prompt.template(self.processor, 1, self._visual_token(media)[1], "video")
+            return super().template(media)
+        return prompt.template(self.processor, 1, self.visual_token(media)[1], "video")

@@ -30,8 +30,8 @@ class LlavaVideo(LlavaOnevision):
     def _video_rows(self, parts: Sequence[Part]) -> list[tuple[int, bool]]:
         return [(part.shape[1], True) for part in parts for _ in range(part.shape[0])]
 
-    def _template(self, media: Media) -> tuple[str, str]:
-        before, after = super()._template(media)
+    def template(self, media: Media) -> tuple[str, str]:
+        before, after = super().template(media)
         if isinstance(media, RowMedia) and media.times is not None:
             before += time_instruction(media.times) + "\n"
         return before, after

@@ -115,18 +115,18 @@ class Qwen25VL(Llava):
 
     # -- question
 
-    def _visual_token(self, media: Media) -> tuple[int, str]:
+    def visual_token(self, media: Media) -> tuple[int, str]:
         assert isinstance(media, QwenMedia)
         config = self.model.config
         image = config.image_token_id if media.seconds is None else config.video_token_id
         return image, self.tokenizer.convert_ids_to_tokens(image)
 
-    def _template(self, media: Media) -> tuple[str, str]:
+    def template(self, media: Media) -> tuple[str, str]:
         assert isinstance(media, QwenMedia)
         kind = "image" if media.seconds is None else "video"
-        return prompt.template(self.processor, len(media.grids), self._visual_token(media)[1], kind)
+        return prompt.template(self.processor, len(media.grids), self.visual_token(media)[1], kind)
 
-    def _placeholders(self, media: Media) -> list[int]:
+    def placeholders(self, media: Media) -> list[int]:
         assert isinstance(media, QwenMedia)
         return (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
 
