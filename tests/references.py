@@ -129,3 +129,15 @@ def refine(
         total = running[out.anchor[i]][1]
         out.weight[i] = phi[i] / total if total > 0 else 0.0
     return out
+
+
+def reads(method, n, layers, stages):
+    """Tokens that every layer reads, by hand: recycled ones counted."""
+    alive, found = n, []
+    for layer in range(layers):
+        if layer in dict(stages):
+            count = dict(stages)[layer]
+            made = int((int(0.3 * (alive - count)) + 1) / 10) + 1 if method == "sparsevlm" and alive > count else 0
+            alive = count + made
+        found.append(alive)
+    return found

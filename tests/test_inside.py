@@ -25,6 +25,7 @@ from fsr.trace import answer_record, build_trace
 from fsr.vlm.inside import InsidePruning
 from tests import plan_reader
 from tests.methods import random_tokens
+from tests.references import reads
 from tests.test_vlm_llava import hooks_of, last, other
 from tests.tiny import enlivened, save_tiny
 from tests.tiny_families import noise, save_next, save_onevision, save_qwen

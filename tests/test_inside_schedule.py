@@ -8,6 +8,7 @@ from fsr.pruners import make
 from fsr.pruners.schedule import scaled, total
 from fsr.pruners.sparsevlm import ROWS
 from fsr.tokens import InvalidInput
+from tests.references import reads
 from tests.test_inside import INSIDE
 
 
@@ -26,18 +27,6 @@ from tests.test_inside import INSIDE
 )
 def test_the_papers_own_counts_come_out_at_32_layers(method, budget, expected):
     assert make(method).schedule(576, 32, budget) == expected
-
-
-def reads(method, n, layers, stages):
-    """Tokens that every layer reads, by hand: recycled ones counted."""
-    alive, found = n, []
-    for layer in range(layers):
-        if layer in dict(stages):
-            count = dict(stages)[layer]
-            made = int((int(0.3 * (alive - count)) + 1) / 10) + 1 if method == "sparsevlm" and alive > count else 0
-            alive = count + made
-        found.append(alive)
-    return found
 
 
 @pytest.mark.parametrize("method", INSIDE)
