@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,17 +83,30 @@ def structure_loss(
     return loss, facts
 
 
+@dataclass(frozen=True)
+class States:
+    """Of one pass over windows, each (B, 1 + N, WIDTH): the inputs of the layers of GAZES, hidden_states[-2], the last."""
+
+    earlier: Tensor
+    before: Tensor
+    penultimate: Tensor
+    last: Tensor
+
+
+def states(tower: Any, run_blocks: Callable, scenes: list) -> States:
+    with torch.autocast("cpu", torch.bfloat16):
+        return States(*run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes))))
+
+
 def vision_loss(
-    tower: Any, heads: VisionHeads, others: nn.ModuleDict, run_blocks: Callable, stage: int, step: int, phase: Phase
+    tower: Any, heads: VisionHeads, others: nn.ModuleDict, of: States, scenes: list, rng: Any, phase: Phase
 ) -> tuple[Tensor, dict]:
-    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
     labels = data.label(scenes)
     with torch.autocast("cpu", torch.bfloat16):
-        earlier, before, penultimate, last = run_blocks(embed(tower, data.pixels(scenes), data.positions(scenes)))
-        seen = tower.post_layernorm(penultimate)
-        patches, cls, top = seen[:, 1:], seen[:, 0], tower.post_layernorm(last)[:, 0]
+        seen = tower.post_layernorm(of.penultimate)
+        patches, cls, top = seen[:, 1:], seen[:, 0], tower.post_layernorm(of.last)[:, 0]
         layer = tower.encoder.layers[-2]
-        normed, heads_of = layer.layer_norm1(before), layer.self_attn
+        normed, heads_of = layer.layer_norm1(of.before), layer.self_attn
         attention = cls_attention(
             heads_of.q_proj(normed[:, :1]), heads_of.k_proj(normed), heads_of.num_heads, heads_of.scale
         )
@@ -116,16 +130,20 @@ def vision_loss(
     divergence = F.kl_div(attention.clamp_min(1e-8).log(), labels.attention, reduction="batchmean")
     facts |= {"loss": loss.item(), "attention_kl": divergence.item()}
     if phase.structure:
-        more, told = structure_loss(tower, others, (earlier, before), patches, scenes, rng)
+        more, told = structure_loss(tower, others, (of.earlier, of.before), patches, scenes, rng)
         loss, facts = loss + phase.structure * more, facts | told
     return loss + 0.5 * divergence, facts
 
 
+def lower_blocks(tower: Any, x: Tensor) -> Tensor:
+    """All layers but the last: hidden_states[-2]."""
+    for layer in tower.encoder.layers[:-1]:
+        x = layer(x, None)
+    return x
+
+
 @torch.no_grad()
-def see(tower: Any, scenes: list) -> Tensor:
+def see(tower: Any, run_lower: Callable, scenes: list) -> Tensor:
     """hidden_states[-2] of the patches, (B, N, WIDTH) float32, from the frozen tower."""
     with torch.autocast("cpu", torch.bfloat16):
-        x = embed(tower, data.pixels(scenes), data.positions(scenes))
-        for layer in tower.encoder.layers[:-1]:
-            x = layer(x, None)
-    return x[:, 1:].float()
+        return run_lower(embed(tower, data.pixels(scenes), data.positions(scenes)))[:, 1:].float()

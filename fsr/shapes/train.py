@@ -1,6 +1,6 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Seven stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+Eight stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
 2. context: the same on larger pictures, and now each object's neighbours, its rank and how many are like it count too;
@@ -9,7 +9,8 @@ Seven stages, each resumable from its last checkpoint, each step's data a functi
 4. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
 5. reading: the same, ending on full pictures.
 6. fluency: the same on full pictures alone, at a falling rate.
-7. text: the CLIP text tower learns to point at the patches a question is about.
+7. together: tower, projector and Llama at once, from the labels of `polish` and the answers, on full pictures.
+8. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -31,8 +32,9 @@ from torch import Tensor, nn
 from fsr.shapes import batches as data
 from fsr.shapes.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
 from fsr.shapes.questions import TYPES
-from fsr.shapes.seeing import VisionHeads, blocks, see, vision_loss
+from fsr.shapes.seeing import VisionHeads, blocks, lower_blocks, see, states, vision_loss
 
+VISION_SHARE = 0.5  # of the labels' loss beside that of the answers, in `together`
 EQUAL = dict.fromkeys(TYPES, 1.0)
 LOOKUP = {**EQUAL, "color": 2.5, "where": 2.0, "digit": 2.0, "exists": 1.5, "count": 1.5}
 SHAPE_FIRST = {**LOOKUP, "color": 6.0, "exists": 2.0, "shape": 0.7, "relation": 0.5, "list": 0.5}
@@ -41,6 +43,7 @@ READING = {**EQUAL, "exists": 3.0, "count": 3.0, "digit": 3.0, "where": 1.5, "re
 WHERE_FIRST = {**READING, "where": 8.0, "relation": 8.0}
 LAST = {**EQUAL, "exists": 2.0, "count": 2.0, "digit": 1.5, "where": 2.0, "relation": 2.5, "list": 2.0}
 FLUENT = {**LAST, "exists": 3.0, "count": 2.5, "digit": 2.0, "where": 1.5, "relation": 3.5}
+HARDEST = {**EQUAL, "exists": 4.0, "count": 4.0, "digit": 3.0, "relation": 3.5, "list": 2.0}
 DIGIT_FIRST = {**EQUAL, "digit": 12.0, "exists": 2.0, "where": 1.5}
 BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 
@@ -96,13 +99,16 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(500, 24, 24, 8, room=256, kinds=LAST, per_answer=True),
         ],
         "fluency": [Phase(750, 24, 24, 8, room=256, kinds=FLUENT, per_answer=True)],
+        "together": [
+            Phase(2000, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST, per_answer=True)
+        ],
         "text": [Phase(240, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
 
 
 # The place is part of the data's seed: append, never reorder.
-STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency")
+STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency", "together")
 
 
 class Run:
@@ -205,10 +211,10 @@ def _set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
 # -------------------------------------------------------------------------------------------------------- language
 
 
-def language_loss(llava: Any, run_llama: Callable, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
-    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols, phase.small)
+def language_loss(
+    llava: Any, run_llama: Callable, features: Tensor, scenes: list, rng: Any, phase: Phase
+) -> tuple[Tensor, dict]:
     packed = data.pack(scenes, rng, phase.room, phase.kinds)
-    features = see(llava.model.vision_tower, scenes)
     embedding = llava.get_input_embeddings()
     prefix = data.prefix_ids().expand(len(scenes), -1)
     ahead = prefix.shape[1] + features.shape[1]
@@ -244,11 +250,8 @@ def llama_blocks(llava: Any, x: Tensor, mask: Tensor, position: Tensor) -> Tenso
 # ------------------------------------------------------------------------------------------------------------ text
 
 
-def text_loss(clip: Any, tower: Any, stage: int, step: int, phase: Phase) -> tuple[Tensor, dict]:
+def text_loss(clip: Any, seen: Tensor, scenes: list, rng: Any) -> tuple[Tensor, dict]:
     """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest near 0."""
-    scenes, rng = data.random_scenes(step, stage, phase.batch, phase.rows, phase.cols)
-    with torch.no_grad():
-        seen = tower.post_layernorm(see(tower, scenes))
     patches = F.normalize(clip.visual_projection(seen), dim=-1)
     maps = [data.focus_map(s, data.coverage(s)) for s in scenes]
     asked = [(k, q) for k, q in data.questions_for(scenes, rng, 16) if q.about]
@@ -305,24 +308,56 @@ def main(options: argparse.Namespace) -> int:
     torch.manual_seed(options.seed)
     llava, clip = build_llava(), build_clip()
     tower = llava.model.vision_tower
+    tower.set_attn_implementation("eager")  # faster than sdpa when compiled
     print(f"{count(llava)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
 
     heads = VisionHeads()
     others = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in data.STRUCTURE.items()})
     blocks_of_tower = compiled(lambda x: blocks(tower, x))
+    lower_blocks_of_tower = compiled(lambda x: lower_blocks(tower, x))
     reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
     reader["lm_head"] = llava.lm_head
     blocks_of_llama = compiled(lambda x, mask, position: llama_blocks(llava, x, mask, position))
 
+    def scenes_of(run: Run, step: int, phase: Phase) -> tuple[list, Any]:
+        return data.random_scenes(step, run.data, phase.batch, phase.rows, phase.cols, phase.small)
+
     def see_stage(stage: str, lr: float, modules: dict[str, nn.Module]) -> None:
         tower.requires_grad_(True)
         run = Run(stage, options.work, options.scale, modules, lr)
-        run.train(lambda step, phase: vision_loss(tower, heads, others, blocks_of_tower, run.data, step, phase))
+
+        def loss(step: int, phase: Phase) -> tuple[Tensor, dict]:
+            scenes, rng = scenes_of(run, step, phase)
+            return vision_loss(tower, heads, others, states(tower, blocks_of_tower, scenes), scenes, rng, phase)
+
+        run.train(loss)
         tower.requires_grad_(False)
 
     def answer_stage(stage: str, lr: float, fall: float = 0.4) -> None:
         run = Run(stage, options.work, options.scale, {"reader": reader}, lr, fall)
-        run.train(lambda step, phase: language_loss(llava, blocks_of_llama, run.data, step, phase))
+
+        def loss(step: int, phase: Phase) -> tuple[Tensor, dict]:
+            scenes, rng = scenes_of(run, step, phase)
+            features = see(tower, lower_blocks_of_tower, scenes)
+            return language_loss(llava, blocks_of_llama, features, scenes, rng, phase)
+
+        run.train(loss)
+
+    def joint_stage(stage: str, lr: float, fall: float) -> None:
+        tower.requires_grad_(True)
+        modules = {"tower": tower, "heads": heads, "others": others, "reader": reader}
+        run = Run(stage, options.work, options.scale, modules, lr, fall)
+
+        def loss(step: int, phase: Phase) -> tuple[Tensor, dict]:
+            scenes, rng = scenes_of(run, step, phase)
+            of = states(tower, blocks_of_tower, scenes)
+            answers, told = language_loss(llava, blocks_of_llama, of.penultimate[:, 1:].float(), scenes, rng, phase)
+            seen, labelled = vision_loss(tower, heads, others, of, scenes, rng, phase)
+            facts = {f"seen_{name}": value for name, value in labelled.items()}
+            return answers + VISION_SHARE * seen, told | facts
+
+        run.train(loss)
+        tower.requires_grad_(False)
 
     see_stage("vision", 2.5e-3, {"tower": tower, "heads": heads})
     see_stage("context", 2e-3, {"tower": tower, "heads": heads, "others": others})
@@ -330,13 +365,21 @@ def main(options: argparse.Namespace) -> int:
     answer_stage("language", 2.5e-3)
     answer_stage("reading", 2e-3, fall=0.62)
     answer_stage("fluency", 1.2e-3, fall=0.8)
+    joint_stage("together", 1e-3, fall=0.85)
 
     clip.vision_model.load_state_dict(tower.state_dict())
     clip.vision_model.requires_grad_(False)
     pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
     pointer["visual_projection"] = clip.visual_projection
     run = Run("text", options.work, options.scale, {"pointer": pointer}, lr=1.5e-3)
-    run.train(lambda step, phase: text_loss(clip, tower, run.data, step, phase))
+
+    def pointing(step: int, phase: Phase) -> tuple[Tensor, dict]:
+        scenes, rng = scenes_of(run, step, phase)
+        with torch.no_grad():
+            seen = tower.post_layernorm(see(tower, lower_blocks_of_tower, scenes))
+        return text_loss(clip, seen, scenes, rng)
+
+    run.train(pointing)
 
     save(options.out, llava, clip, {"title": "Shapes (embedded)", "relevance_sign": 1, "positions": "original"})
     print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")
