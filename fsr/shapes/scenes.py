@@ -6,6 +6,7 @@ in a window of whole patches: nothing outside the window exists, and no token in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -228,9 +229,13 @@ def mask_of(thing: Thing, window: Window) -> tuple[np.ndarray, int, int]:
 
 def draw(scene: Scene) -> np.ndarray:
     """The picture: (rows * PATCH, cols * PATCH, 3) uint8 RGB."""
-    image = _background(scene)
-    for thing in scene.things:
-        mask, x0, y0 = mask_of(thing, scene.window)
+    return painted(backdrop(scene), scene.things, scene.window)
+
+
+def painted(image: np.ndarray, things: Sequence[Thing], window: Window) -> np.ndarray:
+    """The objects on a background, (H, W, 3) float32, that is painted over; uint8."""
+    for thing in things:
+        mask, x0, y0 = mask_of(thing, window)
         _paint(image, mask, x0, y0, thing.rgb)
         if thing.digit is not None:
             ink, dx, dy = _digit(thing, mask.shape)
@@ -258,7 +263,7 @@ def _digit(thing: Thing, box: tuple[int, int]) -> tuple[np.ndarray, int, int]:
     return ink, (box[1] - ink.shape[1]) // 2, (box[0] - ink.shape[0]) // 2
 
 
-def _background(scene: Scene) -> np.ndarray:
+def backdrop(scene: Scene) -> np.ndarray:
     """Plain, gradient or textured, in colours that no object of the scene is near."""
     rng = np.random.default_rng(scene.background)
     height, width = scene.window.rows * PATCH, scene.window.cols * PATCH
