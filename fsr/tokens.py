@@ -38,13 +38,19 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Grid:
-    """One frame: its size and the part of it the model saw, both in pixels of the visitor's picture."""
+    """One frame: its size and the part of it the model saw, both in pixels of the visitor's picture.
+
+    part: "" for a picture or frame that is one grid; else "base", the whole picture made small, or "tiles", a mosaic.
+    picture: which of the visitor's pictures such a part belongs to.
+    """
 
     width: int
     height: int
     rows: int
     cols: int
     seen: tuple[float, float, float, float]  # x0, y0, x1, y1
+    part: str = ""
+    picture: int = 0
 
 
 @dataclass(frozen=True)

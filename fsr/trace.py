@@ -16,17 +16,20 @@ import torch
 
 from fsr.checks import MAX_TOKENS, Checker, TraceError
 from fsr.cost import Cost
-from fsr.tokens import Layout
+from fsr.tokens import Grid, Selection
 
 if TYPE_CHECKING:
     from fsr.pruners import Plan, Pruner
-    from fsr.vlm import VLM, Encoding, Step
+    from fsr.vlm import VLM, Encoding, Media, Step
 
 VERSION = 1
 MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
 FACTS = ("k_focus", "focus_cap", "relevance_used")  # of `Selection.facts`, those that are the same at every budget
 ENDS = ("eos", "length", "stopped")
+PARTS = ("base", "tiles")
+SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each tile or frame
+MAX_QUESTIONS = 10_000
 
 __all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record", "scores_record"]
 
@@ -36,10 +39,13 @@ class Trace:
     """Version 1. Every field holds plain JSON values, as `to_json` writes them.
 
     model: id, title, device, dtype, pathways. recorded: None for a live trace, else on, device, note.
-    frames: width, height, rows, cols, seen (x0, y0, x1, y1) of each. tokens: n, frame (None with one frame), row, col
-    (-1 outside the grid), rect (None outside the grid). scores: saliency (Eq. 1), relevance (Eq. 2, sign applied) and
-    priority (Eq. 3), those that exist. methods: by name, see `method_record`. answers: by key ("full", "fsr@64"), see
-    `answer_record`.
+    frames: width, height, rows, cols, seen (x0, y0, x1, y1) of each; where a picture has several grids also part (base,
+    tiles) and picture, its number. tokens: n, frame (None with one frame), row, col (-1 outside the grid), rect (None
+    outside the grid); tile, where a frame has several, numbered through all frames; newline, where rows end with one:
+    which newline, -1 for none, reaches the language model with a token. scores: saliency (Eq. 1), relevance (Eq. 2,
+    sign applied) and priority (Eq. 3), those that exist. methods: by name, see `method_record`. answers: by key
+    ("full", "fsr@64"), see `answer_record`. share: of `SHARES`, for all methods that can. focus: K_F / N of every
+    question that was recorded with this model, FSR with the paper's parameters, this question's included.
     """
 
     model: dict[str, Any]
@@ -52,10 +58,18 @@ class Trace:
     recorded: dict[str, str] | None = None
     unknown_words: list[str] = field(default_factory=list)
     max_new_tokens: int = 128
+    share: str = "global"
+    focus: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, `version` included."""
         return {"version": VERSION, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+
+    @property
+    def focus_share(self) -> float | None:
+        """K_F / N of this question, None where FSR is not among the methods."""
+        k_focus = self.methods.get("fsr", {}).get("facts", {}).get("k_focus")
+        return None if k_focus is None else _short(k_focus / self.tokens["n"], 4)
 
     def to_json(self) -> str:
         """One compact line of JSON."""
@@ -80,10 +94,12 @@ def build_trace(
     *,
     max_new_tokens: int = 128,
     recorded: dict[str, str] | None = None,
+    share: str = "global",
 ) -> Trace:
     """The trace of one encoding. plans: by method name, the pruner and its plan. answers: see `answer_record`."""
     layout = encoding.tokens.layout
-    records = {name: method_record(pruner, plan, encoding) for name, (pruner, plan) in plans.items()}
+    first = {name: _first(pruner, encoding) for name, (pruner, _) in plans.items()}
+    records = {name: _record(pruner, plan, first[name]) for name, (pruner, plan) in plans.items()}
     return Trace(
         model={
             "id": vlm.id,
@@ -96,17 +112,27 @@ def build_trace(
         question=encoding.question,
         unknown_words=list(encoding.unknown_words),
         max_new_tokens=max_new_tokens,
-        frames=[{**asdict(grid), "seen": [_short(x, 6) for x in grid.seen]} for grid in layout.grids],
-        tokens=_tokens(layout),
-        scores=scores_record(encoding, [pruner for pruner, _ in plans.values()]),
+        frames=[_frame(grid) for grid in layout.grids],
+        tokens=_tokens(encoding.media),
+        scores=_scores(encoding, [(pruner, first[name]) for name, (pruner, _) in plans.items()]),
         methods=records,
         answers=dict(answers or {}),
+        share=share,
     )
 
 
 def method_record(pruner: Pruner, plan: Plan, encoding: Encoding) -> dict[str, Any]:
     """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap)."""
-    found = pruner(encoding.tokens, 1).facts if pruner.stage == "before" else {}
+    return _record(pruner, plan, _first(pruner, encoding))
+
+
+def _first(pruner: Pruner, encoding: Encoding) -> Selection | None:
+    """The selection of one token, where there is nothing to scan or merge: scores and facts are those of any budget."""
+    return pruner(encoding.tokens, 1) if pruner.stage == "before" else None
+
+
+def _record(pruner: Pruner, plan: Plan, first: Selection | None) -> dict[str, Any]:
+    found = first.facts if first is not None else {}
     facts = {name: found[name] for name in FACTS if name in found}
     return {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
 
@@ -123,26 +149,44 @@ def answer_record(method: str, budget: int, step: Step) -> dict[str, Any]:
     }
 
 
-def _tokens(layout: Layout) -> dict[str, Any]:
+def _frame(grid: Grid) -> dict[str, Any]:
+    record = {**asdict(grid), "seen": [_short(x, 6) for x in grid.seen]}
+    if not grid.part:
+        del record["part"], record["picture"]
+    return record
+
+
+def _tokens(media: Media) -> dict[str, Any]:
+    layout = media.layout
     rects = [[_short(x, 6) for x in r] if math.isfinite(r[0]) else None for r in layout.rect.tolist()]
-    return {
+    record = {
         "n": len(layout),
         "frame": layout.frame.tolist() if len(layout.grids) > 1 else None,
         "row": layout.row.tolist(),
         "col": layout.col.tolist(),
         "rect": rects,
     }
+    if len(media.group.unique()) > len(layout.grids):
+        record["tile"] = media.group.tolist()
+    newline = getattr(media, "newline", None)
+    if newline is not None and bool((newline >= 0).any()):
+        known = newline[newline >= 0].unique()
+        record["newline"] = torch.where(newline >= 0, torch.searchsorted(known, newline), -1).tolist()
+    return record
 
 
 def scores_record(encoding: Encoding, pruners: Iterable[Pruner]) -> dict[str, list[float]]:
     """Saliency (Eq. 1) and relevance (Eq. 2, sign applied) as captured; priority (Eq. 3) if a pruner has one."""
+    return _scores(encoding, [(pruner, _first(pruner, encoding)) for pruner in pruners])
+
+
+def _scores(encoding: Encoding, first: Iterable[tuple[Pruner, Selection | None]]) -> dict[str, list[float]]:
     tokens = encoding.tokens
     found: dict[str, torch.Tensor] = {}
     sign = tokens.relevance_sign
-    for pruner in (p for p in pruners if p.stage == "before"):
-        scores = pruner(tokens, 1).scores  # at one token there is nothing to scan or merge
-        if "priority" in scores:
-            found["priority"] = scores["priority"]
+    for pruner, selection in first:
+        if selection is not None and "priority" in selection.scores:
+            found["priority"] = selection.scores["priority"]
             sign = getattr(pruner, "relevance_sign", None) or sign
     if tokens.saliency is not None:
         found["saliency"] = tokens.saliency
@@ -179,12 +223,17 @@ def _check(record: dict[str, Any]) -> None:
         raise TraceError(f"the trace has version {record.get('version')!r}; this program reads version {VERSION}.")
     check = Checker("trace")
     required = {"version", "model", "question", "frames", "tokens", "scores", "methods"}
-    optional = {"answers", "recorded", "unknown_words", "max_new_tokens"}
+    optional = {"answers", "recorded", "unknown_words", "max_new_tokens", "share", "focus"}
     check.keys(record, required, optional)
     _check_model(check, record["model"])
     check.text(record["question"], 10_000, "question")
     check.texts(record.get("unknown_words", []), "unknown_words")
     check.whole(record.get("max_new_tokens", 128), 1, 100_000, "max_new_tokens")
+    if record.get("share", SHARES[0]) not in SHARES:
+        raise check.fail("share", f"must be one of {', '.join(SHARES)}")
+    if record.get("focus") is not None:
+        for at, value in enumerate(check.items(record["focus"], "focus", 0, MAX_QUESTIONS)):
+            check.number(value, f"focus[{at}]", low=0, high=1)
     if record.get("recorded") is not None:
         check.keys(record["recorded"], {"on", "device"}, {"note"}, "recorded")
         check.texts(list(record["recorded"].values()), "recorded")
@@ -208,7 +257,10 @@ def _check_model(check: Checker, model: Any) -> None:
 
 
 def _check_frame(check: Checker, frame: Any, at: str) -> None:
-    check.keys(frame, {"width", "height", "rows", "cols", "seen"}, set(), at)
+    check.keys(frame, {"width", "height", "rows", "cols", "seen"}, {"part", "picture"}, at)
+    if frame.get("part", PARTS[0]) not in PARTS:
+        raise check.fail(f"{at}.part", f"must be one of {', '.join(PARTS)}")
+    check.whole(frame.get("picture", 0), 0, 255, f"{at}.picture")
     for name in ("width", "height"):
         check.whole(frame[name], 1, 1_000_000, f"{at}.{name}")
     for name in ("rows", "cols"):
@@ -217,11 +269,14 @@ def _check_frame(check: Checker, frame: Any, at: str) -> None:
 
 
 def _check_tokens(check: Checker, tokens: Any, frames: list[Any]) -> int:
-    check.keys(tokens, {"n", "row", "col", "rect"}, {"frame"}, "tokens")
+    check.keys(tokens, {"n", "row", "col", "rect"}, {"frame", "tile", "newline"}, "tokens")
     n = check.whole(tokens["n"], 1, MAX_TOKENS, "tokens.n")
     frame = tokens.get("frame")
     if frame is None and len(frames) > 1:
         raise TraceError("trace.tokens.frame is missing although there are several frames.")
+    for name in ("tile", "newline"):
+        if tokens.get(name) is not None:
+            check.wholes(tokens[name], n, -1, n, f"tokens.{name}")
     frame = [0] * n if frame is None else check.wholes(frame, n, 0, len(frames) - 1, "tokens.frame")
     row = check.wholes(tokens["row"], n, -1, max(f["rows"] for f in frames) - 1, "tokens.row")
     col = check.wholes(tokens["col"], n, -1, max(f["cols"] for f in frames) - 1, "tokens.col")

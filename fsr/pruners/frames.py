@@ -1,13 +1,14 @@
-"""Video: a budget that every frame has its equal share of, for any method that prunes before the language model.
+"""A budget that every frame of a video, or tile of a picture, has its equal share of, for any method that prunes
+before the language model.
 
-By default the tokens of all frames compete (`global`). With `per_frame` each frame is pruned by itself, as every port
-of the peers to video does: scores are normalised and tokens merged within the frame.
+By default all tokens compete (`global`). With `per_frame` each frame is pruned by itself, as every port of the peers to
+video does: scores are normalised and tokens merged within the frame. Tiles can stand for frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -30,11 +31,13 @@ class PerFrame(Pruner):
     """`pruner` on every frame by itself, each at its share of the budget (see `schedule`). Random keeps the same places
     in every frame.
 
+    group: (N,) int64, what stands for the frame of every token, e.g. its tile; None: the layout's frames.
     facts: counts are summed over the frames that keep a token, of other numbers the largest is shown; k_focus is the
     sum over all frames. scores: each frame's own. before, after: those of all frames, in order.
     """
 
     pruner: Pruner
+    group: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in PRUNER:
@@ -48,10 +51,10 @@ class PerFrame(Pruner):
         return self.pruner.parameters()
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        return _apart(self.pruner, tokens, budget, split(tokens))
+        return _apart(self.pruner, tokens, budget, split(tokens, self.group))
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        frames, n = split(tokens), len(tokens)
+        frames, n = split(tokens, self.group), len(tokens)
         indices, sizes = [index for index, _ in frames], [len(index) for index, _ in frames]
         plans = [self.pruner.plan(part) for _, part in frames]
         ranks = [plan.rank for plan in plans if isinstance(plan, RankPlan)]
@@ -72,11 +75,12 @@ class PerFrame(Pruner):
         return TablePlan(n, table_budgets(n), at)
 
 
-def in_mode(pruner: Pruner, mode: str) -> Pruner:
+def in_mode(pruner: Pruner, mode: str, group: Tensor | None = None) -> Pruner:
     """The pruner with its budget for all frames together (`global`) or shared equally by them (`per_frame`).
 
-    A method without an exact count looks at each frame by itself in either mode, so it is returned as it is. Raises
-    InvalidInput for another mode, and for `per_frame` with a method that prunes inside the language model.
+    group: (N,) int64, other groups than frames, e.g. tiles, of the tokens that the pruner will see. A method without an
+    exact count looks at each frame by itself in either mode, so it is returned as it is.
+    Raises InvalidInput for another mode, and for `per_frame` with a method that prunes inside the language model.
     """
     if mode not in BUDGET_MODES:
         raise InvalidInput(f"the budget mode must be one of {', '.join(BUDGET_MODES)}, not {mode!r}.")
@@ -84,7 +88,7 @@ def in_mode(pruner: Pruner, mode: str) -> Pruner:
         return pruner
     if pruner.stage != "before":
         raise InvalidInput(f"{pruner.label} prunes inside the language model; its budget is for all frames together.")
-    return PerFrame(pruner)
+    return PerFrame(pruner, group)
 
 
 def per_group(pruner: Pruner, tokens: VisualTokens, budget: int, group: Tensor) -> Selection:

@@ -39,6 +39,10 @@ class RowMedia(Media):
     tile: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     times: tuple[float, ...] | None = None
 
+    @property
+    def group(self) -> Tensor:
+        return self.tile
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -62,7 +66,8 @@ class Part:
     """One grid of tokens: the base picture, a mosaic of tiles, or a video frame.
 
     view: how the picture lies in the pixels of this part. origin: (row, col) of the first cell that is kept, extent:
-    how many cells, both counted through all tiles. shape: (rows, cols) of tokens, after any pooling.
+    how many cells, both counted through all tiles. shape: (rows, cols) of tokens, after any pooling. part, picture:
+    see `Grid`.
     """
 
     view: View
@@ -70,6 +75,8 @@ class Part:
     origin: tuple[int, int]
     extent: tuple[int, int]
     shape: tuple[int, int]
+    part: str = ""
+    picture: int = 0
 
     def rects(self) -> Tensor:
         """(rows * cols, 4) float32 on the visitor's picture."""
@@ -91,7 +98,7 @@ class Part:
         rects, (width, height) = self.rects(), self.view.size
         low, high = rects[:, :2].min(dim=0).values.tolist(), rects[:, 2:].max(dim=0).values.tolist()
         seen = (max(0.0, low[0]), max(0.0, low[1]), min(float(width), high[0]), min(float(height), high[1]))
-        return Grid(width, height, *self.shape, seen)
+        return Grid(width, height, *self.shape, seen, self.part, self.picture)
 
 
 def layout(parts: Sequence[Part]) -> Layout:
@@ -213,11 +220,11 @@ class AnyresLlava(Llava):
         """Base picture and mosaic of every picture. sizes: (width, height) each. pixels: as `tile_pixels` each."""
         tiles, parts, pieces, rows, before = self.tiles, [], [], [], 0
         n_tile = tiles.cells**2
-        for size, tiled in zip(sizes, pixels, strict=True):
+        for picture, (size, tiled) in enumerate(zip(sizes, pixels, strict=True)):
             part, index = mosaic(size, self.pinpoints, tiles, unpad)
-            part = replace(part, shape=self._mosaic_shape(part))
+            part = replace(part, shape=self._mosaic_shape(part), part="tiles", picture=picture)
             base = torch.arange(n_tile).view(tiles.cells, tiles.cells)
-            parts += [base_part(size, tiles), part]
+            parts += [replace(base_part(size, tiles), part="base", picture=picture), part]
             pieces += [before * n_tile + base, (before + 1) * n_tile + index]
             rows.append([(n_tile, False), *[(part.shape[1], newlines)] * part.shape[0]])
             before += len(tiled)

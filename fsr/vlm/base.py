@@ -48,6 +48,11 @@ class Media:
     captures: dict[str, Tensor | None] = field(default_factory=dict, kw_only=True)
 
     @property
+    def group(self) -> Tensor:
+        """(N,) int64: the frame or tile of every token, those that a budget can be shared out to."""
+        return self.layout.frame
+
+    @property
     def nbytes(self) -> int:
         held = (self.embeddings, self.features, self.saliency, self.clip_patches, *self.captures.values())
         return sum(x.numel() * x.element_size() for x in held if x is not None)
