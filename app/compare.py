@@ -78,7 +78,7 @@ def _compare(
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]
     if first.setting != shown:
-        base = service.trace(vlm, encoding, first.parameters)
+        base = service.trace(vlm, encoding, first)
         held = {name: record["parameters"] for name, record in base["methods"].items()}
         yield Event("encoding", "Planning every budget.", of=of, trace=base)
     for event in service.stream(vlm, encoding, None, 0.0, "", stop):
@@ -107,8 +107,9 @@ def _run(
     inside: what methods that prune inside the language model did so far; that is known after an answer only, and so is
     their plan.
     """
-    pruner, asked = request.pruner(), f"{request.method}@{request.budget}"
+    asked = f"{request.method}@{request.budget}"
     try:
+        pruner = request.pruner(encoding)
         if pruner.stage == "before" and held.get(request.method) != pruner.parameters():
             yield Event("method", f"{pruner.label}: planning every budget.", asked)
             yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(vlm, encoding, request))

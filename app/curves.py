@@ -72,7 +72,7 @@ def _curves(service: Service, requests: list[Request], stop: threading.Event) ->
 
 
 def _point(reference: Reference, encoding: Encoding, request: Request) -> dict[str, Any]:
-    selection: Any = request.pruner()(encoding.tokens, request.budget)
+    selection: Any = request.pruner(encoding)(encoding.tokens, request.budget)
     found = reference.compare(selection)
     tokens = selection.average if isinstance(selection, InsideSelection) else len(selection.sent)
     return {
@@ -96,7 +96,7 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
             return
         vlm, encoding, ids = yield from _answered(service, [request], stop)
         yield Step("running", f"{pruner.label}: answering at one budget after the other.")
-        found = smallest_budget(vlm, encoding, pruner, ids, stop=stop)
+        found = smallest_budget(vlm, encoding, request.pruner(encoding), ids, stop=stop)
     phase, text = ("done", "") if found.finished else ("stopped", "Stopped.")
     yield Step(phase, text, method=request.method, smallest=found)
 

@@ -21,9 +21,10 @@ from app.settings import Settings
 from fsr.cost import timed
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
+from fsr.pruners.frames import in_mode
 from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
 from fsr.tokens import InvalidInput, check_budget
-from fsr.trace import answer_record, build_trace, method_record
+from fsr.trace import SHARES, answer_record, build_trace, method_record
 from fsr.vlm import VLM, Encoding, load
 from fsr.vlm.base import EVERYTHING
 
@@ -36,7 +37,8 @@ class Request:
     """One question about one picture. Everything in it comes from a visitor and is checked here.
 
     budget: visual tokens to keep `of` so many; another model may have another number, then the share counts. of 0: the
-    budget is meant for this model as it is. budget 0: a ninth.
+    budget is meant for this model as it is. budget 0: a ninth. share: "global", or "per_group": each tile of a
+    picture, or frame of a clip, keeps its equal share of the budget and is pruned by itself.
     """
 
     picture: str
@@ -46,6 +48,7 @@ class Request:
     parameters: Parameters
     model: str
     of: int = 0
+    share: str = "global"
 
     def budget_for(self, n: int) -> int:
         """The budget for n visual tokens. Raises InvalidInput outside 1..n."""
@@ -58,16 +61,22 @@ class Request:
     @property
     def scene(self) -> str:
         """What the trace depends on, everything but the budget, as a short hash."""
-        return _short_hash(self.setting, self.method, sorted(self.parameters.items()))
+        return _short_hash(self.setting, self.method, sorted(self.parameters.items()), self.share)
 
     @property
     def setting(self) -> str:
         """What the trace is about, whatever the methods: picture, question and model, as a short hash."""
         return _short_hash(self.picture, self.question.strip(), self.model)
 
-    def pruner(self) -> Pruner:
-        """The method with its parameters. Raises InvalidInput with one sentence."""
-        return make(self.method, **self.parameters.get(self.method, {}))
+    def pruner(self, encoding: Encoding | None = None) -> Pruner:
+        """The method with its parameters, for the tokens of `encoding`. Raises InvalidInput with one sentence."""
+        return self.shared(make(self.method, **self.parameters.get(self.method, {})), encoding)
+
+    def shared(self, pruner: Pruner, encoding: Encoding | None) -> Pruner:
+        """The pruner with its budget for everything, or for each group of these tokens."""
+        if encoding is None or self.share == "global" or len(encoding.media.group.unique()) == 1:
+            return pruner
+        return in_mode(pruner, "per_frame", encoding.media.group)
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ class Service:
         request = self.checked(request)
         with self.turn():
             vlm = self.open_model(request.model)
-            return self.trace(vlm, self.encoded(vlm, request), request.parameters, request.method)
+            return self.trace(vlm, self.encoded(vlm, request), request, request.method)
 
     def replan(self, request: Request) -> dict[str, Any]:
         """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
@@ -180,11 +189,11 @@ class Service:
         n = len(encoding.tokens)
         budget = request.budget_for(n)
         asked = f"{request.method}@{budget}"
-        pruner = request.pruner()
+        pruner = request.pruner(encoding)
         selection, select_ms = self.select(vlm, encoding, pruner, budget)
         if request.scene != shown:
             planned = request.method if pruner.stage == "before" else ""
-            trace = self.trace(vlm, encoding, request.parameters, planned)
+            trace = self.trace(vlm, encoding, request, planned)
             yield Event("encoding", "Planning every budget.", asked, trace=trace)
         yield from self.stream(vlm, encoding, None, 0.0, asked, stop)
         yield from self.stream(vlm, encoding, selection, select_ms, asked, stop)
@@ -233,6 +242,10 @@ class Service:
             raise InvalidInput(f"the question has {len(question)} characters, at most {limit} are allowed.")
         if request.method not in REGISTRY:
             raise InvalidInput(f"the method must be one of {', '.join(REGISTRY)}.")
+        if request.share not in SHARES:
+            raise InvalidInput(
+                f"the budget's share must be one of {', '.join(SHARES)}, not {str(request.share)[:40]!r}."
+            )
         return replace(request, question=question, model=self.check_model(request.model))
 
     def encoded(self, vlm: VLM, request: Request, needs: frozenset[str] = frozenset()) -> Encoding:
@@ -247,14 +260,15 @@ class Service:
             self._encodings.popitem(last=False)
         return self._encodings[key]
 
-    def trace(self, vlm: VLM, encoding: Encoding, parameters: Parameters, method: str = "") -> dict[str, Any]:
+    def trace(self, vlm: VLM, encoding: Encoding, request: Request, method: str = "") -> dict[str, Any]:
         """`method`, and every method whose plan is one order of the tokens; others follow when looked at."""
         pruners: dict[str, Pruner] = {}
         for name, kind in REGISTRY.items():
             if name == method or (issubclass(kind, RankPruner) and _possible(kind, encoding)):
-                pruners[name] = make(name, **parameters.get(name, {}))
+                pruners[name] = request.shared(make(name, **request.parameters.get(name, {})), encoding)
         plans = {name: (pruner, pruner.plan(encoding.tokens)) for name, pruner in pruners.items()}
-        return build_trace(vlm, encoding, plans, max_new_tokens=self.settings.max_new_tokens).to_dict()
+        limit = self.settings.max_new_tokens
+        return build_trace(vlm, encoding, plans, max_new_tokens=limit, share=request.share).to_dict()
 
     def open_picture(self, path: str | Path) -> Picture:
         """A visitor's file, checked. Raises InvalidInput with one sentence."""
@@ -263,10 +277,10 @@ class Service:
 
 def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:
     """One method's part of a trace: its record under `methods`, `scores` where it has its own, and what it replaces."""
-    pruner = request.pruner()
+    pruner = request.pruner(encoding)
     part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
-    scores = part.scores if hasattr(pruner, "focus") else {}
-    return {"methods": part.methods, "scores": scores, "replaces": [request.method]}
+    scores = part.scores if "priority" in part.scores else {}
+    return {"methods": part.methods, "scores": scores, "replaces": [request.method], "share": request.share}
 
 
 def layers_patch(encoding: Encoding, pruner: Pruner, answered: list[InsideSelection]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from fsr.tokens import InvalidInput
 def add_endpoints(service: Service, settings: Settings) -> None:
     """Adds /analyse, /answer and /compare to the Blocks in whose context it is called."""
 
-    def request(picture: str | None, question: str, method: str, budget: float, parameters: Any) -> Request:
+    def request(
+        picture: str | None, question: str, method: str, budget: float, parameters: Any, share: Any = "global"
+    ) -> Request:
         if not picture:
             raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file.")
         opened = service.open_picture(picture)
@@ -28,33 +30,48 @@ def add_endpoints(service: Service, settings: Settings) -> None:
             whole(budget, "budget"),
             checked_parameters({method: parameters}),
             settings.model,
+            share=share or "global",
         )
 
-    def analyse(picture: str, question: str, method: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
-        """What every budget keeps of a picture for a question: the whole trace, as JSON. `method`: fsr, random, ..."""
+    def analyse(
+        picture: str, question: str, method: str, parameters: dict[str, Any] | None, share: str
+    ) -> dict[str, Any]:
+        """What every budget keeps of a picture for a question: the whole trace, as JSON. `method`: fsr, random, ...
+
+        share: "global", or "per_group", an equal share of the budget for every tile or frame.
+        """
         with speaking():
-            return service.analyse(request(picture, question, method, 0, parameters))
+            return service.analyse(request(picture, question, method, 0, parameters, share))
 
     def answer(
-        picture: str, question: str, method: str, budget: float, parameters: dict[str, Any] | None
+        picture: str, question: str, method: str, budget: float, parameters: dict[str, Any] | None, share: str
     ) -> dict[str, Any]:
-        """The answer with all visual tokens and with `budget` of them, each with its measured cost, as JSON."""
+        """The answer with all visual tokens and with `budget` of them, each with its measured cost, as JSON.
+
+        share: "global", or "per_group", an equal share of the budget for every tile or frame.
+        """
         answers: dict[str, Any] = {}
         with speaking():
-            for event in service.answer(request(picture, question, method, budget, parameters)):
+            for event in service.answer(request(picture, question, method, budget, parameters, share)):
                 if event.answer is not None:
                     answers[event.key] = event.answer
         return answers
 
     def compare_(
-        picture: str, question: str, methods: list[str], budgets: list[int], parameters: dict[str, Any] | None
+        picture: str,
+        question: str,
+        methods: list[str],
+        budgets: list[int],
+        parameters: dict[str, Any] | None,
+        share: str,
     ) -> dict[str, Any]:
         """The answers with all visual tokens and with what each method keeps: measured costs, agreement, overlap.
 
         methods and budgets: 2 to 6 methods at one budget, or one method at 2 to 6 budgets. parameters: by method.
+        share: as for `answer`.
         """
         with speaking():
-            asked = request(picture, question, "fsr", 0, None)
+            asked = request(picture, question, "fsr", 0, None, share)
             asked = replace(asked, parameters=checked_parameters(parameters))
             return report(compare(service, requests_of(asked, methods, budgets)))
 
@@ -65,14 +82,15 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     parameters = gr.JSON(visible=False, label="parameters")
     methods = gr.JSON(["fsr", "random"], visible=False, label="methods")
     budgets = gr.JSON([64], visible=False, label="budgets")
+    share = gr.Textbox("global", visible=False, label="share")
     result = gr.JSON(visible=False, label="result")
     model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
     gr.Button(visible=False).click(
-        analyse, [picture, question, method, parameters], result, api_name="analyse", **model
+        analyse, [picture, question, method, parameters, share], result, api_name="analyse", **model
     )
     gr.Button(visible=False).click(
-        answer, [picture, question, method, budget, parameters], result, api_name="answer", **model
+        answer, [picture, question, method, budget, parameters, share], result, api_name="answer", **model
     )
     gr.Button(visible=False).click(
-        compare_, [picture, question, methods, budgets, parameters], result, api_name="compare", **model
+        compare_, [picture, question, methods, budgets, parameters, share], result, api_name="compare", **model
     )

@@ -128,6 +128,7 @@ class Handlers:
         """Values for stage, answers, topbar."""
         method, about = event._data.get("method"), about_of(event._data)
         view = {"method": method, "budget": 0, "parameters": {str(method): event._data.get("parameters")}}
+        view |= {"share": event._data.get("share", "global")}
         try:
             patch = self.service.replan(self._request(question, view, session))
         except Exception as error:
@@ -188,7 +189,8 @@ class Handlers:
         budget, of = whole(view.get("budget"), "budget"), whole(view.get("of", 0), "number of tokens")
         text = question if isinstance(question, str) else ""
         parameters = checked_parameters(view.get("parameters"))
-        return Request(picture, text, str(view.get("method"))[:40], budget, parameters, session.model, of)
+        share = str(view.get("share", "global"))[:40]
+        return Request(picture, text, str(view.get("method"))[:40], budget, parameters, session.model, of, share)
 
     def _picture(self, session: Session) -> Picture:
         if session.example is not None:

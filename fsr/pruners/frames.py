@@ -87,7 +87,7 @@ def in_mode(pruner: Pruner, mode: str, group: Tensor | None = None) -> Pruner:
     if mode == "global" or (pruner.stage == "before" and not pruner.exact_count):
         return pruner
     if pruner.stage != "before":
-        raise InvalidInput(f"{pruner.label} prunes inside the language model; its budget is for all frames together.")
+        raise InvalidInput(f"{pruner.label} prunes inside the language model; its budget is for all tokens together.")
     return PerFrame(pruner, group)
 
 
