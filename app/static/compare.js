@@ -4,9 +4,10 @@ import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from ".
 import { isRunning } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
+import { mountViews } from "./views.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
-export function mountCompare(root, store, config, stageOf, drawFrames, figure) {
+export function mountCompare(root, store, config, stageOf, figure) {
   const at = refs(root);
   mountArrange(at, store);
   mountChips(at, store, config);
@@ -17,7 +18,7 @@ export function mountCompare(root, store, config, stageOf, drawFrames, figure) {
   store.on(["trace"], (state) => {
     if (!state.chosen.length && state.trace) store.set({ chosen: firstChoice(state.trace, config) });
   });
-  store.on(["trace", "frame"], (state) => drawFrames(at.sheetframes, state, store));
+  mountViews(at.sheetframes, store, false);
   store.on(["status", "mode", "where", "trace", "question", "answers"], (state) => drawProgress(at, state));
   store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => drawMade(at.made, state, config));
 }

@@ -3,6 +3,7 @@
 import { ROLE, entryBudgets } from "./plan.js";
 import { isNumber, percent, sig3 } from "./format.js";
 import { planOf } from "./store.js";
+import { viewsOf } from "./views.js";
 
 export const SCORES = {
   saliency: { label: "Saliency", letter: "s", help: "attention the vision encoder pays to this patch (Eq. 1)" },
@@ -78,7 +79,11 @@ function ties(view, token) {
 export function place(trace, token) {
   const { frame, row, col } = trace.tokens;
   const where = row[token] < 0 ? "outside the grid" : `row ${row[token] + 1}, column ${col[token] + 1}`;
-  return trace.frames.length > 1 && frame ? `frame ${frame[token] + 1}, ${where}` : where;
+  if (!frame || trace.frames.length < 2) return where;
+  const { part } = trace.frames[frame[token]];
+  if (!part) return `frame ${frame[token] + 1}, ${where}`;
+  const view = viewsOf(trace).find((v) => v.frame === frame[token] && v.tile === (part === "tiles" ? trace.tokens.tile?.[token] : -1));
+  return `${view?.name.toLowerCase() ?? "tiles"}, ${where}`;
 }
 
 /** One sentence for the live region. */

@@ -5,6 +5,7 @@ import { paint } from "./paint.js";
 import { sceneOf } from "./stage.js";
 import { sides } from "./answers.js";
 import { ROLE } from "./plan.js";
+import { viewsOf, windowOf } from "./views.js";
 
 const EXPORT_WIDTH = 1344; // pixels of the exported picture
 
@@ -60,7 +61,7 @@ export function savePng(state, stage) {
 
 export function drawExport(state, stage) {
   if (!state.trace) return null;
-  const geometry = makeGeometry(state.trace, state.frame, EXPORT_WIDTH);
+  const geometry = makeGeometry(state.trace, state.frame, EXPORT_WIDTH, state.tile);
   const lines = caption(state);
   const canvas = document.createElement("canvas");
   canvas.width = geometry.width;
@@ -73,7 +74,10 @@ export function drawExport(state, stage) {
   ctx.fillStyle = "#fff";
   ctx.fillRect(0, 0, canvas.width, canvas.height);
   ctx.imageSmoothingQuality = "high";
-  ctx.drawImage(stage.at.image, 0, 0, geometry.width, geometry.height);
+  const [x0, y0, x1, y1] = windowOf(state.trace, state.frame, state.tile);
+  const { naturalWidth } = stage.at.image;
+  const file = naturalWidth / state.trace.frames[state.frame].width; // pixels of the file for one of the picture
+  ctx.drawImage(stage.at.image, x0 * file, y0 * file, (x1 - x0) * file, (y1 - y0) * file, 0, 0, geometry.width, geometry.height);
   ctx.drawImage(overlay, 0, 0);
   ctx.font = "26px 'IBM Plex Sans', sans-serif";
   lines.forEach(([text, color], i) => {
@@ -89,7 +93,9 @@ function caption(state) {
   if (view) {
     const { counts } = view;
     const split = counts[ROLE.KEPT] ? "" : `: ${counts[ROLE.FOCUS]} focus, ${counts[ROLE.SCAN]} scan, ${counts[ROLE.MERGED]} merged`;
-    lines.push([`${trace.methods[method]?.label ?? method}, ${view.budget} of ${trace.tokens.n} visual tokens${split}`, "#111"]);
+    const views = viewsOf(trace);
+    const name = views.length > 1 ? ` (drawn: ${views.find((v) => v.frame === state.frame && v.tile === state.tile)?.name.toLowerCase()})` : "";
+    lines.push([`${trace.methods[method]?.label ?? method}, ${view.budget} of ${trace.tokens.n} visual tokens${split}${name}`, "#111"]);
   }
   const { full, ours } = sides(state);
   if (full) lines.push([`All ${trace.tokens.n}: ${full.text}`, "#444"]);

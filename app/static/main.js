@@ -1,7 +1,7 @@
 // The one global: Gradio's HTML components call its mounts, in any order, with their doors to the server.
 
 import { createPage, flipProjector, flipTheme } from "./page.js";
-import { drawFrames, mountStage } from "./stage.js";
+import { mountStage } from "./stage.js";
 import { mountRail } from "./rail.js";
 import { mountAnswers } from "./answers.js";
 import { mountGallery } from "./gallery.js";
@@ -41,7 +41,7 @@ export function start(config) {
       window.addEventListener("fsr:released", () => document.querySelector("#fx-again input")?.checked && io.again());
       mountDrop(stage.at);
     },
-    compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, drawFrames, figure),
+    compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, figure),
     overlap: ({ element }) => mountOverlap(element, store, config),
     fidelity(io) {
       mountFidelity(io.element, store, config, io);

@@ -6,6 +6,7 @@ import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isRunning } from "./answers.js";
 import { MOST, entriesOf, wantedOf } from "./comparing.js";
+import { nextView } from "./views.js";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
@@ -120,9 +121,19 @@ function applyTrace(store, value, config) {
     ...(fresh ? { fidelity: NO_CURVES } : {}),
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
-    ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "", frame: 0 } : {}),
+    ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "" } : {}),
+    ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace) : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
+}
+
+/** Where a picture is first looked at: its tiles all together, which show more than the base picture. */
+function firstView(trace) {
+  return { frame: Math.max(0, trace?.frames.findIndex((f) => f.part === "tiles") ?? 0), tile: -1 };
+}
+
+function sameGrids(a, b) {
+  return a?.frames.length === b?.frames.length && a?.tokens.n === b?.tokens.n;
 }
 
 function known(config, method) {
@@ -168,7 +179,7 @@ function mountKeys(store, config) {
   const actions = {
     "[": () => moveBudget(store, -1), "]": () => moveBudget(store, 1),
     "{": () => moveBudget(store, -8), "}": () => moveBudget(store, 8),
-    p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), t: () => flipLayer(store, "ties"),
+    p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), v: () => nextView(store), t: () => flipLayer(store, "ties"),
     "?": () => window.dispatchEvent(new CustomEvent("fsr:help")),
   };
   config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));

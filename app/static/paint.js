@@ -14,6 +14,7 @@ export function paint(ctx, geometry, scene) {
   if (scene.heat) paintHeat(ctx, geometry, scene.heat);
   else if (scene.view && scene.layers.has("dropped")) paintVeil(ctx, geometry, scene);
   paintUnseen(ctx, geometry, scene);
+  paintBorders(ctx, geometry, scene);
   if (!scene.view) return void (scene.cursor >= 0 && paintCursor(ctx, geometry, scene));
   paintRole(ctx, geometry, scene, ROLE.KEPT, "kept");
   paintRole(ctx, geometry, scene, ROLE.SCAN, "scan");
@@ -32,6 +33,7 @@ export function paintPair(ctx, geometry, scene) {
   const roles = Uint8Array.from(one.roles, (_, i) => (kept(one, i) ? 1 : 0) + (kept(other, i) ? 2 : 0));
   paintVeil(ctx, geometry, { ...scene, view: { roles: roles.map((r) => (r ? ROLE.KEPT : ROLE.DROPPED)) } });
   paintUnseen(ctx, geometry, scene);
+  paintBorders(ctx, geometry, scene);
   const { box, index } = geometry;
   const line = Math.max(1, Math.round(1.5 * pixel));
   index.forEach((i, slot) => {
@@ -108,6 +110,19 @@ function paintUnseen(ctx, { seen, width, height }, { veil, pixel }) {
     ctx.lineTo(x + height, 0);
   }
   ctx.stroke();
+  ctx.restore();
+}
+
+/** Where the tiles of a mosaic meet: dashed in light on dark, so that they show on any picture. */
+function paintBorders(ctx, { borders }, { pixel }) {
+  if (!borders.length) return;
+  ctx.save();
+  ctx.lineWidth = 2 * pixel;
+  for (const [color, dash] of [["rgb(0 0 0 / .75)", []], ["#fff", [6 * pixel, 6 * pixel]]]) {
+    ctx.strokeStyle = color;
+    ctx.setLineDash(dash);
+    for (const [x0, y0, x1, y1] of borders) ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  }
   ctx.restore();
 }
 

@@ -6,6 +6,7 @@ import { drawText, isRunning, sameText } from "./answers.js";
 import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf, shared } from "./comparing.js";
 import { bytes, firstDifference, isNumber, milliseconds } from "./format.js";
 import { viridis } from "./color.js";
+import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
@@ -42,23 +43,25 @@ export function mountSheet(at, store, config, stageOf) {
     }
     const nodes = cells.map((c) => c.node);
     if (nodes.length !== at.sheet.children.length || nodes.some((node, i) => node !== at.sheet.children[i])) at.sheet.replaceChildren(...nodes);
-    const picture = state.pictures[state.frame]?.file.url;
-    const grid = state.trace?.frames[state.frame] ?? state.pictures[state.frame];
+    const picture = pictureOf(state, state.frame);
+    const [x0, y0, x1, y1] = state.trace ? windowOf(state.trace, state.frame, state.tile) : [0, 0, picture?.width, picture?.height];
     for (const cell of cells) {
-      if (picture && cell.image.src !== picture) cell.image.src = picture;
-      if (grid) cell.mini.style.aspectRatio = `${grid.width} / ${grid.height}`;
+      if (picture && cell.image.src !== picture.file.url) cell.image.src = picture.file.url;
+      placeImage(cell.image, state.trace, state.frame, state.tile);
+      if (picture) cell.mini.style.aspectRatio = `${x1 - x0} / ${y1 - y0}`;
     }
   }
 
   /** All pictures have one size, so one geometry serves them all. */
   function fit() {
-    const { trace, frame, mode } = store.state;
+    const { trace, frame, tile, mode } = store.state;
     const first = sheet.cells.get("full");
     if (mode !== "compare" || !trace || !first) return;
     const width = Math.round(first.mini.getBoundingClientRect().width * (window.devicePixelRatio || 1));
     if (width < 8) return;
-    if (sheet.geometry?.of !== trace || sheet.geometry.width !== width || sheet.geometry.frame !== frame) {
-      sheet.geometry = { ...makeGeometry(trace, frame, width), of: trace };
+    const known = sheet.geometry;
+    if (known?.of !== trace || known.width !== width || known.frame !== frame || known.tile !== tile) {
+      sheet.geometry = { ...makeGeometry(trace, frame, width, tile), of: trace };
     }
     for (const { canvas } of sheet.cells.values()) {
       if (canvas.width !== sheet.geometry.width || canvas.height !== sheet.geometry.height) {
@@ -97,7 +100,7 @@ export function mountSheet(at, store, config, stageOf) {
     if (pair && cell) paintPair(cell.canvas.getContext("2d"), sheet.geometry, { ...scene, one: pair[0].view, other: pair[1].view });
   }
 
-  const shape = ["mode", "trace", "frame", "pictures", "budget", "chosen", "arrange", "rowMethod", "layerAt", "pair", "problems"];
+  const shape = ["mode", "trace", "frame", "tile", "pictures", "budget", "chosen", "arrange", "rowMethod", "layerAt", "pair", "problems"];
   store.on([...shape, "answers", "status"], draw);
   store.on([...shape, "cursor", "veil"], repaint);
   store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));

@@ -3,9 +3,10 @@
 import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paint } from "./paint.js";
 import { planOf } from "./store.js";
-import { el, fill, refs, setText, toggle } from "./dom.js";
+import { refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
 import { mountBudget } from "./budget.js";
+import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./views.js";
 
 const VEIL_ON_BRIGHT = "rgb(24 27 33)";
 const VEIL_ON_DARK = "rgb(214 217 222)";
@@ -15,16 +16,16 @@ export function mountStage(root, store) {
   const stage = { geometry: null, veil: VEIL_ON_BRIGHT, palette: readPalette(root), at };
 
   function fit() {
-    const { trace, frame, pictures } = store.state;
-    const grid = trace?.frames[frame] ?? pictures[frame];
-    if (!grid) return;
+    const { trace, frame, tile } = store.state;
+    const shown = sizeOf(store.state);
+    if (!shown) return;
     const room = at.frame.getBoundingClientRect();
-    const scale = Math.min(room.width / grid.width, room.height / grid.height);
-    const [width, height] = [Math.floor(grid.width * scale), Math.floor(grid.height * scale)];
+    const scale = Math.min(room.width / shown.width, room.height / shown.height);
+    const [width, height] = [Math.floor(shown.width * scale), Math.floor(shown.height * scale)];
     if (width < 1) return;
     Object.assign(at.picture.style, { width: `${width}px`, height: `${height}px` });
     const pixel = window.devicePixelRatio || 1;
-    stage.geometry = trace ? makeGeometry(trace, frame, Math.round(width * pixel)) : null;
+    stage.geometry = trace ? makeGeometry(trace, frame, Math.round(width * pixel), tile) : null;
     at.canvas.width = Math.round(width * pixel);
     at.canvas.height = Math.round(height * pixel);
   }
@@ -36,19 +37,21 @@ export function mountStage(root, store) {
     Object.assign(at.canvas.dataset, { method, cursor, budget: view?.budget ?? "", counts: view?.counts.join(",") ?? "" });
   }
 
-  store.on(["pictures", "frame"], (state) => {
-    const picture = state.pictures[state.frame];
+  store.on(["pictures", "trace", "frame", "tile"], (state) => {
+    const picture = pictureOf(state, state.frame);
     if (picture && at.image.src !== picture.file.url) at.image.src = picture.file.url;
+    placeImage(at.image, state.trace, state.frame, state.tile);
   });
   at.image.addEventListener("load", () => {
     stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
     store.set({ veil: stage.veil });
     redraw();
   });
-  store.on(["trace", "frame", "pictures"], fit);
-  store.on(["view", "trace", "frame", "layer", "layers", "cursor", "mode"], redraw);
+  store.on(["trace", "frame", "tile", "pictures"], fit);
+  store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode"], redraw);
   store.on(["trace", "frame"], ({ trace, frame }) => toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame])));
-  store.on(["trace", "frame"], (state) => drawFrames(at.frames, state, store));
+  mountViews(at.frames, store);
+  mountPlaceless(at.placeless, store);
   store.on(["trace", "view", "status"], (state) => {
     const text = planOf(state) ? "" : emptyText(state);
     setText(at.note, text);
@@ -64,12 +67,11 @@ export function mountStage(root, store) {
   return stage;
 }
 
-/** One button a frame, where there are several; the canvas shows one frame at a time. */
-export function drawFrames(node, { trace, frame }, store) {
-  const frames = trace?.frames ?? [];
-  toggle(node, frames.length > 1);
-  fill(node, ...(frames.length > 1 ? frames : []).map((_, i) =>
-    el("button", { type: "button", "aria-pressed": String(i === frame), onclick: () => store.set({ frame: i, cursor: -1 }) }, i + 1)));
+/** Width and height of what the view shows, in pixels of the picture; before a trace, of the picture itself. */
+function sizeOf({ trace, pictures, frame, tile }) {
+  if (!trace) return pictures[frame];
+  const [x0, y0, x1, y1] = windowOf(trace, frame, tile);
+  return { width: x1 - x0, height: y1 - y0 };
 }
 
 function seesAll({ seen, width, height }) {
