@@ -1,4 +1,4 @@
-"""Trace: the plain record of one picture, one question and one model that the page draws and examples store.
+"""Trace: the plain record of one picture or clip, one question and one model that the page draws and examples store.
 
 A trace read from a file is untrusted: `Trace.from_json` checks every size, index and number and refuses what it does
 not know. The picture itself travels as a file next to the trace, never inside.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,9 +18,11 @@ import torch
 from fsr.checks import MAX_TOKENS, Checker, TraceError
 from fsr.cost import Cost
 from fsr.tokens import Grid, Selection
+from fsr.video import DECODERS
 
 if TYPE_CHECKING:
     from fsr.pruners import Plan, Pruner
+    from fsr.video import Clip
     from fsr.vlm import VLM, Encoding, Media, Step
 
 VERSION = 1
@@ -30,8 +33,9 @@ ENDS = ("eos", "length", "stopped")
 PARTS = ("base", "tiles")
 SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each tile or frame
 MAX_QUESTIONS = 10_000
+MAX_COUNT = 10_000_000  # frames of a clip, or pixels of its edge
 
-__all__ = ["Trace", "TraceError", "answer_record", "build_trace", "method_record", "scores_record"]
+__all__ = ["Trace", "TraceError", "answer_record", "build_trace", "clip_record", "method_record", "scores_record"]
 
 
 @dataclass
@@ -45,7 +49,9 @@ class Trace:
     which newline, -1 for none, reaches the language model with a token. scores: saliency (Eq. 1), relevance (Eq. 2,
     sign applied) and priority (Eq. 3), those that exist. methods: by name, see `method_record`. answers: by key
     ("full", "fsr@64"), see `answer_record`. share: of `SHARES`, for all methods that can. focus: K_F / N of every
-    question that was recorded with this model, FSR with the paper's parameters, this question's included.
+    question that was recorded with this model, FSR with the paper's parameters, this question's included. clip: None
+    for pictures, else see `clip_record`; then every frame has a time in seconds from the start and an index, its number
+    in the file.
     """
 
     model: dict[str, Any]
@@ -60,6 +66,7 @@ class Trace:
     max_new_tokens: int = 128
     share: str = "global"
     focus: list[float] | None = None
+    clip: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, `version` included."""
@@ -95,8 +102,13 @@ def build_trace(
     max_new_tokens: int = 128,
     recorded: dict[str, str] | None = None,
     share: str = "global",
+    clip: Clip | None = None,
+    name: str = "",
 ) -> Trace:
-    """The trace of one encoding. plans: by method name, the pruner and its plan. answers: see `answer_record`."""
+    """The trace of one encoding. plans: by method name, the pruner and its plan. answers: see `answer_record`.
+
+    clip: what the encoded frames were sampled from, and the name of its file.
+    """
     layout = encoding.tokens.layout
     first = {name: _first(pruner, encoding) for name, (pruner, _) in plans.items()}
     records = {name: _record(pruner, plan, first[name]) for name, (pruner, plan) in plans.items()}
@@ -105,19 +117,20 @@ def build_trace(
             "id": vlm.id,
             "title": vlm.title,
             "device": str(vlm.device),
-            "dtype": str(vlm.dtype).removeprefix("torch."),
+            "dtype": vlm.numbers,
             "pathways": vlm.pathways,
         },
         recorded=recorded,
         question=encoding.question,
         unknown_words=list(encoding.unknown_words),
         max_new_tokens=max_new_tokens,
-        frames=[_frame(grid) for grid in layout.grids],
+        frames=_frames(layout.grids, clip),
         tokens=_tokens(encoding.media),
         scores=_scores(encoding, [(pruner, first[name]) for name, (pruner, _) in plans.items()]),
         methods=records,
         answers=dict(answers or {}),
         share=share,
+        clip=None if clip is None else clip_record(clip, name, share),
     )
 
 
@@ -147,6 +160,35 @@ def answer_record(method: str, budget: int, step: Step) -> dict[str, Any]:
         "end": step.end,
         "cost": step.cost.to_json() if step.cost else None,
     }
+
+
+def clip_record(clip: Clip, name: str, share: str = "global") -> dict[str, Any]:
+    """name, duration (s), fps, count (frames of the file), width, height, decoder, sampled (frames), share."""
+    return {
+        "name": name,
+        "duration": clip.duration_s,
+        "fps": clip.fps,
+        "count": clip.count,
+        "width": clip.width,
+        "height": clip.height,
+        "decoder": clip.decoder,
+        "sampled": len(clip.frames),
+        "share": share,
+    }
+
+
+def shown_frames(sampled: int, grids: int) -> list[int]:
+    """Which of the sampled frames each grid shows: a model that reads several as one shows the first of them."""
+    step = -(-sampled // grids)
+    return [min(grid * step, sampled - 1) for grid in range(grids)]
+
+
+def _frames(grids: Sequence[Grid], clip: Clip | None) -> list[dict[str, Any]]:
+    frames = [_frame(grid) for grid in grids]
+    if clip is not None:
+        for frame, at in zip(frames, shown_frames(len(clip.frames), len(grids)), strict=True):
+            frame |= {"time": _short(clip.times[at], 6), "index": clip.indices[at]}
+    return frames
 
 
 def _frame(grid: Grid) -> dict[str, Any]:
@@ -223,7 +265,7 @@ def _check(record: dict[str, Any]) -> None:
         raise TraceError(f"the trace has version {record.get('version')!r}; this program reads version {VERSION}.")
     check = Checker("trace")
     required = {"version", "model", "question", "frames", "tokens", "scores", "methods"}
-    optional = {"answers", "recorded", "unknown_words", "max_new_tokens", "share", "focus"}
+    optional = {"answers", "recorded", "unknown_words", "max_new_tokens", "share", "focus", "clip"}
     check.keys(record, required, optional)
     _check_model(check, record["model"])
     check.text(record["question"], 10_000, "question")
@@ -240,6 +282,10 @@ def _check(record: dict[str, Any]) -> None:
     frames = check.items(record["frames"], "frames", 1, 256)
     for index, frame in enumerate(frames):
         _check_frame(check, frame, f"frames[{index}]")
+    if record.get("clip") is not None:
+        _check_clip(check, record["clip"], frames)
+    elif any({"time", "index"} & frame.keys() for frame in frames):
+        raise check.fail("frames", "have no times without a clip")
     n = _check_tokens(check, record["tokens"], frames)
     check.keys(record["scores"], set(), set(SCORES), "scores")
     for name, values in record["scores"].items():
@@ -257,7 +303,7 @@ def _check_model(check: Checker, model: Any) -> None:
 
 
 def _check_frame(check: Checker, frame: Any, at: str) -> None:
-    check.keys(frame, {"width", "height", "rows", "cols", "seen"}, {"part", "picture"}, at)
+    check.keys(frame, {"width", "height", "rows", "cols", "seen"}, {"part", "picture", "time", "index"}, at)
     if frame.get("part", PARTS[0]) not in PARTS:
         raise check.fail(f"{at}.part", f"must be one of {', '.join(PARTS)}")
     check.whole(frame.get("picture", 0), 0, 255, f"{at}.picture")
@@ -266,6 +312,26 @@ def _check_frame(check: Checker, frame: Any, at: str) -> None:
     for name in ("rows", "cols"):
         check.whole(frame[name], 1, MAX_TOKENS, f"{at}.{name}")
     check.numbers(frame["seen"], 4, f"{at}.seen")
+
+
+def _check_clip(check: Checker, clip: Any, frames: list[Any]) -> None:
+    numbers, wholes = {"duration", "fps"}, {"count", "width", "height", "sampled"}
+    check.keys(clip, {"name", "decoder", "share"} | numbers | wholes, set(), "clip")
+    check.text(clip["name"], 200, "clip.name")
+    for name in numbers:
+        check.number(clip[name], f"clip.{name}", low=0)
+    for name in wholes:
+        check.whole(clip[name], 1, MAX_COUNT, f"clip.{name}")
+    for name, known in (("decoder", DECODERS), ("share", SHARES)):
+        if clip[name] not in known:
+            raise check.fail(f"clip.{name}", f"must be one of {', '.join(known)}")
+    if not len(frames) <= clip["sampled"] <= clip["count"]:
+        raise check.fail("clip.sampled", f"must be a whole number from {len(frames)} to {clip['count']}")
+    for i, frame in enumerate(frames):
+        check.number(frame.get("time"), f"frames[{i}].time", low=0)
+        check.whole(frame.get("index"), 0, clip["count"] - 1, f"frames[{i}].index")
+    if any(a["time"] > b["time"] or a["index"] >= b["index"] for a, b in pairwise(frames)):
+        raise check.fail("frames", "must come in the order of time")
 
 
 def _check_tokens(check: Checker, tokens: Any, frames: list[Any]) -> int:

@@ -56,8 +56,8 @@ LIMITS = ClipLimits()
 class Clip:
     """Frames of a clip, upright, RGB, in the order of time.
 
-    indices: which frames of the clip they are. timestamps_s: when each is shown. fps: the mean rate of the whole clip.
-    width, height: of the clip itself, upright, before scaling. decoder: "decord" or "opencv".
+    indices: which of the clip's `count` frames they are. timestamps_s: when each is shown. fps: the mean rate of the
+    whole clip. width, height: of the clip itself, upright, before scaling. decoder: "decord" or "opencv".
     """
 
     frames: list[Image.Image]
@@ -65,9 +65,15 @@ class Clip:
     timestamps_s: list[float]
     fps: float
     duration_s: float
+    count: int
     width: int
     height: int
     decoder: str
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds from the first frame."""
+        return [max(0.0, round(t - self.timestamps_s[0], 6)) for t in self.timestamps_s]
 
     def facts(self) -> dict[str, Any]:
         """All but the frames, as plain JSON values."""
@@ -177,7 +183,7 @@ def _received(out: IO[bytes], count: int, limits: ClipLimits) -> Clip:
             raise InvalidInput(BROKE)
         frames = [Image.frombytes("RGB", size, out.read(3 * size[0] * size[1])) for size in sizes]
         clip = Clip(frames=frames, **facts)
-        numbers = [*clip.indices, *clip.timestamps_s, clip.fps, clip.duration_s, clip.width, clip.height]
+        numbers = [*clip.indices, *clip.timestamps_s, clip.fps, clip.duration_s, clip.count, clip.width, clip.height]
         whole = len(clip.indices) == len(clip.timestamps_s) == len(frames) and all(map(math.isfinite, numbers))
         if not whole or clip.decoder not in DECODERS:
             raise InvalidInput(BROKE)

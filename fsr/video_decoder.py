@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 CLIP = "/dev/fd/0"
+NEVER = 1e9  # seconds; decoders mark a time that they do not know with a number beyond it
 KEPT = 0.9  # a clip that ends before this share of what its header promises is cut off
 NO_VIDEO = "the clip holds no video that can be read; it may be audio only, damaged or cut off."
 CUT_OFF = "the clip is damaged or cut off; save it again and retry."
@@ -150,6 +151,8 @@ def _by_decord(reader: Any, header: dict[str, Any], job: dict[str, Any]) -> tupl
     check_length(0, len(reader), job)
     spans = np.asarray(reader.get_frame_timestamp(list(range(len(reader)))), dtype=np.float64).reshape(-1, 2)
     times, end = spans[:, 0], float(spans[-1, 1])
+    if not rising(times) or not times[-1] <= end < math.inf:  # a stream without times of its own
+        times, end = counted(len(times), header["fps"])
     indices = sampled(times, job["count"])
     frames = [framed(reader[i].asnumpy(), job) for i in indices]
     return facts("decord", header, times, end, indices, frames, job), frames
@@ -167,7 +170,10 @@ def _by_opencv(header: dict[str, Any], job: dict[str, Any], whole: bool) -> tupl
     if not found:
         raise Refused(NO_VIDEO)
     times = np.asarray(found)
-    end = times[-1] + (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / (header["fps"] or 25)
+    if rising(times):
+        end = times[-1] + (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / (header["fps"] or 25)
+    else:
+        times, end = counted(len(times), header["fps"])
     if not whole and len(times) < KEPT * header["frames"] and end < KEPT * header["duration_s"]:
         raise Refused(CUT_OFF)
     indices = sampled(times, job["count"])
@@ -206,6 +212,18 @@ def framed(pixels: Any, job: dict[str, Any]) -> Image.Image:
     return frame
 
 
+def rising(times: Any) -> bool:
+    """Whether these are times of frames: (n,) seconds, finite, none before the one in front of it."""
+    known = np.isfinite(times).all() and np.abs(times).max() < NEVER
+    return bool(known and (np.diff(times) >= 0).all() and (len(times) == 1 or times[-1] > times[0]))
+
+
+def counted(n: int, fps: float) -> tuple[Any, float]:
+    """(n,) seconds at a constant rate, and when the last frame ends."""
+    every = 1 / (fps or 25)
+    return np.arange(n) * every, n * every
+
+
 def sampled(times: Any, count: int) -> list[int]:
     """Indices of min(count, n) distinct frames: those on screen at evenly spaced times, first and last included.
 
@@ -213,7 +231,7 @@ def sampled(times: Any, count: int) -> list[int]:
     times: (n,) seconds, ascending; times that are not are replaced by frame numbers.
     """
     n = len(times)
-    if not (np.isfinite(times).all() and (np.diff(times) >= 0).all() and times[-1] > times[0]):
+    if not rising(times):
         times = np.arange(n, dtype=np.float64)
     k = min(count, n)
     if k < 2:
@@ -244,6 +262,7 @@ def facts(
         "height": header["height"],
         "fps": round((len(times) - 1) / spread if spread > 0 else header["fps"], 4),
         "duration_s": round(duration, 4),
+        "count": len(times),
         "indices": [int(i) for i in indices],
         "timestamps_s": [round(float(times[i]), 6) for i in indices],
         "sizes": [frame.size for frame in frames],

@@ -25,7 +25,7 @@ import pytest
 
 from fsr.tokens import InvalidInput
 from fsr.video import LIMITS, ClipLimits, decoded, is_clip, load_clip
-from fsr.video_decoder import sampled
+from fsr.video_decoder import counted, rising, sampled
 
 FRAMES, FPS, WIDTH, HEIGHT = 40, 10, 64, 48
 
@@ -109,6 +109,7 @@ def test_every_container_gives_evenly_spaced_frames_with_their_places(tmp_path, 
     assert clip.indices == [0, 9, 19, 29, 39]
     assert clip.timestamps_s == pytest.approx([0, 0.9, 1.9, 2.9, 3.9], abs=1e-3)
     assert (clip.fps, clip.duration_s, clip.width, clip.height) == (FPS, 4, WIDTH, HEIGHT)
+    assert clip.count == FRAMES
     assert clip.decoder == "decord"
     for i, frame in zip(clip.indices, clip.frames, strict=True):
         assert (frame.mode, frame.size) == ("RGB", (WIDTH, HEIGHT))
@@ -173,6 +174,17 @@ def test_a_frame_is_never_taken_twice():
         assert indices == sorted(indices)
         assert (indices[0], indices[-1]) == (0, n - 1)
     assert sampled(np.zeros(9), 3) == sampled(np.full(9, np.nan), 3) == [0, 4, 8]
+
+
+def test_frames_without_times_of_their_own_are_counted():
+    unknown = -(2.0**63) / 25  # what decord gives for AVI files with frames packed together
+    for times in ([unknown] * 4, [0.0, np.nan, 0.1, 0.2], [0.3, 0.2, 0.4, 0.5], [0.0] * 4):
+        assert not rising(np.asarray(times))
+    assert rising(np.asarray([0.0, 0.1, 0.1, 0.4]))
+    assert rising(np.asarray([0.5]))
+    times, end = counted(4, 25)
+    assert times.tolist() == pytest.approx([0, 0.04, 0.08, 0.12])
+    assert end == pytest.approx(0.16)
 
 
 def test_one_frame_and_more_frames_than_there_are(tmp_path):

@@ -1,0 +1,133 @@
+"""Clips that visitors brought, by content: sampled frames for the model, a picture of each for the page, a few of them.
+
+The file itself is kept as long as its frames, so that another model can be given another number of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from fsr.tokens import InvalidInput
+from fsr.video import Clip, ClipLimits, load_clip
+
+AT_ONCE = 2  # clips that are decoded at the same time
+QUALITY = 90  # of the JPEG files that the page shows
+GONE = "the clip is no longer here; choose an example or upload it again."
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The sampled frames of a clip. id: a hash of the file's bytes. files: a picture of every frame, for a browser."""
+
+    id: str
+    name: str
+    clip: Clip
+    files: tuple[Path, ...]
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return self.clip.frames
+
+
+class Clips:
+    """Checks, decodes and keeps clips; forgets the least recently used one together with all of its files."""
+
+    def __init__(self, size: int, limits: ClipLimits) -> None:
+        self.size, self.limits = size, limits
+        self.folder = Path(tempfile.mkdtemp(prefix="fsr-clips-"))
+        self._held: OrderedDict[str, Film] = OrderedDict()
+        self._lock = threading.Lock()
+        self._decoding = threading.Semaphore(AT_ONCE)
+
+    def open(self, path: str | Path, count: int, name: str = "") -> Film:
+        """`count` frames of an untrusted file. Raises InvalidInput with one sentence, and then nothing is kept."""
+        path = Path(path)
+        digest = self._digest(path)
+        held = self._find(digest, count)
+        if held is not None:
+            return held
+        clip = self._decoded(path, count)
+        with self._lock:
+            source = self._source(digest)
+            if not source.is_file():
+                shutil.copyfile(path, source)
+        return self._kept(digest, name or path.name, clip)
+
+    def get(self, digest: str, count: int) -> Film:
+        """`count` frames of a clip opened before, decoded again where they are others. Raises InvalidInput."""
+        held = self._find(digest, count)
+        if held is not None:
+            return held
+        with self._lock:
+            known = self._held.get(digest)
+        if known is None:
+            raise InvalidInput(GONE)
+        return self._kept(digest, known.name, self._decoded(self._source(digest), count))
+
+    def holds(self, digest: str, count: int) -> bool:
+        """Whether `get` need not decode."""
+        return self._find(digest, count) is not None
+
+    def known(self, digest: str) -> Film | None:
+        """The clip with whatever number of frames it was opened last."""
+        with self._lock:
+            return self._held.get(digest)
+
+    def _digest(self, path: Path) -> str:
+        """A hash of the file's bytes, of a file that is not too large."""
+        try:
+            if path.stat().st_size > self.limits.bytes:
+                raise InvalidInput(f"the clip is larger than {self.limits.bytes / 1e6:g} MB.")
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(1_000_000):
+                    digest.update(block)
+            return digest.hexdigest()[:32]
+        except OSError as error:
+            raise InvalidInput(f"there is no clip {path.name!r} that can be read.") from error
+
+    def _find(self, digest: str, count: int) -> Film | None:
+        with self._lock:
+            film = self._held.get(digest)
+            if film is None or len(film.files) != min(count, film.clip.count):
+                return None
+            self._held.move_to_end(digest)
+            return film
+
+    def _decoded(self, path: Path, count: int) -> Clip:
+        with self._decoding:
+            return load_clip(path, count, self.limits)
+
+    def _kept(self, digest: str, name: str, clip: Clip) -> Film:
+        files = []
+        for i, frame in enumerate(clip.frames):
+            file = self.folder / f"{digest}-{len(clip.frames)}-{i}.jpg"
+            if not file.is_file():
+                draft = file.with_suffix(f".{threading.get_ident()}")
+                frame.save(draft, "JPEG", quality=QUALITY)
+                os.replace(draft, file)
+            files.append(file)
+        film = Film(digest, name[-80:], clip, tuple(files))
+        with self._lock:
+            self._held[digest] = film
+            self._held.move_to_end(digest)
+            while len(self._held) > self.size:
+                forgotten, _ = self._held.popitem(last=False)
+                for file in self.folder.glob(f"{forgotten}*"):
+                    file.unlink(missing_ok=True)
+        return film
+
+    def _source(self, digest: str) -> Path:
+        return self.folder / f"{digest}.clip"
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
