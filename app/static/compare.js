@@ -4,6 +4,7 @@ import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from ".
 import { isRunning } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
+import { mountShare } from "./share.js";
 import { mountViews } from "./views.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
@@ -19,6 +20,7 @@ export function mountCompare(root, store, config, stageOf, figure) {
     if (!state.chosen.length && state.trace) store.set({ chosen: firstChoice(state.trace, config) });
   });
   mountViews(at.sheetframes, store, false);
+  mountShare(at.ways, store);
   store.on(["status", "mode", "where", "trace", "question", "answers"], (state) => drawProgress(at, state));
   store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => drawMade(at.made, state, config));
 }

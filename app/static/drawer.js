@@ -2,6 +2,7 @@
 // server from what is already encoded; the picture is never encoded again.
 
 import { sig3 } from "./format.js";
+import { isForeign } from "./share.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;
@@ -9,8 +10,12 @@ const SETTLE_MS = 180;
 export function mountDrawer(root, store, config, ask) {
   const at = refs(root);
   const replan = (detail) => {
+    if (isForeign(store.state)) {
+      store.set({ status: { phase: "refused", text: `This was recorded with ${store.state.trace.model.title}. Ask, to select and answer with the model in use.` } });
+      return;
+    }
     store.set({ status: { phase: "planning", text: "Selecting again." } });
-    ask({ ...detail, about: store.state.about });
+    ask({ ...detail, share: store.state.share, about: store.state.about });
   };
   let timer = 0;
   const change = (name, value) => {

@@ -12,10 +12,10 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
   const at = refs(root);
   const about = (name) => config.compare.find((m) => m.name === name);
   const send = (methods, task) => {
-    const { fidelity, edited, about: picture } = store.state;
+    const { fidelity, edited, share, about: picture } = store.state;
     const fresh = task === "curves" ? { points: [], problems: {}, methods, found: {} } : {};
     store.set({ fidelity: { ...fidelity, ...fresh, task, phase: "waiting", text: "Asking.", at: 0, of: 0 } });
-    curves({ methods, method: "fsr", parameters: edited, smallest: task === "smallest", about: picture });
+    curves({ methods, method: "fsr", share, parameters: edited, smallest: task === "smallest", about: picture });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
   for (const button of at.exportcurves.querySelectorAll("button")) {

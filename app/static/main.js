@@ -12,6 +12,8 @@ import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
 import * as plan from "./plan.js";
+import * as views from "./views.js";
+import * as spread from "./spread.js";
 import * as format from "./format.js";
 
 export function start(config) {

@@ -6,6 +6,7 @@ import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isRunning } from "./answers.js";
 import { MOST, entriesOf, wantedOf } from "./comparing.js";
+import { seen } from "./spread.js";
 import { nextView } from "./views.js";
 
 export function createPage(config) {
@@ -54,10 +55,10 @@ export function createPage(config) {
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
   page.view = () => {
-    const { method, budget, edited, trace, scene, about } = store.state;
+    const { method, budget, edited, trace, scene, share, about } = store.state;
     const n = trace?.tokens.n ?? 0;
     const kept = { budget: n && snapBudget(planOf(store.state), n, budget), of: n };
-    return { method, ...kept, parameters: edited, shown: scene, about };
+    return { method, ...kept, share, parameters: edited, shown: scene, about };
   };
 
   /** The first thing that Ask does, before any word from the server: old answers make room, the page shows it heard. */
@@ -81,6 +82,7 @@ export function createPage(config) {
     return page.view();
   };
 
+  store.on(["trace"], (state) => store.set({ focusSeen: seen(state) }));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["method"], (state) => {
     if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
@@ -119,6 +121,7 @@ function applyTrace(store, value, config) {
   store.set({
     ...comparisonOf(link, config),
     ...(fresh ? { fidelity: NO_CURVES } : {}),
+    share: trace?.share ?? (fresh ? "global" : state.share), held: {},
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "" } : {}),
@@ -163,7 +166,7 @@ function fromLink() {
 
 function applyPatch(store, patch) {
   const { trace, answers } = store.state;
-  if (!trace) return;
+  if (!trace || (patch.share ?? "global") !== store.state.share) return;
   const methods = { ...trace.methods, ...patch.methods };
   const scores = { ...trace.scores, ...patch.scores };
   const changed = patch.replaces ?? [];

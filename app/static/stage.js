@@ -6,6 +6,8 @@ import { planOf } from "./store.js";
 import { refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
 import { mountBudget } from "./budget.js";
+import { mountShare } from "./share.js";
+import { mountSpread } from "./spread.js";
 import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./views.js";
 
 const VEIL_ON_BRIGHT = "rgb(24 27 33)";
@@ -52,6 +54,8 @@ export function mountStage(root, store) {
   store.on(["trace", "frame"], ({ trace, frame }) => toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame])));
   mountViews(at.frames, store);
   mountPlaceless(at.placeless, store);
+  mountShare(at.ways, store);
+  mountSpread(at.spread, store);
   store.on(["trace", "view", "status"], (state) => {
     const text = planOf(state) ? "" : emptyText(state);
     setText(at.note, text);
