@@ -2,7 +2,7 @@
 // server from what is already encoded; the picture is never encoded again.
 
 import { sig3 } from "./format.js";
-import { isForeign } from "./share.js";
+import { isForeign } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;

@@ -2,7 +2,7 @@
 // selecting is planned on the server from what is encoded already, and kept while the question stays.
 
 import { isRunning } from "./answers.js";
-import { planOf } from "./store.js";
+import { isForeign, planOf } from "./store.js";
 import { el, fill, toggle } from "./dom.js";
 
 export const SHARES = ["global", "per_group"];
@@ -51,11 +51,6 @@ function whyNot(state) {
 
 function other(share) {
   return SHARES[1 - SHARES.indexOf(share)];
-}
-
-/** Whether the trace on screen was recorded with a model that is not the one in use: nothing can be selected anew. */
-export function isForeign({ trace, model }) {
-  return Boolean(trace?.recorded && model && trace.model.id !== model.id);
 }
 
 /** Changes the way; plans and answers of each are kept. */

@@ -18,7 +18,7 @@ export function spreadOf(state) {
   const { trace, focusSeen, method } = state;
   const n = trace.tokens.n;
   const recorded = Boolean(trace.recorded);
-  const others = method !== "fsr" ? [] : recorded ? trace.focus ?? [] : Object.values(focusSeen[trace.model.id] ?? {});
+  const others = method !== "fsr" || trace.share === "per_group" ? [] : recorded ? trace.focus ?? [] : Object.values(focusSeen[trace.model.id] ?? {});
   return { n, kFocus: facts.k_focus, cap: facts.focus_cap ?? 1, share: facts.k_focus / n, shares: [...others].sort((a, b) => a - b), recorded };
 }
 

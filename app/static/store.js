@@ -53,6 +53,11 @@ export function planOf(state) {
   return state.trace?.methods?.[state.method]?.plan ?? null;
 }
 
+/** Whether the trace on screen was recorded with a model that is not the one in use: nothing can be selected anew. */
+export function isForeign({ trace, model }) {
+  return Boolean(trace?.recorded && model && trace.model.id !== model.id);
+}
+
 export function flipLayer(store, name) {
   const layers = new Set(store.state.layers);
   if (!layers.delete(name)) layers.add(name);
