@@ -120,15 +120,18 @@ class VLM(ABC):
     """A vision-language model with an opening between its projector and its language model.
 
     Safe to share between threads: every forward pass takes `lock`, a second caller waits.
+    numbers: of the weights in words, "float16" or "4bit".
     kept_positions: of kept tokens in the language model, "contiguous" or "original", those among all tokens.
     max_question_chars, max_new_tokens_limit: what is refused, with a sentence. captures: what of `CAPTURES` this family
-    can read. media_cache, media_cache_bytes: how much encoded media is held.
+    can read. media_cache, media_cache_bytes: how much encoded media is held. reads_clips: whether frames with times are
+    read as a clip, not as so many pictures.
     """
 
     id: str
     title: str
     device: torch.device
     dtype: torch.dtype
+    numbers: str
     relevance_sign: int
     decoder: Decoder
     tokenizer: Any
@@ -136,6 +139,7 @@ class VLM(ABC):
     max_question_chars: int = 2000
     max_new_tokens_limit: int = 1024
     captures: frozenset[str] = frozenset()
+    reads_clips: bool = False
 
     def __init__(self, media_cache: int = 16, media_cache_bytes: int = MEDIA_CACHE_BYTES) -> None:
         self.lock = threading.RLock()
@@ -311,10 +315,14 @@ class VLM(ABC):
     def _reset_peak(self) -> None:
         if self.device.type == "cuda":
             synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
+            for i in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(i)
 
     def _peak(self) -> int | None:
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        """Bytes, over all GPUs that the model is spread over."""
+        if self.device.type != "cuda":
+            return None
+        return sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
 
     def checked_question(self, question: str) -> str:
         """The question without surrounding blanks, or a sentence."""

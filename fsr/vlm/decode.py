@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fsr.cost import synchronize
+from fsr.vlm.placement import device_of
 
 Around = Callable[[], AbstractContextManager[None]]  # entered around every forward pass, while the lock is held
 
@@ -41,7 +42,7 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_input_embeddings().weight.device
+        return device_of(self.model.get_input_embeddings())
 
     def greedy(
         self,

@@ -140,7 +140,8 @@ class InsidePruning:
         if choice.merged is not None:
             states[:, len(before) : len(before) + made] = choice.merged.to(states.dtype)
         assert self._rotary is not None
-        cos, sin = self._unpruned_rotary if self.renumbered else self._rotary
+        rotary = self._unpruned_rotary if self.renumbered else self._rotary
+        cos, sin = (x.to(hidden.device) for x in rotary)  # a device_map may have layers elsewhere
         place = slice(len(source)) if self.renumbered else source
         self._rotary = cos[..., place, :], sin[..., place, :]
         self._visual = torch.cat(
@@ -153,7 +154,8 @@ class InsidePruning:
     def _view(self, i: int, hidden: Tensor) -> LayerView:
         assert self._rotary is not None
         assert self._embeddings is not None
-        cos, sin = (x[0] for x in self._rotary)
+        cos, sin = (x[0].to(hidden.device) for x in self._rotary)
+        embeddings = self._embeddings.to(hidden.device)
         own = self.pruner.looks_at == "own"
         attention = self.layers[i if own else i - 1].self_attn
         normed = self.layers[i].input_layernorm(hidden)[0] if own else None
@@ -173,8 +175,8 @@ class InsidePruning:
             queries=queries,
             scale=attention.scaling,
             norm=self.decoder.norm,
-            read_visual=self._embeddings[self.first_visual.to(device)],
-            read_text=self._embeddings[self.length - self._text :],
+            read_visual=embeddings[self.first_visual.to(device)],
+            read_text=embeddings[self.length - self._text :],
         )
 
     def _finish(self) -> None:

@@ -21,6 +21,7 @@ from fsr.vlm import geometry, prompt
 from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
 from fsr.vlm.capture import capture, cls_attention, find, received_attention
 from fsr.vlm.decode import Decoder, end_ids
+from fsr.vlm.placement import device_of
 from fsr.vlm.relevance import ClipRelevance
 
 POSITIONS = ("contiguous", "original")
@@ -56,7 +57,9 @@ class Llava(VLM):
         super().__init__(media_cache, media_cache_bytes)
         self.model, self.processor, self.tokenizer = model.eval(), processor, processor.tokenizer
         self.id, self.title, self.relevance_sign = id, title, relevance_sign
-        self.device, self.dtype = next(model.parameters()).device, next(model.parameters()).dtype
+        self.device = device_of(model.get_input_embeddings())
+        self.dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+        self.numbers = str(self.dtype).removeprefix("torch.")
         if framing not in geometry.FRAMINGS:
             raise InvalidInput(f"framing must be one of {', '.join(geometry.FRAMINGS)}, not {framing!r}.")
         self.framing = framing
@@ -188,7 +191,7 @@ class Llava(VLM):
     def _read(self, pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
         """`Tower.read` of all frames, frame after frame."""
         parts = [self.tower.read(part, wanted) for part in pixels.split(FRAMES_AT_ONCE)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: torch.cat([part[name] for part in parts]).to(self.device) for name in parts[0]}
 
     # -- question
 

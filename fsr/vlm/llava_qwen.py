@@ -121,8 +121,8 @@ def processor_of(config: Any, tokenizer: Any) -> Any:
     )
 
 
-def load_original(source: str, local: bool, config: Any, dtype: torch.dtype) -> Any:
-    """The model in transformers' classes. Raises FsrError where weights are missing."""
+def load_original(source: str, local: bool, config: Any, dtype: torch.dtype, **options: Any) -> Any:
+    """The model in transformers' classes; options: of from_pretrained. Raises FsrError where weights are missing."""
     from transformers import LlavaOnevisionForConditionalGeneration
 
     kind: Any = LlavaOnevisionForConditionalGeneration
@@ -133,6 +133,7 @@ def load_original(source: str, local: bool, config: Any, dtype: torch.dtype) -> 
         dtype=dtype,
         local_files_only=local,
         output_loading_info=True,
+        **options,
     )
     unused = {"model.vision_tower.post_layernorm.weight", "model.vision_tower.post_layernorm.bias"}  # not on the way
     missing = set(info["missing_keys"]) - unused

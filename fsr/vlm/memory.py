@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fsr.tokens import FsrError
+from fsr.vlm.placement import WHOLE, Placement
 
 SLACK = 1.05  # besides the weights: buffers and a short prompt
+FOUR_BIT_BYTES = 0.5625  # NF4: half a byte a number, and a float32 for every block of 64
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def weight_bytes(kind: Any, config: Any, dtype: torch.dtype) -> int:
-    """What the parameters of a transformers class take in this dtype, counted without making them."""
+def parameters_of(kind: Any, config: Any) -> dict[str, int]:
+    """How many numbers every parameter of a transformers class holds, by name, counted without making them."""
     with torch.device("meta"):
         model = kind(config)
-    seen = {id(p): p.numel() for p in model.parameters()}  # tied weights count once
-    return sum(seen.values()) * dtype.itemsize
+    return {name: p.numel() for name, p in model.named_parameters()}  # tied weights count once
+
+
+def weight_bytes(kind: Any, config: Any, dtype: torch.dtype) -> int:
+    """What the parameters of a transformers class take in this dtype."""
+    return sum(parameters_of(kind, config).values()) * dtype.itemsize
+
+
+def placed_bytes(parameters: Mapping[str, int], placement: Placement) -> int:
+    """What these parameters take once they are placed; with 4 bit the language model's layers take less."""
+
+    def size(name: str) -> float:
+        small = placement.four_bit and ".layers." in name and not any(f"{w}." in name for w in WHOLE)
+        return FOUR_BIT_BYTES if small else placement.dtype.itemsize
+
+    return round(sum(n * size(name) for name, n in parameters.items()))
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -31,14 +48,25 @@ def free_bytes(device: torch.device) -> int | None:
     return min(free) if free else None
 
 
-def check_fits(name: str, needed: int, device: torch.device, dtype: torch.dtype) -> None:
+def free_together() -> int | None:
+    """The same for all GPUs and the CPU, over which a device_map can spread a model."""
+    devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    free = [free_bytes(device) for device in [*devices, torch.device("cpu")]]
+    return sum(x for x in free if x is not None) if any(x is not None for x in free) else None
+
+
+def check_fits(name: str, needed: int, placement: Placement) -> None:
     """Raises FsrError where the weights need more than is free."""
-    free = free_bytes(device)
+    spread = placement.device_map is not None
+    free = free_together() if spread else free_bytes(placement.device)
     if free is not None and needed * SLACK > free:
-        label = str(dtype).removeprefix("torch.")
-        hint = "try dtype bfloat16 or a smaller model" if dtype.itemsize > 2 else "try a smaller model"
+        where = "all devices together have" if spread else f"{placement.device} has"
+        smaller = ["bfloat16"] if placement.dtype.itemsize > 2 else []
+        smaller += ["4bit"] if placement.device.type == "cuda" and not placement.four_bit else []
+        hint = f"try dtype {' or '.join(smaller)} or a smaller model" if smaller else "try a smaller model"
         raise FsrError(
-            f"{name} needs {needed * SLACK / 1e9:.1f} GB in {label}, {device} has {free / 1e9:.1f} GB free; {hint}."
+            f"{name} needs {needed * SLACK / 1e9:.1f} GB in {placement.numbers}, "
+            f"{where} {free / 1e9:.1f} GB free; {hint}."
         )
 
 

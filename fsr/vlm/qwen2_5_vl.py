@@ -43,6 +43,7 @@ class Qwen25VL(Llava):
     """A Qwen2_5_VLForConditionalGeneration checkpoint. Two frames of a video make one frame of tokens."""
 
     captures = frozenset()
+    reads_clips = True
 
     def _tower_of(self, model: Any) -> Any:
         return QwenTower(model)
@@ -89,6 +90,7 @@ class Qwen25VL(Llava):
             self.tower.read(torch.zeros_like(pixels[:1]).expand(side * side, -1), torch.tensor([[1, side, side]]))
             self._vision_warm = True
         (embeddings, features, saliency), ms = timed(lambda: self.tower.read(pixels, grids), self.device)
+        embeddings, features, saliency = (x.to(self.device) for x in (embeddings, features, saliency))
         layout = geometry.layout(views, self.tower.patch * self.tower.merge)
         if len(layout) != len(embeddings):
             raise FsrError(f"the model made {len(embeddings)} visual tokens where its grids have {len(layout)}.")
