@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import struct
 from collections.abc import Set
 from itertools import pairwise
 from typing import Any
 
-from fsr.pruners.plan import BITS, packed_size
+from fsr.pruners.plan import BITS, packed_size, unpack
 from fsr.tokens import InvalidInput, Role
 
 MAX_TOKENS = 65_536
@@ -103,7 +104,7 @@ class Checker:
         self.wholes(plan["rank"], n, 0, n - 1, f"{at}.rank")
 
     def _table(self, plan: dict[str, Any], n: int, at: str) -> None:
-        self.keys(plan, {"kind", "packing", "budgets", "roles"}, {"n"}, at)
+        self.keys(plan, {"kind", "packing", "budgets", "roles"}, {"n", "anchors", "phi"}, at)
         budgets = self.items(plan["budgets"], f"{at}.budgets", 1, n)
         self.wholes(budgets, len(budgets), 1, n, f"{at}.budgets")
         packing = plan["packing"]
@@ -112,6 +113,23 @@ class Checker:
             raise self.fail(at, f"must hold bits or nibbles of {n} tokens for ascending budgets")
         for packed in self.items(plan["roles"], f"{at}.roles", len(budgets), len(budgets)):
             self._packed(packed, n, packing, f"{at}.roles")
+        if "anchors" in plan or "phi" in plan:
+            self.numbers(plan.get("phi"), n, f"{at}.phi")
+            for packed, roles in zip(
+                self.items(plan.get("anchors"), f"{at}.anchors", len(budgets), len(budgets)), plan["roles"], strict=True
+            ):
+                self._anchors(packed, unpack(base64.b64decode(roles), n, packing).tolist(), f"{at}.anchors")
+
+    def _anchors(self, packed: Any, roles: list[int], at: str) -> None:
+        """Of every MERGED token the kept token that absorbed it, two bytes each."""
+        merged = roles.count(int(Role.MERGED))
+        self.text(packed, 4 * merged + 8, at)
+        try:
+            anchors = [a for (a,) in struct.iter_unpack("<H", base64.b64decode(packed, validate=True))]
+        except (binascii.Error, ValueError, struct.error) as error:
+            raise self.fail(at, "must be base64 of two bytes a token") from error
+        if len(anchors) != merged or any(a >= len(roles) or roles[a] < int(Role.KEPT) for a in anchors):
+            raise self.fail(at, "must name a kept token for every merged one")
 
     def _packed(self, packed: Any, n: int, packing: str, at: str) -> None:
         self.text(packed, n + 8, at)

@@ -12,6 +12,7 @@ import torch
 
 from app.settings import ROOT
 from app.static_files import script
+from fsr.checks import Checker, TraceError
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 
@@ -104,6 +105,24 @@ def test_javascript_refines_exactly_as_the_library_at_every_budget(seed, repeats
         similar = [x for x in view["similarity"] if x is not None]
         assert similar == pytest.approx(selection.similarity[~selection.similarity.isnan()].tolist(), abs=1e-6)
         assert sum(view["absorbed"]) == int((selection.roles == Role.MERGED).sum())
+
+
+@pytest.mark.parametrize(("seed", "parameters"), [(6, {"focus_cap": 0.5}), (7, {"focus_cap": 0.3, "kappa": 2.0})])
+def test_a_table_of_roles_knows_who_absorbed_whom(seed, parameters):
+    tokens = tokens_of(seed)
+    n, pruner = len(tokens), make("fsr", **parameters)
+    budgets = list(range(1, n + 1))
+    record = pruner.plan(tokens).to_json()
+    assert record["kind"] == "table"
+    Checker("test").plan(record, n, "plan")
+    for budget, view in zip(budgets, run(VIEWS, {"plan": record, "n": n, "budgets": budgets}), strict=True):
+        selection = pruner(tokens, budget)
+        merged = selection.roles == Role.MERGED
+        assert view["roles"] == selection.roles.tolist(), budget
+        assert torch.tensor(view["anchor"])[merged].tolist() == selection.anchor[merged].tolist(), budget
+        assert view["weight"] == pytest.approx(selection.weight.tolist(), abs=1e-6), budget
+    with pytest.raises(TraceError, match="must name a kept token for every merged one"):
+        Checker("test").plan(record | {"anchors": record["anchors"][1:] + record["anchors"][:1]}, n, "plan")
 
 
 @pytest.mark.parametrize("name", ["random", "grid", "saliency", "relevance", "full", "holov", "pool2x2"])

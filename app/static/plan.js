@@ -112,6 +112,7 @@ export function refineAt(plan, roles, budget) {
     merged: 0,
   };
   for (let i = 0; i < n; i++) if (roles[i] >= ROLE.KEPT) out.weight[i] = 1;
+  if (plan.anchors) return mergeFromTable(out, plan, roles, budget);
   const size = plan.kind === "nested" ? budget - plan.k_focus : 0;
   if (size <= 0 || !plan.history) return out;
   const dropped = [];
@@ -126,6 +127,20 @@ export function refineAt(plan, roles, budget) {
   const similarity = out.similarity;
   dropped.sort((a, b) => similarity[b] - similarity[a] || a - b);
   mergeInto(out, roles, plan.phi, dropped.slice(0, Math.min(dropped.length, Math.floor(plan.kappa * size + SLACK))));
+  return out;
+}
+
+/** A table that knows its anchors: of the MERGED tokens in their order, two bytes each, the low one first. */
+function mergeFromTable(out, plan, roles, budget) {
+  const bytes = atob(plan.anchors[plan.budgets.indexOf(budget)]);
+  const merged = [];
+  for (let i = 0; i < roles.length; i++) {
+    if (roles[i] !== ROLE.MERGED) continue;
+    const at = 2 * merged.length;
+    out.anchor[i] = bytes.charCodeAt(at) | (bytes.charCodeAt(at + 1) << 8);
+    merged.push(i);
+  }
+  mergeInto(out, roles, plan.phi, merged);
   return out;
 }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -91,7 +92,9 @@ class FocusScanRefine(Pruner):
     def _plan(self, tokens: VisualTokens) -> Plan:
         n, focus, similarities = len(tokens), self.focus(tokens), tokens.similarities(self.similarity)
         if focus.cap < 1:
-            return TablePlan(n, table_budgets(n), lambda budget: self._choose(similarities, focus, budget).roles)
+            chosen = lru_cache(maxsize=1)(lambda budget: self._choose(similarities, focus, budget))
+            budgets, phi = table_budgets(n), focus.scores["priority"]
+            return TablePlan(n, budgets, lambda k: chosen(k).roles, lambda k: chosen(k).anchor, phi)
         order, _ = scan_order(similarities, focus.order[: focus.k_focus].tolist(), n - focus.k_focus)
         scan_rank = torch.full((n,), -1)
         scan_rank[order] = torch.arange(len(order))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,11 +129,15 @@ class TablePlan(Plan):
     """Roles at each of some budgets, for methods whose choices do not nest.
 
     budgets: ascending. at: budget -> (N,) uint8 of `Role`, which may hold MERGED; called for `budgets` by `to_json`.
+    anchors: budget -> (N,) int64, of MERGED tokens the token that absorbed them, or None where nobody knows; then phi:
+    (N,) float32, the merge weights.
     """
 
     n: int
     budgets: tuple[int, ...]
     at: Callable[[int], Tensor]
+    anchors: Callable[[int], Tensor] | None = None
+    phi: Tensor | None = None
 
     def roles(self, budget: int) -> Tensor:
         check_budget(budget, self.n)
@@ -140,12 +145,21 @@ class TablePlan(Plan):
         return torch.where(roles == int(Role.MERGED), int(Role.DROPPED), roles)
 
     def to_json(self) -> dict[str, Any]:
-        """`packing` is bit where every role is DROPPED or KEPT, else nibble."""
-        tables = [self.at(k).to("cpu", torch.uint8) for k in self.budgets]
+        """`packing` is bit where every role is DROPPED or KEPT, else nibble. anchors: of the MERGED tokens in their order,
+        two bytes each, the low one first."""
+        tables, anchors = [], []
+        for k in self.budgets:
+            tables.append(self.at(k).to("cpu", torch.uint8))
+            if self.anchors is not None:
+                absorbing = self.anchors(k).cpu()[tables[-1] == int(Role.MERGED)].tolist()
+                anchors.append(base64.b64encode(struct.pack(f"<{len(absorbing)}H", *absorbing)).decode())
         plain = all(bool(((roles == int(Role.DROPPED)) | (roles == int(Role.KEPT))).all()) for roles in tables)
         packing = "bit" if plain else "nibble"
         packed = [base64.b64encode(pack(roles, packing)).decode() for roles in tables]
-        return {"kind": "table", "packing": packing, "n": self.n, "budgets": list(self.budgets), "roles": packed}
+        record = {"kind": "table", "packing": packing, "n": self.n, "budgets": list(self.budgets), "roles": packed}
+        if self.anchors is None or self.phi is None:
+            return record
+        return record | {"anchors": anchors, "phi": [float(f"{p:.7g}") for p in self.phi.tolist()]}
 
 
 def table_budgets(n: int, every_up_to: int = EVERY_BUDGET_UP_TO) -> tuple[int, ...]:
