@@ -2,6 +2,7 @@
 
 import { ROLE, entryBudgets } from "./plan.js";
 import { isNumber, percent, sig3 } from "./format.js";
+import { holdsText } from "./life.js";
 import { planOf } from "./store.js";
 import { viewsOf } from "./views.js";
 
@@ -56,10 +57,15 @@ export function facts(state, token) {
   if (rank >= 0) rows.push(["Rank", `${rank + 1} of ${trace.tokens.n}`, "place in the order of the score that decides"]);
   const entry = entryOf(plan, trace.tokens.n)[token];
   rows.push(["Enters at", entry > 0 ? `${entry} tokens` : "never", "smallest budget at which this token is kept"]);
-  return rows.concat(ties(view, token));
+  return rows.concat(ties(view, trace, token));
 }
 
-function ties(view, token) {
+/** "holds 14 tokens, 9 of them of other frames (2, 3, 5)" of an anchor that merged through time, else nothing. */
+export function holds({ view, trace }, token) {
+  return trace?.clip && view && token >= 0 ? holdsText(view, trace, token) : "";
+}
+
+function ties(view, trace, token) {
   const { anchor, similarity, weight, absorbed } = view.refine;
   if (absorbed[token]) {
     return [
@@ -69,11 +75,16 @@ function ties(view, token) {
   }
   if (anchor[token] < 0) return [];
   const rows = [
-    ["Nearest scan", `#${anchor[token]}`, "the scan token most similar to this one (Eq. 8)"],
-    ["Similarity", sig3(similarity[token]), "cosine to that scan token"],
+    ["Nearest scan", `#${anchor[token]}${elsewhere(trace, token, anchor[token])}`, "the scan token most similar to this one (Eq. 8)"],
   ];
+  if (isNumber(similarity[token])) rows.push(["Similarity", sig3(similarity[token]), "cosine to that scan token"]);
   if (view.roles[token] === ROLE.MERGED) rows.push(["Weight", percent(weight[token]), "its share in the merged embedding"]);
   return rows;
+}
+
+function elsewhere(trace, token, anchor) {
+  const { frame } = trace.tokens;
+  return trace.clip && frame && frame[token] !== frame[anchor] ? `, frame ${frame[anchor] + 1}` : "";
 }
 
 export function place(trace, token) {
@@ -92,5 +103,6 @@ export function describe(state, token) {
   if (!trace) return "";
   const role = view ? `${roleName(state, token)}. ` : "";
   const rows = facts(state, token).map(([label, value]) => `${label} ${value}`);
-  return `Token ${token}, ${place(trace, token)}. ${role}${rows.join(", ")}.`;
+  const held = holds(state, token);
+  return `Token ${token}, ${place(trace, token)}. ${role}${held ? `${held}. ` : ""}${rows.join(", ")}.`;
 }

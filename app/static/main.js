@@ -10,7 +10,9 @@ import { mountTopbar } from "./topbar.js";
 import { mountCompare } from "./compare.js";
 import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
+import { mountFilm } from "./film.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
+import * as life from "./life.js";
 import * as plan from "./plan.js";
 import * as views from "./views.js";
 import * as spread from "./spread.js";
@@ -35,7 +37,7 @@ export function start(config) {
   };
 
   return {
-    page, plan, format,
+    page, plan, format, life,
     exportCanvas: () => drawExport(store.state, stage),
     stage(io) {
       stage = mountStage(io.element, store);
@@ -45,6 +47,7 @@ export function start(config) {
     },
     compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, figure),
     overlap: ({ element }) => mountOverlap(element, store, config),
+    film: ({ element, exportClip }) => mountFilm(element, store, config, { exportClip }),
     fidelity(io) {
       mountFidelity(io.element, store, config, io);
       listen(io, page.learn);

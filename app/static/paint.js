@@ -7,7 +7,8 @@ import { heatColors } from "./color.js";
 
 /**
  * scene: { view, layers: Set of shown layer names, heat: {values, min, max} | null, cursor: token | -1, ties: bool,
- *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", pixel: device pixels per CSS pixel }
+ *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", pixel: device pixels per CSS pixel,
+ *          foreign: how many tokens of other frames each token absorbed, or null }
  */
 export function paint(ctx, geometry, scene) {
   ctx.clearRect(0, 0, geometry.width, geometry.height);
@@ -187,7 +188,7 @@ function paintMerged(ctx, geometry, { view, palette, pixel }) {
 }
 
 /** An anchor carries a white ring; its width grows with the number of tokens it absorbed. */
-function paintAnchors(ctx, geometry, { view, palette, pixel }) {
+function paintAnchors(ctx, geometry, { view, palette, pixel, foreign }) {
   for (const i of geometry.index) {
     const absorbed = view.refine.absorbed[i];
     if (!absorbed) continue;
@@ -201,7 +202,20 @@ function paintAnchors(ctx, geometry, { view, palette, pixel }) {
     ctx.lineWidth = width;
     ctx.strokeStyle = palette.halo;
     ctx.stroke();
+    if (foreign?.[i]) paintForeign(ctx, center(geometry, i), radius + width / 2 + 2 * pixel, pixel);
   }
+}
+
+/** A second, dashed ring: the anchor holds tokens of other frames. */
+function paintForeign(ctx, middle, radius, pixel) {
+  for (const [color, width, dash] of [["#000", 4, []], ["#fff", 2, [3 * pixel, 2.5 * pixel]]]) {
+    disc(ctx, middle, radius);
+    ctx.setLineDash(dash);
+    ctx.lineWidth = width * pixel;
+    ctx.strokeStyle = color;
+    ctx.stroke();
+  }
+  ctx.setLineDash([]);
 }
 
 /** Lines from merged tokens to their anchors, for those that `chosen` accepts. */

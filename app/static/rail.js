@@ -3,7 +3,7 @@
 import { ROLE } from "./plan.js";
 import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
-import { facts, heatOf, place, roleName, SCORES } from "./describe.js";
+import { facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
@@ -101,5 +101,6 @@ function drawCard(card, state, store) {
       el("b", {}, `#${cursor}`), state.view ? el("span", { class: "fx-role", "data-role": state.view.roles[cursor] }, roleName(state, cursor)) : null,
       el("button", { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) }, "×")),
     el("p", { class: "fx-place" }, place(trace, cursor)),
+    holds(state, cursor) ? el("p", { class: "fx-holds" }, holds(state, cursor)) : null,
     el("dl", {}, ...rows.flatMap(([label, value, title]) => [el("dt", { title }, label), el("dd", {}, value)])));
 }

@@ -9,6 +9,8 @@ import { mountBudget } from "./budget.js";
 import { mountShare } from "./share.js";
 import { mountSpread } from "./spread.js";
 import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./views.js";
+import { foreignOf } from "./life.js";
+import { mountRegion } from "./region.js";
 
 const VEIL_ON_BRIGHT = "rgb(24 27 33)";
 const VEIL_ON_DARK = "rgb(214 217 222)";
@@ -45,6 +47,7 @@ export function mountStage(root, store) {
     placeImage(at.image, state.trace, state.frame, state.tile);
   });
   at.image.addEventListener("load", () => {
+    if (store.state.trace?.clip && store.state.frame > 0) return; // one veil a clip: it must not flicker
     stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
     store.set({ veil: stage.veil });
     redraw();
@@ -68,6 +71,7 @@ export function mountStage(root, store) {
   mountPointer(at, stage, store);
   mountKeys(at.canvas, stage, store);
   mountBudget(at, store);
+  mountRegion({ layer: at.region, box: at.regionbox }, store);
   return stage;
 }
 
@@ -92,7 +96,8 @@ function emptyText(state) {
 export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
   const heat = layer === "roles" ? null : heatOf(trace, layer);
-  return { view, layers, heat, cursor, palette: stage.palette, veil: stage.veil, pixel };
+  const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
+  return { view, layers, heat, cursor, foreign, palette: stage.palette, veil: stage.veil, pixel };
 }
 
 function readPalette(root) {

@@ -12,7 +12,7 @@ export function createStore(initial) {
     method: "fsr", budget: 0, frame: 0, tile: -1, share: "global", held: {}, focusSeen: {}, layer: "roles", layers: new Set(LAYERS), cursor: -1,
     view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
     mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", veil: "",
-    fidelity: NO_CURVES, drawing: false,
+    fidelity: NO_CURVES, drawing: false, playing: false, speed: 1, marking: false, region: null,
     ...initial,
   };
   const listeners = [];

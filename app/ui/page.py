@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.examples import Examples
 from app.service import Service
-from app.settings import ROOT, Settings
+from app.settings import ROOT, UPLOADS, Settings
 from app.static_files import head
 from app.ui import values
 from app.ui.endpoints import add_endpoints
@@ -43,6 +43,8 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 stage = panel("stage", values.example_value(first) if first else None)
             with gr.Column(elem_id="fx-col-rail"):
                 panel("rail")
+            with gr.Column(elem_id="fx-col-film"):
+                panel("film")
             with gr.Column(elem_id="fx-col-compare"):
                 compare = panel("compare")
                 fidelity = panel("fidelity")
@@ -53,7 +55,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 panel("overlap")
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
-                    upload = gr.UploadButton("Your picture", file_types=["image"], elem_id="fx-upload", size="sm")
+                    upload = gr.UploadButton("Your picture or clip", file_types=UPLOADS, elem_id="fx-upload", size="sm")
         drawer = panel("drawer")
 
         private: dict[str, Any] = {"api_visibility": "private"}
@@ -62,8 +64,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         gr.on([ask.click, question.submit], handlers.ask, **asking)
         stage.again(handlers.ask, **asking, trigger_mode="multiple")
         stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
-        gallery.pick(handlers.pick, [state], [stage, question, state], **QUICK_EVENTS, **private)
-        upload.upload(handlers.upload, [upload, state], [stage, state], **QUICK_EVENTS, **private).success(
+        chosen = [stage, question, state, topbar]
+        gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
+        upload.upload(handlers.upload, [upload, state], [stage, state, answers], **QUICK_EVENTS, **private).success(
             handlers.analyse_upload, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
         )
         drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
@@ -74,7 +77,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             )
         fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
-        demo.load(handlers.open_link, [state], [stage, question, state], **QUICK_EVENTS, **private)
+        demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)
         add_endpoints(service, settings)
     demo.queue(max_size=settings.waiting_visitors, default_concurrency_limit=4, api_open=False)
     return demo

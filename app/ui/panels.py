@@ -16,6 +16,7 @@ _DOORS = {
     "overlap": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: () => trigger('halt', {}), "
     "figure: (detail) => trigger('figure', detail)",
+    "film": "exportClip: (detail) => trigger('export_clip', detail)",
     "answers": "",
     "gallery": "pick: (id) => trigger('pick', { id })",
     "drawer": "replan: (detail) => trigger('replan', detail)",

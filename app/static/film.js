@@ -1,0 +1,297 @@
+// The film panel: play and scrub, the filmstrip, kept tokens over time, a region's life. All in the browser.
+
+import { ROLE } from "./plan.js";
+import { percent, sig3 } from "./format.js";
+import { SCORES } from "./describe.js";
+import { countOf, foreignOf, keptByFrame, meanByFrame, tokensByFrame, tokensInRegion } from "./life.js";
+import { SPEEDS, clock, frameAt, shownFor, stepFrame } from "./film_time.js";
+import { mountStrip } from "./film_strip.js";
+import { makeBars, makeLine } from "./film_chart.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
+
+const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+export function mountFilm(root, store, config, { exportClip }) {
+  const at = refs(root);
+  const strip = mountStrip(at, store, () => readPalette(root));
+  store.on(["trace", "pictures"], ({ trace }) => {
+    const shown = Boolean(trace?.clip);
+    toggle(at.film, shown);
+    document.body.classList.toggle("fx-clip", shown);
+    if (!shown) store.set({ playing: false, marking: false });
+    else if (store.state.frame >= trace.frames.length) store.set({ frame: 0 });
+    setText(at.about, shown ? aboutText(trace) : "");
+  });
+  store.on(["about"], () => store.set({ playing: false, marking: false, region: null }));
+  store.on(["frame", "trace"], ({ frame }) => strip.show(frame));
+  window.addEventListener("fsr:theme", () => strip.paint());
+  mountPlay(at, store);
+  mountKept(at, store);
+  mountLife(at, store);
+  mountNumbers(at, store);
+  mountKeys(root, store);
+  mountSave(at, store, config, exportClip);
+  at.wrap.addEventListener("click", () => {
+    const on = at.strip.classList.toggle("fx-strip-all");
+    at.wrap.setAttribute("aria-pressed", String(on));
+    if (!on) strip.show(store.state.frame);
+  });
+}
+
+function readPalette(root) {
+  const style = getComputedStyle(root);
+  const read = (name) => style.getPropertyValue(`--fx-${name}`).trim();
+  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#ffffff" };
+}
+
+function aboutText({ clip, frames }) {
+  const { name, width, height, fps, count, decoder, duration, share } = clip;
+  const file = [name, `${width} × ${height}`, `${sig3(duration)}\u202fs`, `${sig3(fps)} frames a second`].filter(Boolean).join(" · ");
+  const numbers = frames.map((f) => f.index);
+  const few = numbers.length > 8 ? [...numbers.slice(0, 3), "…", ...numbers.slice(-2)] : numbers;
+  const read = { decord: "decord", opencv: "OpenCV" }[decoder] ?? decoder;
+  const budget = share === "per_group" ? "Every frame has an equal budget." : "Frames compete for one budget.";
+  return `${file}. ${frames.length} of ${count} frames sampled (${few.join(", ")}), read with ${read}. ${budget}`;
+}
+
+// -- time
+
+function mountPlay(at, store) {
+  let timer = 0;
+  let due = 0;
+  const next = () => {
+    const { trace, frame, speed, playing } = store.state;
+    if (!playing || !trace) return;
+    const last = frame === trace.frames.length - 1;
+    if (last && REDUCED.matches) return void store.set({ playing: false });
+    const to = last ? 0 : frame + 1;
+    store.set({ frame: to, cursor: -1 });
+    wait(trace.frames, to, speed);
+  };
+  const wait = (frames, frame, speed) => {
+    due = Math.max(due + shownFor(frames, frame, speed), performance.now());
+    timer = setTimeout(next, due - performance.now());
+  };
+  store.on(["playing", "speed"], ({ playing, trace, frame, speed }) => {
+    clearTimeout(timer);
+    at.playicon.dataset.state = playing ? "playing" : "paused";
+    at.play.setAttribute("aria-label", playing ? "Pause" : "Play");
+    if (!playing || !trace) return;
+    due = performance.now();
+    if (frame < trace.frames.length - 1) wait(trace.frames, frame, speed);
+    else timer = setTimeout(() => (store.set({ frame: 0, cursor: -1 }), wait(trace.frames, 0, speed)), 0);
+  });
+  at.play.addEventListener("click", () => flipPlay(store));
+  fill(at.speed, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s === 0.5 ? "½" : s}\u202f×`)));
+  at.speed.addEventListener("change", () => store.set({ speed: Number(at.speed.value) }));
+  store.on(["frame", "trace"], ({ trace, frame }) => {
+    const now = trace?.clip && trace.frames[frame];
+    if (!now) return;
+    const long = trace.clip.duration >= 60;
+    setText(at.now, clock(now.time, long));
+    setText(at.of, `of ${clock(trace.clip.duration, long)} · frame ${frame + 1} of ${trace.frames.length}`);
+  });
+}
+
+export function flipPlay(store) {
+  const { trace, playing } = store.state;
+  if (trace?.clip && trace.frames.length > 1) store.set({ playing: !playing, cursor: -1 });
+}
+
+export function goTo(store, frame) {
+  if (store.state.trace?.clip) store.set({ frame, playing: false, cursor: -1 });
+}
+
+/** Space plays; arrows, Home and End go from frame to frame where nothing else wants them. */
+function mountKeys(root, store) {
+  const wanted = (target) => target === document.body || (root.contains(target) && !target.closest("select, summary, .fx-scroll"));
+  document.addEventListener("keydown", (event) => {
+    const { trace, frame } = store.state;
+    if (!trace?.clip || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const { target } = event;
+    if (event.key === " ") {
+      if (target.closest("button, a, input, textarea, select, summary, [contenteditable], dialog")) return;
+      event.preventDefault();
+      flipPlay(store);
+      return;
+    }
+    const n = trace.frames.length;
+    const to = { ArrowLeft: frame - 1, ArrowRight: frame + 1, Home: 0, End: n - 1, PageUp: frame - 4, PageDown: frame + 4 }[event.key];
+    if (to === undefined || !wanted(target)) return;
+    if (target === document.body && event.key.startsWith("Page")) return;
+    event.preventDefault();
+    goTo(store, stepFrame(n, to, 0));
+  });
+}
+
+// -- kept tokens over time
+
+const KEYS = [["focus", "focus"], ["scan", "scan"], ["ties", "anchors"], ["kept", "kept"]];
+
+function mountKept(at, store) {
+  const bars = makeBars(88, true);
+  const keys = KEYS.map(([swatch, word]) => el("span", { "data-part": word }, el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }), word));
+  fill(at.axis, bars.root);
+  fill(at.keys, ...keys);
+  let hovered = -1;
+  const say = () => {
+    const { trace, view, frame } = store.state;
+    const f = hovered >= 0 ? hovered : frame;
+    if (!trace?.clip || !trace.frames[f]) return;
+    const words = `frame ${f + 1}, ${clock(trace.frames[f].time)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view)}` : ""}`;
+    setText(at.readout, words);
+    at.axis.setAttribute("aria-valuetext", `${words}, of ${trace.frames.length} frames`);
+  };
+  const drawAll = () => {
+    const { trace, view, frame, mode } = store.state;
+    toggle(at.kept, Boolean(view) && mode !== "compare");
+    if (!trace?.clip || !view || mode === "compare") return;
+    bars.resize(at.axis.clientWidth, trace.frames);
+    bars.draw(keptByFrame(view, trace));
+    bars.go(frame);
+  };
+  store.on(["trace", "mode"], drawAll);
+  store.on(["view"], (state) => {
+    if (!state.trace?.clip || state.mode === "compare") return;
+    if (at.kept.hidden === Boolean(state.view)) return void drawAll();
+    if (!state.view) return;
+    bars.draw(keptByFrame(state.view, state.trace));
+    const staged = !state.view.counts[ROLE.KEPT];
+    for (const key of keys) toggle(key, staged !== (key.dataset.part === "kept"));
+  });
+  store.on(["frame", "trace"], ({ trace, frame }) => {
+    if (!trace?.clip) return;
+    bars.go(frame);
+    at.axis.setAttribute("aria-valuemax", String(trace.frames.length));
+    at.axis.setAttribute("aria-valuenow", String(frame + 1));
+  });
+  store.on(["frame", "trace", "view"], say);
+  new ResizeObserver(drawAll).observe(at.axis);
+  mountScrub(at.axis, store, (frame) => ((hovered = frame), say()));
+}
+
+function columnText({ focus, scan, anchors, kept, all, merged }, view) {
+  if (view.counts[ROLE.KEPT]) return `${kept} kept`;
+  return `${all} kept, ${focus} focus + ${scan} scan${anchors ? `, ${anchors} of them anchors` : ""}, ${merged} merged`;
+}
+
+/** Press or drag to go to a frame; hovering tells of one. */
+function mountScrub(axis, store, hover) {
+  const frameOf = (event) => {
+    const box = axis.getBoundingClientRect();
+    return frameAt(event.clientX - box.left, box.width, store.state.trace?.frames.length ?? 1);
+  };
+  axis.addEventListener("pointerdown", (event) => {
+    axis.setPointerCapture(event.pointerId);
+    goTo(store, frameOf(event));
+  });
+  axis.addEventListener("pointermove", (event) => {
+    if (event.buttons) goTo(store, frameOf(event));
+    hover(event.pointerType === "mouse" ? frameOf(event) : -1);
+  });
+  axis.addEventListener("pointerleave", () => hover(-1));
+}
+
+// -- a region's life
+
+function mountLife(at, store) {
+  const kept = makeBars(44, false);
+  const lines = Object.fromEntries(["saliency", "relevance"].map((name) => [name, makeLine(34)]));
+  const row = (title, chart) => el("div", { class: "fx-life-row" }, el("span", { title: "mean over the region's tokens" }, title), el("div", { class: "fx-axis-of" }, chart.root));
+  const rows = { kept: row("kept", kept), ...Object.fromEntries(Object.entries(lines).map(([name, line]) => [name, row(`mean ${SCORES[name].label.toLowerCase()}`, line)])) };
+  fill(at.liferows, ...Object.values(rows));
+  let of = { lists: [] };
+  const shownIn = ({ trace, region, mode }) => Boolean(trace?.clip && region) && mode !== "compare";
+
+  at.mark.addEventListener("click", () => store.set({ marking: !store.state.marking, playing: false }));
+  at.unmark.addEventListener("click", () => (store.set({ region: null, marking: false }), at.mark.focus({ preventScroll: true })));
+  const drawAll = () => {
+    const { state } = store;
+    const shown = shownIn(state);
+    toggle(at.life, shown || (state.marking && state.mode !== "compare"));
+    toggle(at.unmark, Boolean(state.region) && state.mode !== "compare");
+    at.row.classList.toggle("fx-has-region", shown);
+    at.mark.setAttribute("aria-pressed", String(state.marking));
+    toggle(at.liferows, shown);
+    if (!shown) {
+      if (state.marking) setText(at.lifetext, "Drag a rectangle on the picture, or use the arrow keys: with Shift they change its size, Enter keeps it.");
+      return;
+    }
+    const { trace, region, frame } = state;
+    of = { lists: tokensInRegion(trace, region) };
+    for (const [name, value] of Object.entries(region)) at.row.style.setProperty(`--${name}`, value);
+    const width = kept.root.parentNode.clientWidth;
+    kept.resize(width, trace.frames);
+    for (const [name, line] of Object.entries(lines)) {
+      const values = trace.scores?.[name];
+      toggle(rows[name], Boolean(values));
+      if (!values) continue;
+      line.resize(width, trace.frames);
+      line.draw(meanByFrame(values, of.lists));
+      line.go(frame);
+    }
+    kept.go(frame);
+    drawKept(state);
+  };
+  const drawKept = (state) => {
+    if (!shownIn(state) || !state.view) return;
+    const columns = of.lists.map((list) => countOf(state.view, list));
+    kept.draw(columns);
+    setText(at.lifetext, lifeText(columns, of.lists, state.frame));
+  };
+  store.on(["region", "marking", "trace", "mode"], drawAll);
+  store.on(["view", "frame"], drawKept);
+  store.on(["frame"], ({ frame }) => [kept, ...Object.values(lines)].forEach((chart) => chart.go(frame)));
+  new ResizeObserver(drawAll).observe(at.liferows);
+}
+
+function lifeText(columns, lists, frame) {
+  const size = lists[frame].length;
+  const sum = columns.reduce((all, c) => all + c.all, 0);
+  const total = lists.reduce((all, list) => all + list.length, 0);
+  const alive = columns.filter((c) => c.all).length;
+  const now = `${columns[frame].all} of ${size} kept in this frame`;
+  return `Region: ${now}; ${sum} of ${total} over time (${percent(total ? sum / total : 0)}), in ${alive} of ${columns.length} frames.`;
+}
+
+// -- the same in numbers
+
+function mountNumbers(at, store) {
+  const draw = ({ trace, view, region, mode }) => {
+    toggle(at.numbers, Boolean(trace?.clip && view) && mode !== "compare");
+    if (!at.numbers.open || at.numbers.hidden) return;
+    const staged = !view.counts[ROLE.KEPT];
+    const parts = staged ? ["focus", "scan", "anchors", "merged", "dropped"] : ["kept", "dropped"];
+    const lists = region ? tokensInRegion(trace, region) : null;
+    const foreign = foreignOf(view, trace);
+    const held = tokensByFrame(trace).map((list) => list.reduce((sum, i) => sum + foreign[i], 0));
+    const head = ["Frame", "Time", ...parts, ...(staged ? ["from other frames"] : []), ...(lists ? ["kept in region"] : [])];
+    const body = keptByFrame(view, trace).map((c, f) => [
+      `${f + 1}`, clock(trace.frames[f].time), ...parts.map((p) => c[p]), ...(staged ? [held[f]] : []), ...(lists ? [`${countOf(view, lists[f]).all} of ${lists[f].length}`] : []),
+    ]);
+    fill(at.table,
+      el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col" }, h)))),
+      el("tbody", {}, ...body.map(([first, ...cells]) => el("tr", {}, el("th", { scope: "row" }, first), ...cells.map((c) => el("td", {}, c))))));
+  };
+  store.on(["trace", "view", "region", "mode"], draw);
+  at.numbers.addEventListener("toggle", () => draw(store.state));
+}
+
+// -- taking it away
+
+function mountSave(at, store, config, exportClip) {
+  const buttons = [...at.save.querySelectorAll("button")];
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      const { method, view, budget } = store.state;
+      const shown = view?.budget ?? budget;
+      store.set({ drawing: true });
+      exportClip({ kind: button.dataset.kind, key: `${method}@${shown}`, budget: shown, method });
+      setTimeout(() => store.set({ drawing: false }), 60000); // where the server refused
+    });
+  }
+  store.on(["trace", "view", "drawing", "mode"], ({ trace, view, drawing, mode }) => {
+    toggle(at.save, mode !== "compare");
+    for (const button of buttons) button.disabled = !trace?.clip || !view || drawing;
+  });
+}
