@@ -1,4 +1,4 @@
-"""A drawn clip as the page gets it: frames, and a trace made with a tiny random OneVision checkpoint and the real code."""
+"""A drawn clip as the page gets it: its frames, and a trace made with a tiny random OneVision checkpoint."""
 
 from __future__ import annotations
 

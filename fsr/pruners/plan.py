@@ -145,8 +145,8 @@ class TablePlan(Plan):
         return torch.where(roles == int(Role.MERGED), int(Role.DROPPED), roles)
 
     def to_json(self) -> dict[str, Any]:
-        """`packing` is bit where every role is DROPPED or KEPT, else nibble. anchors: of the MERGED tokens in their order,
-        two bytes each, the low one first."""
+        """`packing` is bit where every role is DROPPED or KEPT, else nibble. anchors: of the MERGED tokens, in their
+        order, two bytes each, the low one first."""
         tables, anchors = [], []
         for k in self.budgets:
             tables.append(self.at(k).to("cpu", torch.uint8))
