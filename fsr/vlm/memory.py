@@ -32,7 +32,7 @@ def placed_bytes(parameters: Mapping[str, int], placement: Placement) -> int:
     """What these parameters take once they are placed; with 4 bit the language model's layers take less."""
 
     def size(name: str) -> float:
-        small = placement.four_bit and ".layers." in name and not any(f"{w}." in name for w in WHOLE)
+        small = placement.four_bit and ".layers." in name and not name.startswith(WHOLE)
         return FOUR_BIT_BYTES if small else placement.dtype.itemsize
 
     return round(sum(n * size(name) for name, n in parameters.items()))

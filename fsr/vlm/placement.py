@@ -22,7 +22,7 @@ DTYPES = {
 FOUR_BIT = "4bit"
 MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 # what stays in half precision: the vision side, whose attention and features the methods read, and the output
-WHOLE = ("vision_tower", "visual", "multi_modal_projector", "lm_head")
+WHOLE = ("model.vision_tower", "model.visual", "model.multi_modal_projector", "lm_head")
 DeviceMap = str | Mapping[str, Any]
 
 
