@@ -3,6 +3,8 @@
 
 import { ROLE } from "./plan.js";
 
+const SMALL = 8; // lines that a token must be wide and high to carry an edge
+
 /** "#rrggbb" or "rgb(r g b)" and an opacity -> one pixel of ImageData seen as Uint32Array (little-endian). */
 export function pixel(color, opacity = 1) {
   const hex = /^#(..)(..)(..)$/.exec(color);
@@ -23,13 +25,13 @@ export function thumbGeometry(trace, list, frame, width) {
 /** Colours of one look, as pixels. palette: focus, scan, kept, halo. */
 export function inksOf(palette, veil) {
   const [focus, scan, kept, halo] = ["focus", "scan", "kept", "halo"].map((name) => pixel(palette[name]));
-  return { focus, scan, kept, halo, wash: pixel(palette.focus, 0.45), dropped: pixel(veil, 0.62), merged: pixel(veil, 0.42) };
+  return { focus, scan, kept, halo, wash: pixel(palette.focus, 0.4), washes: { focus: pixel(palette.focus, 0.62), scan: pixel(palette.scan, 0.5), kept: pixel(palette.kept, 0.5) }, dropped: pixel(veil, 0.62), merged: pixel(veil, 0.42) };
 }
 
 /**
  * data: Uint32Array of width x height pixels, cleared here. look: { roles, absorbed, foreign, layers, inks, line } or
  * { heat: a pixel for every token }. Focus: a thick edge over a wash; Scan: a thin edge; an anchor: a white middle;
- * an anchor with tokens of other frames: a white middle with a dark heart.
+ * an anchor with tokens of other frames: a white middle with a dark heart. Tokens too small for edges are washed over.
  */
 export function paintThumb(data, { index, box, width, height }, look) {
   data.fill(0);
@@ -51,16 +53,20 @@ function paintToken(fill, box, b, token, { roles, absorbed, foreign, layers, ink
   if (role === ROLE.DROPPED) return void (layers.has("dropped") && fill(x0, y0, x1, y1, inks.dropped));
   if (role === ROLE.MERGED) {
     fill(x0, y0, x1, y1, inks.merged);
-    if (layers.has("merged")) dot(fill, x0, y0, x1, y1, line, inks.scan);
+    if (layers.has("merged") && Math.min(x1 - x0, y1 - y0) >= SMALL * line) dot(fill, x0, y0, x1, y1, line, inks.scan);
     return;
   }
   const name = role === ROLE.FOCUS ? "focus" : role === ROLE.SCAN ? "scan" : "kept";
   if (!layers.has(name)) return;
-  if (role === ROLE.FOCUS) fill(x0, y0, x1, y1, inks.wash);
-  edge(fill, x0, y0, x1, y1, role === ROLE.FOCUS ? 2 * line : line, inks[name]);
+  const small = Math.min(x1 - x0, y1 - y0) < SMALL * line;
+  if (small) fill(x0, y0, x1, y1, inks.washes[name]);
+  else {
+    if (role === ROLE.FOCUS) fill(x0, y0, x1, y1, inks.wash);
+    edge(fill, x0, y0, x1, y1, role === ROLE.FOCUS ? 2 * line : line, inks[name]);
+  }
   if (role !== ROLE.SCAN || !absorbed[token]) return;
-  dot(fill, x0, y0, x1, y1, 2 * line, inks.halo);
-  if (foreign[token]) dot(fill, x0, y0, x1, y1, line, inks.scan);
+  dot(fill, x0, y0, x1, y1, small ? line : 2 * line, inks.halo);
+  if (foreign[token] && !small) dot(fill, x0, y0, x1, y1, line, inks.scan);
 }
 
 function edge(fill, x0, y0, x1, y1, w, ink) {
@@ -73,5 +79,5 @@ function edge(fill, x0, y0, x1, y1, w, ink) {
 /** A square in the middle of a token, `half` pixels to each side. */
 function dot(fill, x0, y0, x1, y1, half, ink) {
   const [x, y] = [(x0 + x1) >> 1, (y0 + y1) >> 1];
-  fill(x - half, y - half, x + half, y + half, ink);
+  fill(Math.max(x0, x - half), Math.max(y0, y - half), Math.min(x1, x + half), Math.min(y1, y + half), ink);
 }

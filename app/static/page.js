@@ -124,7 +124,8 @@ function applyTrace(store, value, config) {
     share: trace?.share ?? (fresh ? "global" : state.share), held: {},
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
-    ...(fresh ? { about: value.run, pictures: value.pictures, example: value.example, question: trace?.question ?? "" } : {}),
+    ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
+    ...(fresh ? { about: value.run, example: value.example, question: trace?.question ?? "" } : {}),
     ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace) : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
