@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -209,15 +210,15 @@ def _facts(scene: Scene, i: int) -> dict[str, int]:
     return facts
 
 
-@lru_cache(maxsize=1)
-def _word_id() -> dict[str, int]:
-    return build_tokenizer().get_vocab()
+@lru_cache(maxsize=2)
+def _word_id(clips: bool = False) -> dict[str, int]:
+    return build_tokenizer(clips).get_vocab()
 
 
 @lru_cache(maxsize=200_000)
-def token_ids(text: str) -> tuple[int, ...]:
-    """The tokenizer's ids of a lower-case text, without special tokens."""
-    vocabulary = _word_id()
+def token_ids(text: str, clips: bool = False) -> tuple[int, ...]:
+    """The ids of a lower-case text in the picture model's tokenizer, or the clip model's; without special tokens."""
+    vocabulary = _word_id(clips)
     for mark in "?,:":
         text = text.replace(mark, f" {mark} ")
     return tuple(vocabulary[w] for w in text.split())
@@ -228,7 +229,7 @@ class Packed:
     """Questions behind one shared picture: every question sees the picture and itself, never another question.
 
     ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
-    kinds: (B, L) index into TYPES of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer,
+    kinds: (B, L) index into the types of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer,
     but a long list weighs more than a word.
     """
 
@@ -254,29 +255,41 @@ PREFIX = ("<s>", "user", ":")
 
 def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict[str, float]) -> Packed:
     """As many questions a scene as fit into `room` tokens, their types drawn by `weights`."""
-    b, n = len(scenes), scenes[0].window.rows * scenes[0].window.cols
     p = np.array([weights[t] for t in TYPES])
+
+    def asked(scene: Scene) -> Iterator[Question]:
+        for _ in range(40):
+            question = ask(scene, str(rng.choice(TYPES, p=p / p.sum())), rng)
+            if question is not None:
+                yield question
+
+    start = len(PREFIX) + scenes[0].window.rows * scenes[0].window.cols
+    return packed([asked(scene) for scene in scenes], room, start, TYPES)
+
+
+def packed(
+    asked: Sequence[Iterator[Question]], room: int, start: int, types: Sequence[str], clips: bool = False
+) -> Packed:
+    """The first questions about each picture, as many as fit into `room` tokens. start: the position of their first."""
+    b = len(asked)
     ids, target = np.zeros((b, room), np.int64), np.full((b, room), IGNORE, np.int64)
     position, block, kinds = np.zeros((b, room), np.int64), np.full((b, room), -1), np.full((b, room), -1)
     share = np.zeros((b, room), np.float32)
     ask_end, eos = token_ids("assistant :"), _word_id()["</s>"]
-    for k, scene in enumerate(scenes):
+    for k, questions in enumerate(asked):
         used = 0
-        for number in range(40):
-            question = ask(scene, str(rng.choice(TYPES, p=p / p.sum())), rng)
-            if question is None:
-                continue
-            q = (*token_ids(question.text), *ask_end)
-            a = (*token_ids(question.answer), eos)
+        for number, question in enumerate(questions):
+            q = (*token_ids(question.text, clips), *ask_end)
+            a = (*token_ids(question.answer, clips), eos)
             size = len(q) + len(a) - 1
             if used + size > room:
                 break
             at = slice(used, used + size)
             ids[k, at] = (*q, *a[:-1])
             target[k, used + len(q) - 1 : used + size] = a
-            kinds[k, used + len(q) - 1 : used + size] = TYPES.index(question.type)
+            kinds[k, used + len(q) - 1 : used + size] = types.index(question.type)
             share[k, used + len(q) - 1 : used + size] = 1 / min(len(a), WHOLE)
-            position[k, at] = len(PREFIX) + n + np.arange(size)
+            position[k, at] = start + np.arange(size)
             block[k, at] = number
             used += size
     return Packed(*map(torch.from_numpy, (ids, target, position, block, kinds, share)))

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
-from fsr.shapes.scenes import COLORS, PATCH, SHAPES, SIDE, UNSEEN_PAIRS, Scene, Thing, Window, backdrop, painted
+from fsr.shapes.scenes import COLORS, PATCH, SHAPES, SIDE, UNSEEN_PAIRS, Scene, Thing, Window, backdrop, mask_of, paint
 
 FRAMES = 8
 EVENTS = ("move", "appear", "vanish", "turn")
@@ -106,7 +107,11 @@ def draw_clip(clip: Clip, frames: int = FRAMES) -> np.ndarray:
     """(frames, rows * PATCH, cols * PATCH, 3) uint8 RGB, evenly spaced in time, first and last included."""
     looks = [t for a in clip.actors for t in (a.thing, a.turned) if t is not None]
     back = backdrop(Scene(tuple(looks), clip.window, clip.background))  # away from every colour ever shown
-    return np.stack([painted(back.copy(), clip.scene(t).things, clip.window) for t in moments(frames)])
+    drawn = np.repeat(cv2.convertScaleAbs(np.maximum(back, 0))[None], frames, 0)
+    for frame, time in zip(drawn, moments(frames), strict=True):
+        for thing in clip.scene(time).things:
+            paint(frame, *mask_of(thing, clip.window), thing.rgb)
+    return drawn
 
 
 # ------------------------------------------------------------------------------------------------------- random clips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +57,11 @@ def article(noun: str) -> str:
 def ask(scene: Scene, kind: str, rng: np.random.Generator, subject: int | None = None) -> Question | None:
     """One question of a type, about object `subject` if given; None where the scene allows no unambiguous one."""
     question = _MAKERS[kind](scene, rng, subject)
-    if question is None:
-        return None
+    return None if question is None else finished(question, rng)
+
+
+def finished(question: Question, rng: np.random.Generator) -> Question:
+    """The same in American or British spelling, with or without a question mark."""
     text = question.text.replace("color", "colour") if rng.random() < 0.3 else question.text
     text = text if rng.random() < 0.25 else text + "?"
     return Question(question.type, text, question.answer, question.about, question.subject)
@@ -73,7 +77,12 @@ _PICTURES = ("picture", "image", "scene")
 
 
 def _fill(rng: np.random.Generator, templates: list[str], **words: str) -> str:
-    return _pick(rng, templates).format(picture=str(rng.choice(_PICTURES)), **words)
+    return filled(rng, templates, _PICTURES, **words)
+
+
+def filled(rng: np.random.Generator, templates: list[str], pictures: Sequence[str], **words: str) -> str:
+    """One of the templates with its words put in; {picture} is one of `pictures`."""
+    return _pick(rng, templates).format(picture=str(rng.choice(pictures)), **words)
 
 
 def _unique(

@@ -6,7 +6,6 @@ in a window of whole patches: nothing outside the window exists, and no token in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -229,26 +228,25 @@ def mask_of(thing: Thing, window: Window) -> tuple[np.ndarray, int, int]:
 
 def draw(scene: Scene) -> np.ndarray:
     """The picture: (rows * PATCH, cols * PATCH, 3) uint8 RGB."""
-    return painted(backdrop(scene), scene.things, scene.window)
-
-
-def painted(image: np.ndarray, things: Sequence[Thing], window: Window) -> np.ndarray:
-    """The objects on a background, (H, W, 3) float32, that is painted over; uint8."""
-    for thing in things:
-        mask, x0, y0 = mask_of(thing, window)
-        _paint(image, mask, x0, y0, thing.rgb)
+    image = backdrop(scene)
+    for thing in scene.things:
+        mask, x0, y0 = mask_of(thing, scene.window)
+        paint(image, mask, x0, y0, thing.rgb)
         if thing.digit is not None:
             ink, dx, dy = _digit(thing, mask.shape)
             dark = np.dot(thing.rgb, (0.3, 0.59, 0.11)) > 120
-            _paint(image, ink, x0 + dx, y0 + dy, (15, 15, 15) if dark else (245, 245, 245))
+            paint(image, ink, x0 + dx, y0 + dy, (15, 15, 15) if dark else (245, 245, 245))
     return cv2.convertScaleAbs(np.maximum(image, 0))  # rounds and saturates
 
 
-def _paint(image: np.ndarray, mask: np.ndarray, x0: int, y0: int, rgb: tuple[int, int, int]) -> None:
+def paint(image: np.ndarray, mask: np.ndarray, x0: int, y0: int, rgb: tuple[int, int, int]) -> None:
+    """Lay a colour over part of an (H, W, 3) picture, float32 or uint8, as opaque as the mask says."""
     y1, x1 = min(y0 + mask.shape[0], image.shape[0]), min(x0 + mask.shape[1], image.shape[1])
     top, left = max(y0, 0), max(x0, 0)
     alpha = mask[top - y0 : y1 - y0, left - x0 : x1 - x0, None].astype(np.float32) / 255
-    image[top:y1, left:x1] += alpha * (np.array(rgb, np.float32) - image[top:y1, left:x1])
+    under = image[top:y1, left:x1]
+    over = under + alpha * (np.array(rgb, np.float32) - under)
+    image[top:y1, left:x1] = over if image.dtype == np.float32 else np.round(over)
 
 
 def _digit(thing: Thing, box: tuple[int, int]) -> tuple[np.ndarray, int, int]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,11 +115,19 @@ class Run:
     """One stage: modules to train, a loss for a step, a schedule, checkpoints and a log."""
 
     def __init__(
-        self, stage: str, folder: Path, scale: float, modules: dict[str, nn.Module], lr: float, fall: float = 0.4
+        self,
+        stage: str,
+        folder: Path,
+        scale: float,
+        modules: dict[str, nn.Module],
+        lr: float,
+        fall: float = 0.4,
+        plan: Sequence[Any] | None = None,
     ) -> None:
+        """plan: phases of another model's stage, each with `steps` and `rows`."""
         self.stage, self.folder, self.modules, self.lr, self.fall = stage, folder, modules, lr, fall
-        self.data = 1 + STAGES.index(stage)
-        self.phases = phases(stage, scale)
+        self.data = 1 + STAGES.index(stage) if plan is None else 0
+        self.phases = phases(stage, scale) if plan is None else plan
         self.total = sum(p.steps for p in self.phases)
         self.step = 0
         self.optimizers = _optimizers(modules)
@@ -132,7 +140,7 @@ class Run:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
 
-    def schedule(self) -> Iterator[tuple[int, Phase]]:
+    def schedule(self) -> Iterator[tuple[int, Any]]:
         done = 0
         for phase in self.phases:
             for _ in range(phase.steps):
@@ -140,7 +148,7 @@ class Run:
                     yield done, phase
                 done += 1
 
-    def train(self, loss_of: Callable[[int, Phase], tuple[Tensor, dict[str, float]]]) -> None:
+    def train(self, loss_of: Callable[[int, Any], tuple[Tensor, dict[str, float]]]) -> None:
         shown: dict[str, list[float]] = {}
         start, since = time.time(), self.step
         for step, phase in self.schedule():
@@ -252,13 +260,17 @@ def llama_blocks(llava: Any, x: Tensor, mask: Tensor, position: Tensor) -> Tenso
 
 def text_loss(clip: Any, seen: Tensor, scenes: list, rng: Any) -> tuple[Tensor, dict]:
     """Cross-entropy between the patches a question is about and the softmax of its cosines; the rest near 0."""
-    patches = F.normalize(clip.visual_projection(seen), dim=-1)
     maps = [data.focus_map(s, data.coverage(s)) for s in scenes]
     asked = [(k, q) for k, q in data.questions_for(scenes, rng, 16) if q.about]
-    text = F.normalize(embed_questions(clip, [q.text for _, q in asked]), dim=-1)
-    owner = torch.tensor([k for k, _ in asked])
+    text = embed_questions(clip, [[2, *data.token_ids(q.text), 3] for _, q in asked])
     wanted = torch.stack([torch.from_numpy(_wanted(maps[k], q)) for k, q in asked])
-    cosine = torch.einsum("qd,qnd->qn", text, patches[owner])
+    return pointing_loss(clip, seen, text, torch.tensor([k for k, _ in asked]), wanted)
+
+
+def pointing_loss(clip: Any, seen: Tensor, text: Tensor, owner: Tensor, wanted: Tensor) -> tuple[Tensor, dict]:
+    """seen: (B, N, WIDTH) after post_layernorm. text: (Q, WIDTH). owner: (Q,) whose picture. wanted: (Q, N)."""
+    patches = F.normalize(clip.visual_projection(seen), dim=-1)
+    cosine = torch.einsum("qd,qnd->qn", F.normalize(text, dim=-1), patches[owner])
     loss = F.cross_entropy(cosine / 0.05, wanted)
     peak = wanted / wanted.amax(1, keepdim=True)
     level = F.mse_loss(cosine, 0.75 * peak, reduction="none")
@@ -275,9 +287,8 @@ def _wanted(maps, question):  # type: ignore[no-untyped-def]
     return rows.mean(0)
 
 
-def embed_questions(clip: Any, texts: list[str]) -> Tensor:
+def embed_questions(clip: Any, rows: list[list[int]]) -> Tensor:
     """(questions, WIDTH) text_projection of the state at EOS; padded on the right with EOS, whose first is pooled."""
-    rows = [[2, *data.token_ids(t), 3] for t in texts]
     longest = max(map(len, rows))
     ids = torch.tensor([r + [3] * (longest - len(r)) for r in rows])
     return clip.text_projection(clip.text_model(input_ids=ids).pooler_output)

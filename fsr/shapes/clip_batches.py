@@ -1,0 +1,169 @@
+"""Training batches of clips: frames, questions packed behind one clip, and a label for every visual token.
+
+A visual token of a clip stands for 2 x 2 patches. A clip drawn in a window of the grid is a clip of its own; its tokens
+stand where they would in the full grid, so that the language model tells time and place by the same positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsr.shapes.batches import COLOR_ID, IGNORE, MEAN, PREFIX, SHAPE_ID, STD, Packed, focus_map, packed
+from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip
+from fsr.shapes.clips import FRAMES, WAYS, Clip, draw_clip, moments, random_clip, random_events
+from fsr.shapes.questions import Question
+from fsr.shapes.scenes import GRID, Window, coverage, generator
+
+CELLS = GRID // 2  # tokens along an edge of a full frame
+TOKENS = FRAMES * CELLS**2
+WAY_ID = {way: i + 1 for i, way in enumerate(WAYS)}
+SEEN = 0.25  # share of a token that an object covers before the token is called its own
+MOVED = 20.0  # pixels from where an object was first, before it counts as moved
+
+# What a visual token should know, name -> classes, of its object, of what has gone from its place (0 for nothing), of
+# its frame. first: the colour it began with. new: whether it appeared. passed: it overtook, it was overtaken.
+KNOWS = {"color": 13, "shape": 10, "way": 5, "first": 13, "new": 2, "passed": 3, "gone_color": 13, "gone_shape": 10}
+KNOWS |= {"frame": FRAMES}
+
+
+def random_clips(step: int, stage: int, batch: int, side: int, most: int) -> tuple[list[Clip], np.random.Generator]:
+    """The clips of one training step, of windows of side x side patches that lie anywhere in the grid (even places)."""
+    rng = generator("train", 100 + stage, step)
+    clips = []
+    for _ in range(batch):
+        top, left = (2 * int(rng.integers((GRID - side) // 2 + 1)) for _ in range(2))
+        count = int(rng.integers(2, most + 1)) if most > 2 or rng.random() < 0.7 else 1
+        events, overtaking = random_events(rng, count)
+        clips.append(random_clip(rng, count, events, Window(top, left, side, side), overtaking=overtaking))
+    return clips, rng
+
+
+def pixels(clips: list[Clip]) -> Tensor:
+    """(B * FRAMES, 3, H, W) float32, normalised as the processor does."""
+    images = torch.from_numpy(np.concatenate([draw_clip(c) for c in clips])).permute(0, 3, 1, 2).contiguous().float()
+    return images.mul_(1 / (255 * STD)).sub_(MEAN / STD)
+
+
+def patch_positions(clips: list[Clip]) -> Tensor:
+    """(B * FRAMES, rows * cols) int64: the place of every patch in the tower's position table."""
+    w = clips[0].window
+    local = torch.arange(w.rows)[:, None] * GRID + torch.arange(w.cols)
+    offset = torch.tensor([c.window.top * GRID + c.window.left for c in clips]).repeat_interleave(FRAMES)
+    return 1 + (offset[:, None] + local.flatten())
+
+
+def positions(clips: list[Clip]) -> Tensor:
+    """(B, tokens + 1) int64: the place in the prompt of every visual token and of the newline, as in a full clip."""
+    w = clips[0].window
+    local = torch.arange(w.rows // 2)[:, None] * CELLS + torch.arange(w.cols // 2)
+    one = (torch.arange(FRAMES)[:, None] * CELLS**2 + local.flatten()).flatten()
+    offset = torch.tensor([c.window.top // 2 * CELLS + c.window.left // 2 for c in clips])
+    tokens = len(PREFIX) + one + offset[:, None]
+    return torch.cat([tokens, torch.full((len(clips), 1), len(PREFIX) + TOKENS)], 1)
+
+
+def questions(clip: Clip, rng: np.random.Generator, weights: dict[str, float]) -> Iterator[Question]:
+    """Random questions about a clip: of the types that it allows, as often as the weights say, so that rare types are
+    asked whenever they can be."""
+    types = [t for t in CLIP_TYPES if weights.get(t, 0) > 0]
+    refused: set[str] = set()
+    for _ in range(60):
+        open_types = [t for t in types if t not in refused]
+        p = np.array([weights[t] for t in open_types])
+        kind = open_types[rng.choice(len(open_types), p=p / p.sum())]
+        question = ask_clip(clip, kind, rng)
+        if question is not None:
+            yield question
+        elif kind not in ("order", "happens", "count"):  # these draw what they ask about, another try may do
+            refused.add(kind)
+
+
+def pack_clips(clips: list[Clip], rng: np.random.Generator, room: int, weights: dict[str, float]) -> Packed:
+    asked = [questions(clip, rng, weights) for clip in clips]
+    return packed(asked, room, len(PREFIX) + TOKENS + 1, CLIP_TYPES, clips=True)
+
+
+@dataclass
+class Known:
+    """heads: (B, tokens) classes by KNOWS, IGNORE where they do not count. weight: (B, tokens)."""
+
+    heads: dict[str, Tensor]
+    weight: Tensor
+
+
+def label_clips(clips: list[Clip]) -> Known:
+    w = clips[0].window
+    shape = (len(clips), FRAMES, w.rows * w.cols // 4)
+    heads = {name: np.full(shape, IGNORE, np.int64) for name in KNOWS}
+    weight = np.zeros(shape, np.float32)
+    heads["frame"][:] = np.arange(FRAMES)[:, None]
+    for name in ("color", "gone_color", "gone_shape"):
+        heads[name][:] = 0
+    for k, clip in enumerate(clips):
+        for f, time in enumerate(moments()):
+            covered = _tokens_covered(clip, time)
+            shown = np.array([a.shown(time) for a in clip.actors])
+            owner = np.where(shown[:, None], covered, 0).argmax(0)
+            mine = np.where(shown[:, None], covered, 0).max(0) >= SEEN
+            gone = np.array([a.vanishes is not None and time >= a.vanishes for a in clip.actors])
+            ghost = np.where(gone[:, None], covered, 0)
+            for i, actor in enumerate(clip.actors):
+                at = (owner == i) & mine
+                if at.any():
+                    weight[k, f, at] = 1 / at.sum()
+                    for name, value in _facts(clip, i, time).items():
+                        heads[name][k, f, at] = value
+                at = (ghost.argmax(0) == i) & (ghost.max(0) >= SEEN) & ~mine
+                if at.any():
+                    weight[k, f, at] = 1 / at.sum()
+                    heads["gone_color"][k, f, at] = COLOR_ID[actor.thing.color]
+                    heads["gone_shape"][k, f, at] = SHAPE_ID[actor.thing.shape]
+            rest = weight[k, f] == 0
+            weight[k, f, rest] = 0.5 / max(rest.sum(), 1)
+    flat = {name: torch.from_numpy(v.reshape(len(clips), -1)) for name, v in heads.items()}
+    return Known(flat, torch.from_numpy(weight.reshape(len(clips), -1)))
+
+
+def _tokens_covered(clip: Clip, time: float) -> np.ndarray:
+    """(actors, tokens of a frame) float32: how much of each token every actor covers, shown or not."""
+    w, actors = clip.window, clip.actors
+    scene = clip.scene(time)
+    scene = type(scene)(tuple(a.at(time) for a in actors), w, clip.background)
+    covered = coverage(scene)
+    return covered.reshape(len(actors), w.rows // 2, 2, w.cols // 2, 2).mean((2, 4)).reshape(len(actors), -1)
+
+
+def _facts(clip: Clip, i: int, time: float) -> dict[str, int]:
+    """What every token of a shown actor should know by then."""
+    actor = clip.actors[i]
+    now, first = actor.at(time), actor.thing
+    far = np.hypot(now.x - first.x, now.y - first.y)
+    way = IGNORE if 1 < far < MOVED else WAY_ID[str(actor.way)] if far >= MOVED else 0
+    passed = 0
+    if clip.overtaking is not None and i in clip.overtaking:
+        fast, slow = (clip.actors[j].at(time) for j in clip.overtaking)
+        x, y = WAYS[str(actor.way)]
+        ahead = (fast.x - slow.x) * x + (fast.y - slow.y) * y
+        passed = (1 if i == clip.overtaking[0] else 2) if ahead > MOVED / 2 else 0 if ahead < 0 else IGNORE
+    facts = {"color": COLOR_ID[now.color], "shape": SHAPE_ID[now.shape], "way": way, "passed": passed}
+    return facts | {"first": COLOR_ID[first.color], "new": 0 if actor.appears is None else 1}
+
+
+def clip_focus(clip: Clip, about: tuple[int, ...]) -> np.ndarray:
+    """(tokens,) float32: the tokens of these actors in all frames that show them, each actor with the same share."""
+    w = clip.window
+    total = np.zeros((FRAMES, w.rows // 2 * (w.cols // 2)), np.float32)
+    for i in about:
+        one = np.zeros_like(total)
+        for f, time in enumerate(moments()):
+            if clip.actors[i].shown(time):
+                scene = type(clip.scene(time))((clip.actors[i].at(time),), w, clip.background)
+                fine = focus_map(scene, coverage(scene)).reshape(w.rows // 2, 2, w.cols // 2, 2)
+                one[f] = fine.sum((1, 3)).ravel()
+        total += one / max(one.sum(), 1e-6)
+    return total.ravel() / max(len(about), 1)

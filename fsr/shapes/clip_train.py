@@ -1,0 +1,225 @@
+"""Train the clip model on top of the picture model: `make train-shapes-video`.
+
+The tower stays as it is; projector, newline and Llama begin with the picture model's weights. Two stages, each
+resumable, each step's data a function of (stage, step) alone:
+1. clips: questions about clips, many behind one clip; first on windows of the grid, then on full clips of 8 frames and
+   1152 visual tokens. Beside the answers, every visual token learns what it should know by its time (`KNOWS`), from
+   read-outs of a middle layer that are thrown away.
+2. pointing: the text tower of the picture model's CLIP learns the words of clips, full clips, for relevance.
+No token of a shown clip is ever dropped: a window is a small clip of its own, at its place in the full grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPModel, LlavaForConditionalGeneration
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from fsr.shapes import clip_batches as data
+from fsr.shapes.batches import IGNORE, Packed, prefix_ids, token_ids
+from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
+from fsr.shapes.clip_questions import CLIP_TYPES
+from fsr.shapes.clips import FRAMES, Clip
+from fsr.shapes.model import WIDTH, count, weights_bytes
+from fsr.shapes.seeing import embed, lower_blocks
+from fsr.shapes.train import Run, compiled, embed_questions, pointing_loss
+
+MIDDLE = 3  # layers of the Llama before the read-outs
+EQUAL = dict.fromkeys(CLIP_TYPES, 1.0)
+EVENTFUL = {**EQUAL, "color": 0.7, "shape": 0.7, "direction": 1.5, "overtakes": 2.0, "order": 2.0, "count": 1.5}
+
+
+@dataclass(frozen=True)
+class ClipPhase:
+    """Steps on clips of windows of rows x rows patches with at most `most` objects.
+
+    room: question tokens behind a clip. kinds: how often each type comes. knows: weight of the read-outs' loss.
+    """
+
+    steps: int
+    rows: int
+    batch: int
+    most: int
+    room: int = 320
+    kinds: dict[str, float] = field(default_factory=lambda: EVENTFUL)
+    knows: float = 0.3
+
+
+CLIPS = (
+    ClipPhase(300, 12, 16, 2, room=224),
+    ClipPhase(200, 16, 8, 3, room=256),
+    ClipPhase(800, 24, 4, 4),
+)
+POINTING = (ClipPhase(120, 24, 4, 4),)
+STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
+
+
+def phases(stage: str, scale: float) -> list[ClipPhase]:
+    return [replace(p, steps=max(2, round(p.steps * scale))) for p in STAGES[stage]]
+
+
+def pooled(patches: Tensor, side: int) -> Tensor:
+    """(B * FRAMES, side * side, C) -> (B, FRAMES * (side / 2)^2, C), as the class pools: bilinear to the half."""
+    grid = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    small = F.interpolate(grid, [side // 2, side // 2], mode="bilinear")
+    return small.flatten(2).transpose(1, 2).reshape(-1, FRAMES * (side // 2) ** 2, patches.shape[-1])
+
+
+@torch.no_grad()
+def see_clips(tower: Any, run_lower: Any, clips: list[Clip]) -> Tensor:
+    """hidden_states[-2] of the patches, (B * FRAMES, N, WIDTH) float32, from the frozen tower."""
+    pixels, places = data.pixels(clips), data.patch_positions(clips)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = zip(pixels.split(FRAMES), places.split(FRAMES), strict=True)
+        return torch.cat([run_lower(embed(tower, *part))[:, 1:].float() for part in parts])
+
+
+def question_mask(packed: Packed, ahead: int) -> Tensor:
+    """(B, 1, L, ahead + L) bool: a question sees the clip and itself."""
+    own = packed.mask(0)
+    return torch.cat([own.new_ones(*own.shape[:3], ahead), own], -1)
+
+
+def clip_blocks(llama: Any, x: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """The Llama over a clip and the questions behind it: (states of the questions, of the clip after MIDDLE layers).
+
+    The same as its own forward pass with one large mask; apart, the clip's half that is masked costs nothing.
+    """
+    rope, ahead = llama.rotary_emb(x, position), x.shape[1] - mask.shape[2]
+    middle = x[:, :ahead]
+    for i, layer in enumerate(llama.layers):
+        h, a = layer.input_layernorm(x), layer.self_attn
+        q, k, v = (p(h).unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in (a.q_proj, a.k_proj, a.v_proj))
+        q, k = apply_rotary_pos_emb(q, k, *rope)
+        q, k, v = q.to(v.dtype), k.to(v.dtype), v
+        seen = F.scaled_dot_product_attention(q[:, :, :ahead], k[:, :, :ahead], v[:, :, :ahead], is_causal=True)
+        asked = F.scaled_dot_product_attention(q[:, :, ahead:], k, v, attn_mask=mask)
+        x = x + a.o_proj(torch.cat([seen, asked], 2).transpose(1, 2).flatten(2))
+        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        if i + 1 == MIDDLE:
+            middle = x[:, :ahead]
+    return llama.norm(x[:, ahead:]), middle
+
+
+def answer_loss(
+    model: Any, heads: nn.ModuleDict, run_llama: Any, features: Tensor, clips: list[Clip], rng: Any, phase: ClipPhase
+) -> tuple[Tensor, dict]:
+    packed = data.pack_clips(clips, rng, phase.room, phase.kinds)
+    embedding, b = model.get_input_embeddings(), len(clips)
+    before = prefix_ids().expand(b, -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        visual = pooled(model.model.multi_modal_projector(features).float(), phase.rows)
+        newline = model.model.image_newline.expand(b, 1, -1)
+        x = torch.cat([embedding(before), visual, newline, embedding(packed.ids)], 1)
+        ahead = x.shape[1] - phase.room
+        first = torch.arange(before.shape[1]).expand(b, -1)
+        position = torch.cat([first, data.positions(clips), packed.position], 1)
+        hidden, middle = run_llama(x, question_mask(packed, ahead), position)
+    answered = packed.target != IGNORE
+    logits = model.lm_head(hidden[answered].float())
+    wanted, kinds, share = packed.target[answered], packed.kinds[answered], packed.share[answered]
+    loss = (F.cross_entropy(logits, wanted, reduction="none") * share).sum() / share.sum()
+    right = logits.argmax(-1) == wanted
+    facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}
+    for i, kind in enumerate(CLIP_TYPES):
+        of_kind = (kinds == i) & (wanted != 3)
+        if of_kind.any():
+            facts[kind] = right[of_kind].float().mean().item()
+    known, told = known_loss(heads, middle[:, before.shape[1] : -1].float(), data.label_clips(clips))
+    return loss + phase.knows * known, facts | told
+
+
+def known_loss(heads: nn.ModuleDict, states: Tensor, known: data.Known) -> tuple[Tensor, dict]:
+    """states: (B, tokens, WIDTH) of the visual tokens after MIDDLE layers. Shares right: of what is not nothing."""
+    states = F.rms_norm(states, states.shape[-1:])
+    facts, loss = {}, torch.zeros(())
+    for name, head in heads.items():
+        chosen = known.heads[name] != IGNORE
+        wanted, w = known.heads[name][chosen], known.weight[chosen]
+        logits = head(states[chosen])
+        loss = loss + (F.cross_entropy(logits, wanted, reduction="none") * w).sum() / w.sum()
+        w = w * (wanted > 0)
+        if w.sum() > 0:
+            facts[f"knows_{name}"] = (((logits.argmax(-1) == wanted) * w).sum() / w.sum()).item()
+    return loss, facts
+
+
+def pointing(clip: Any, seen: Tensor, clips: list[Clip], rng: Any, each: int = 16) -> tuple[Tensor, dict]:
+    """seen: (B, tokens, WIDTH) after post_layernorm. Questions point at the tokens of what they are about."""
+    rows, owner, wanted = [], [], []
+    for k, one in enumerate(clips):
+        asked = [q for q, _ in zip(data.questions(one, rng, EQUAL), range(each), strict=False) if q.about]
+        rows += [[2, *token_ids(q.text, True), 3] for q in asked]
+        owner += [k] * len(asked)
+        wanted += [torch.from_numpy(data.clip_focus(one, q.about)) for q in asked]
+    return pointing_loss(clip, seen, embed_questions(clip, rows), torch.tensor(owner), torch.stack(wanted))
+
+
+# ------------------------------------------------------------------------------------------------------------ main
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", type=Path, default=Path("assets/shapes"), help="the picture model")
+    parser.add_argument("--work", type=Path, default=Path("train/shapes-video"), help="checkpoints and log")
+    parser.add_argument("--out", type=Path, default=Path("assets/shapes-video"), help="where the weights go")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on every phase's steps")
+    parser.add_argument("--seed", type=int, default=0, help="of the read-outs' initial weights")
+
+
+def main(options: argparse.Namespace) -> int:
+    options.work.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    torch.manual_seed(options.seed)
+    picture_model = LlavaForConditionalGeneration.from_pretrained(options.start, dtype=torch.float32)
+    model = build_onevision(picture_model)
+    clip = build_pointer(CLIPModel.from_pretrained(options.start / "clip", dtype=torch.float32))
+    tower = model.model.vision_tower.requires_grad_(False)
+    tower.set_attn_implementation("eager")  # faster than sdpa when compiled
+    llama = model.model.language_model
+    heads = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in data.KNOWS.items()})
+    reader = nn.ModuleDict({"projector": model.model.multi_modal_projector, "llama": llama, "lm_head": model.lm_head})
+    reader.register_parameter("newline", model.model.image_newline)
+    print(f"{count(model)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
+    lower = compiled(lambda x: lower_blocks(tower, x))
+    blocks = compiled(lambda x, mask, position: clip_blocks(llama, x, mask, position))
+
+    def clips_of(stage: str, step: int, phase: ClipPhase) -> tuple[list[Clip], Any]:
+        return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
+
+    def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
+        clips, rng = clips_of("clips", step, phase)
+        return answer_loss(model, heads, blocks, see_clips(tower, lower, clips), clips, rng, phase)
+
+    modules = {"reader": reader, "heads": heads}
+    Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.6, plan=phases("clips", options.scale)).train(answering)
+
+    clip.vision_model.requires_grad_(False)
+    pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
+    pointer["visual_projection"] = clip.visual_projection
+
+    def pointed(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
+        clips, rng = clips_of("pointing", step, phase)
+        with torch.no_grad():
+            seen = tower.post_layernorm(pooled(see_clips(tower, lower, clips), phase.rows))
+        return pointing(clip, seen, clips, rng)
+
+    plan = phases("pointing", options.scale)
+    Run("pointing", options.work, 1.0, {"pointer": pointer}, lr=1e-3, plan=plan).train(pointed)
+    facts = {"title": "Shapes, clips (embedded)", "relevance_sign": 1, "positions": "original"}
+    save_clips(options.out, model, clip, facts)
+    print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m fsr.shapes.clip_train", description=__doc__)
+    add_arguments(parser)
+    raise SystemExit(main(parser.parse_args()))
