@@ -319,7 +319,7 @@ class AnyresLlava(Llava):
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
-        """The prompt with the kept visual tokens and the newlines of their rows; positions stay contiguous."""
+        """The prompt with the kept visual tokens and the newlines of their rows, at positions by `kept_positions`."""
         ids, visual, media = encoding.prompt, encoding.visual, encoding.media
         assert isinstance(media, RowMedia)
         token = self.visual_token(media)[0]
@@ -327,7 +327,7 @@ class AnyresLlava(Llava):
         is_newline = torch.zeros(len(ids), dtype=torch.bool)
         is_newline[every] = True
         is_newline[visual] = False
-        source, embeddings = torch.arange(len(ids)), encoding.tokens.embeddings
+        source, embeddings, places = torch.arange(len(ids)), encoding.tokens.embeddings, {}
         if selection is not None:
             embeddings = selection.sent
             closing = media.newline[selection.kept.cpu()]
@@ -335,13 +335,14 @@ class AnyresLlava(Llava):
             unread[every[closing[closing >= 0]]] = False
             source = replaced(source, visual, selection)
             source = source[~unread[source]]
+            places = self._places(source)
         self._check_room(len(source))
         is_newline, ids = is_newline[source].to(self.device), ids[source].to(self.device)
         is_visual = (ids == token) & ~is_newline
         embeds = self.model.get_input_embeddings()(ids.masked_fill(is_visual | is_newline, 0))
         embeds[is_visual] = embeddings.to(self.device, embeds.dtype)
         embeds[is_newline] = self._newline.to(embeds)
-        return {"inputs_embeds": embeds[None]}
+        return {"inputs_embeds": embeds[None], **places}
 
     @property
     def _newline(self) -> Tensor:

@@ -26,7 +26,10 @@ from fsr.vlm.progress import LoadProgress, LoadStopped, Report, reading
 from fsr.vlm.relevance import ClipRelevance, same_tower
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
-NAMES = {"shapes": "Shapes: the embedded model, knows drawn scenes only"}
+NAMES = {
+    "shapes": "Shapes: the embedded model, knows drawn scenes only",
+    "shapes-video": "Shapes for clips: embedded as well, knows drawn clips of 8 frames only",
+}
 # the CLIP that a tower was taken from, by (width, layers, picture side, patch)
 KNOWN_CLIP = {
     (1024, 24, 336, 14): "openai/clip-vit-large-patch14-336",
@@ -53,7 +56,9 @@ def available() -> list[dict[str, Any]]:
 
     For models of the hub also needs_gb (their weights in half precision) and licence.
     """
-    embedded = [{"id": k, "title": v, "here": (EMBEDDED / "config.json").is_file()} for k, v in NAMES.items()]
+    embedded = [
+        {"id": k, "title": v, "here": (EMBEDDED.parent / k / "config.json").is_file()} for k, v in NAMES.items()
+    ]
     return embedded + [
         {"id": k, "title": v.title, "here": in_cache(k), "needs_gb": v.gigabytes, "licence": v.licence}
         for k, v in CATALOGUE.items()
@@ -96,7 +101,7 @@ def load(
     name: str | None = None,
     progress: Report | None = None,
 ) -> VLM:
-    """Load "shapes" (embedded), a checkpoint directory, or a hub id such as llava-hf/llava-1.5-7b-hf.
+    """Load "shapes" or "shapes-video" (embedded), a checkpoint directory, or a hub id such as llava-hf/llava-1.5-7b-hf.
 
     device: default cuda where there is one, else cpu. dtype: default float32 on the CPU, the checkpoint's own on cuda;
     "4bit": the language model's layers in NF4 (bitsandbytes, cuda). device_map: "auto" or another of accelerate's, to
@@ -122,7 +127,7 @@ def load(
     llava, processor = _weights(kind, source, placement, config, tokenizer, title, progress)
     clip, clip_source = _clip(source, facts, config, llava, progress)
     extra = {} if mode is None else {"mode": mode}
-    if "positions" in facts and config.model_type == "llava":
+    if "positions" in facts and config.model_type in ("llava", "llava_onevision"):
         extra["positions"] = str(facts["positions"])
     vlm: Any = getattr(importlib.import_module(module), family)(
         llava,
@@ -148,11 +153,10 @@ def load(
 def _source(model: str, name: str) -> Source:
     """Where to load from; of a checkpoint on the hub its settings are on this machine afterwards."""
     if model in NAMES:
-        if not (EMBEDDED / "config.json").is_file():
-            raise FsrError(
-                f"the embedded model is missing: {EMBEDDED} has no config.json (make train-shapes makes it)."
-            )
-        return Source(name, EMBEDDED)
+        folder = EMBEDDED.parent / model
+        if not (folder / "config.json").is_file():
+            raise FsrError(f"the embedded model is missing: {folder} has no config.json (make train-{model} makes it).")
+        return Source(name, folder)
     path = Path(model).expanduser()
     if model and path.is_dir():
         if not (path / "config.json").is_file():

@@ -292,16 +292,21 @@ class Llava(VLM):
             embeddings = selection.sent
             source = replaced(torch.arange(len(ids)), visual, selection)
             ids = ids[source]
-            if self.kept_positions == "original":
-                position = source[None].to(self.device)
-                # with a mask, a gap in the positions is not taken for the start of another sequence
-                places = {"position_ids": position, "attention_mask": torch.ones_like(position)}
+            places = self._places(source)
         self._check_room(len(ids))
         table = self.model.get_input_embeddings()
         is_image = (ids == self.visual_token(encoding.media)[0]).to(self.device)
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None], **places}
+
+    def _places(self, source: Tensor) -> dict[str, Tensor]:
+        """What tells the language model where the prompt's tokens stand. source: (L,) their places before pruning."""
+        if self.kept_positions == "contiguous":
+            return {}
+        position = source[None].to(self.device)
+        # with a mask, a gap in the positions is not taken for the start of another sequence
+        return {"position_ids": position, "attention_mask": torch.ones_like(position)}
 
     def _check_room(self, length: int) -> None:
         room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
