@@ -21,6 +21,7 @@ from fsr.video import Clip, ClipLimits, load_clip
 
 AT_ONCE = 2  # clips that are decoded at the same time
 QUALITY = 90  # of the JPEG files that the page shows
+PREFIX = "clip-"  # of ids
 GONE = "the clip is no longer here; choose an example or upload it again."
 
 
@@ -34,8 +35,18 @@ class Film:
     files: tuple[Path, ...]
 
     @property
+    def image(self) -> Image.Image:
+        """The first frame."""
+        return self.clip.frames[0]
+
+    @property
     def images(self) -> list[Image.Image]:
         return self.clip.frames
+
+
+def is_clip_id(name: str) -> bool:
+    """Whether this names a clip, not a picture."""
+    return name.startswith(PREFIX)
 
 
 class Clips:
@@ -91,7 +102,7 @@ class Clips:
             with path.open("rb") as file:
                 while block := file.read(1_000_000):
                     digest.update(block)
-            return digest.hexdigest()[:32]
+            return PREFIX + digest.hexdigest()[:32]
         except OSError as error:
             raise InvalidInput(f"there is no clip {path.name!r} that can be read.") from error
 

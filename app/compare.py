@@ -73,7 +73,8 @@ def _compare(
     if service.loaded(first.model) is None:
         yield Event("loading", "Loading the model.", of=of)
     vlm = service.open_model(first.model)
-    yield Event("encoding", "Encoding the picture and the question.", of=of)
+    for text in service.opening(first):
+        yield Event("encoding", text, of=of)
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]

@@ -109,7 +109,9 @@ def _answered(
     if service.loaded(first.model) is None:
         yield Step("loading", "Loading the model.")
     vlm: VLM = service.open_model(first.model)
-    yield Step("encoding", "Answering with all tokens.")
+    for text in service.opening(first):
+        yield Step("encoding", text)
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
+    yield Step("encoding", "Answering with all tokens.")
     ids = greedy_answer(vlm, encoding, service.settings.max_new_tokens, stop)
     return vlm, encoding, ids

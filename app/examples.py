@@ -1,4 +1,4 @@
-"""The example scenes: a picture, a question and a recorded trace each, read from disk when someone looks at them."""
+"""The example scenes: a picture or clip, a question and a recorded trace each, read from disk when someone looks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from fsr.tokens import InvalidInput
 
 @dataclass(frozen=True)
 class Example:
-    """One scene: `picture` is a file, `trace` a file in the format of `fsr.trace` (it may not be recorded yet)."""
+    """One scene: `media` is a picture or a clip, `trace` a file in the format of `fsr.trace` (it may not be recorded).
+
+    pictures: what the page shows, one file for every frame of the trace.
+    """
 
     id: str
     title: str
     question: str
-    picture: Path
+    media: Path
     trace_file: Path
+    pictures: tuple[Path, ...]
+    clip: bool = False
 
     def trace(self) -> str | None:
         """The recorded trace as JSON, or None before the first recording."""
@@ -27,23 +32,34 @@ class Example:
 
 
 class Examples:
-    """The gallery in `folder`: examples/index.json, examples/<id>.png and traces/<id>.json."""
+    """The gallery in `folder`: examples/index.json with examples/<id>.png, examples/clips.json with a clip
+    examples/<id>.mp4 and its frames examples/<id>/<number>.webp, and traces/<id>.json."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @cached_property
     def all(self) -> dict[str, Example]:
-        index = self.folder / "examples" / "index.json"
-        if not index.is_file():
-            return {}
-        rows = json.loads(index.read_text(encoding="utf-8"))
-        return {row["id"]: self._example(row) for row in rows}
+        pictures = {row["id"]: self._picture(row) for row in self._rows("index.json")}
+        clips = {row["id"]: self._clip(row) for row in self._rows("clips.json")}
+        return pictures | {name: clip for name, clip in clips.items() if clip.pictures and clip.media.is_file()}
 
-    def _example(self, row: dict[str, Any]) -> Example:
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        index = self.folder / "examples" / name
+        return json.loads(index.read_text(encoding="utf-8")) if index.is_file() else []
+
+    def _picture(self, row: dict[str, Any]) -> Example:
         picture = self.folder / "examples" / f"{row['id']}.png"
+        return self._example(row, picture, (picture,))
+
+    def _clip(self, row: dict[str, Any]) -> Example:
+        frames = (self.folder / "examples" / row["id"]).glob("*.webp")
+        ordered = tuple(sorted(frames, key=lambda path: int(path.stem)))
+        return self._example(row, self.folder / "examples" / f"{row['id']}.mp4", ordered, clip=True)
+
+    def _example(self, row: dict[str, Any], media: Path, pictures: tuple[Path, ...], clip: bool = False) -> Example:
         trace = self.folder / "traces" / f"{row['id']}.json"
-        return Example(row["id"], row["title"], row["question"], picture, trace)
+        return Example(row["id"], row["title"], row["question"], media, trace, pictures, clip)
 
     def get(self, name: object) -> Example:
         """Raises InvalidInput for a name that is not in the gallery."""

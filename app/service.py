@@ -1,7 +1,7 @@
 """The only place of the app that runs a model: encode, select, answer. One question at a time, bounded caches.
 
-Nothing about a visitor is kept here but pictures and encodings under hashes of their content; no question and no
-picture is ever logged.
+Nothing about a visitor is kept here but pictures, clips and encodings under hashes of their content; no question and
+no picture is ever logged.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.clips import Clips, Film, is_clip_id
 from app.pictures import Picture, Pictures
-from app.settings import Settings
+from app.settings import CLIPS_ONLY, Settings
 from fsr.cost import timed
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
@@ -25,8 +26,10 @@ from fsr.pruners.frames import in_mode
 from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
 from fsr.tokens import InvalidInput, check_budget
 from fsr.trace import SHARES, answer_record, build_trace, method_record
+from fsr.video import FRAMES, is_clip
 from fsr.vlm import VLM, Encoding, load
 from fsr.vlm.base import EVERYTHING
+from fsr.vlm.clips import clip_frames
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
 LOCK_POLL_S = 0.2
@@ -34,11 +37,12 @@ LOCK_POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Request:
-    """One question about one picture. Everything in it comes from a visitor and is checked here.
+    """One question about one picture or clip. Everything in it comes from a visitor and is checked here.
 
     budget: visual tokens to keep `of` so many; another model may have another number, then the share counts. of 0: the
     budget is meant for this model as it is. budget 0: a ninth. share: "global", or "per_group": each tile of a
-    picture, or frame of a clip, keeps its equal share of the budget and is pruned by itself.
+    picture, or frame of a clip, keeps its equal share of the budget and is pruned by itself. picture: the id
+    of a picture or clip. frames: how many of a clip are read; 0: what the model reads by default.
     """
 
     picture: str
@@ -49,6 +53,7 @@ class Request:
     model: str
     of: int = 0
     share: str = "global"
+    frames: int = 0
 
     def budget_for(self, n: int) -> int:
         """The budget for n visual tokens. Raises InvalidInput outside 1..n."""
@@ -66,7 +71,7 @@ class Request:
     @property
     def setting(self) -> str:
         """What the trace is about, whatever the methods: picture, question and model, as a short hash."""
-        return _short_hash(self.picture, self.question.strip(), self.model)
+        return _short_hash(self.picture, self.question.strip(), self.model, self.frames)
 
     def pruner(self, encoding: Encoding | None = None) -> Pruner:
         """The method with its parameters, for the tokens of `encoding`. Raises InvalidInput with one sentence."""
@@ -106,12 +111,12 @@ class Service:
 
     def __init__(self, settings: Settings, loader: Callable[..., VLM] = load) -> None:
         self.settings = settings
-        self.pictures = Pictures(
-            settings.cached_pictures, settings.max_display_side, settings.max_upload_mb * 1_000_000
-        )
+        most = min(settings.max_upload_mb, settings.max_picture_mb) * 1_000_000
+        self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
+        self.clips = Clips(settings.cached_clips, settings.clip_limits)
         self._loader = loader
         self._vlm: VLM | None = None  # at most one model in memory
-        self._encodings: OrderedDict[tuple[str, str, str, frozenset[str]], Encoding] = OrderedDict()
+        self._encodings: OrderedDict[tuple[str, str, str, int, frozenset[str]], Encoding] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -184,7 +189,8 @@ class Service:
         if self.loaded(request.model) is None:
             yield Event("loading", "Loading the model.")
         vlm = self.open_model(request.model)
-        yield Event("encoding", "Encoding the picture and the question.")
+        for text in self.opening(request):
+            yield Event("encoding", text)
         encoding = self.encoded(vlm, request)
         n = len(encoding.tokens)
         budget = request.budget_for(n)
@@ -246,14 +252,24 @@ class Service:
             raise InvalidInput(
                 f"the budget's share must be one of {', '.join(SHARES)}, not {str(request.share)[:40]!r}."
             )
-        return replace(request, question=question, model=self.check_model(request.model))
+        most = self.settings.max_sampled_frames
+        if not 0 <= request.frames <= most:
+            raise InvalidInput(f"the number of frames must be from 1 to {most}, not {request.frames}.")
+        request = replace(request, question=question, model=self.check_model(request.model))
+        if is_clip_id(request.picture):
+            self.check_reads_clips(request.model)
+        return request
 
     def encoded(self, vlm: VLM, request: Request, needs: frozenset[str] = frozenset()) -> Encoding:
         """The encoding of picture and question with what the method needs; `needs`: what others do."""
         needs = EVERYTHING | REGISTRY[request.method].requires | needs
-        key = (request.model, request.picture, request.question, needs)
+        key = (request.model, request.picture, request.question, request.frames, needs)
         if key not in self._encodings:
-            media = vlm.encode_media([self.pictures.get(request.picture).image], needs=needs)
+            shown = self.opened(request)
+            if isinstance(shown, Film):
+                media = vlm.encode_media(shown.images, shown.clip.times, needs)
+            else:
+                media = vlm.encode_media([shown.image], needs=needs)
             self._encodings[key] = vlm.encode(media, request.question, needs)
         self._encodings.move_to_end(key)
         while len(self._encodings) > self.settings.cached_questions:
@@ -267,12 +283,77 @@ class Service:
             if name == method or (issubclass(kind, RankPruner) and _possible(kind, encoding)):
                 pruners[name] = request.shared(make(name, **request.parameters.get(name, {})), encoding)
         plans = {name: (pruner, pruner.plan(encoding.tokens)) for name, pruner in pruners.items()}
-        limit = self.settings.max_new_tokens
-        return build_trace(vlm, encoding, plans, max_new_tokens=limit, share=request.share).to_dict()
+        about: dict[str, Any] = {"max_new_tokens": self.settings.max_new_tokens, "share": request.share}
+        shown = self.opened(request)
+        if isinstance(shown, Film):
+            about |= {"clip": shown.clip, "name": shown.name}
+        return build_trace(vlm, encoding, plans, **about).to_dict()
 
-    def open_picture(self, path: str | Path) -> Picture:
-        """A visitor's file, checked. Raises InvalidInput with one sentence."""
-        return self.pictures.open(path)
+    # -- pictures and clips
+
+    def open_media(self, path: str | Path, model: str = "", frames: int = 0) -> Picture | Film:
+        """A visitor's file, checked: the content decides what it is. Raises InvalidInput with one sentence.
+
+        model: whose number of frames a clip gets where `frames` is 0.
+        """
+        return self.clips.open(path, self._count(model, frames)) if is_clip(path) else self.pictures.open(path)
+
+    def opened(self, request: Request) -> Picture | Film:
+        """What the request is about. Raises InvalidInput where it was forgotten."""
+        return self.media(request.picture, request.model, request.frames)
+
+    def media(self, name: str, model: str, frames: int = 0) -> Picture | Film:
+        """A picture, or a clip's frames, by id."""
+        return self.clips.get(name, self._count(model, frames)) if is_clip_id(name) else self.pictures.get(name)
+
+    def opening(self, request: Request) -> Iterator[str]:
+        """What is done before a question can be answered, in words; a clip is decoded on the way."""
+        if not is_clip_id(request.picture):
+            yield "Encoding the picture and the question."
+            return
+        known, count = self.clips.known(request.picture), self._count(request.model, request.frames)
+        if known is not None and not self.clips.holds(known.id, count):
+            yield f"Decoding {min(count, known.clip.count)} frames of {known.clip.count}."
+        film = self.clips.get(request.picture, count)
+        yield f"Encoding {len(film.files)} frames and the question."
+
+    def clip_frames(self, model: str) -> int:
+        """How many frames of a clip the model reads unless asked for another number; 0: it reads pictures only."""
+        found, vlm = clip_frames(model), self.loaded(model)
+        if found is None:  # nothing of it is here yet
+            return 0 if vlm is not None and not vlm.reads_clips else FRAMES
+        return found
+
+    @property
+    def clip_models(self) -> list[str]:
+        """Those on offer that read clips."""
+        return [model for model in self.settings.model_ids if self.clip_frames(model)]
+
+    def model_for(self, model: str, clip: bool) -> str:
+        """Itself, or one on offer that was made for what an example shows."""
+        if clip:
+            return model if self.clip_frames(model) else next(iter(self.clip_models), model)
+        drawn = model == CLIPS_ONLY and "shapes" in self.settings.model_ids
+        return "shapes" if drawn else model
+
+    def check_reads_clips(self, model: str) -> None:
+        """Raises InvalidInput for a model that reads pictures only; the sentence says which reads clips."""
+        if not self.clip_frames(model):
+            raise InvalidInput(self.reads_no_clips(model))
+
+    def reads_no_clips(self, model: str) -> str:
+        others = self.clip_models
+        how = f"choose {' or '.join(others)} for clips" if others else "none that reads clips is on offer here"
+        return f"the model {Path(model).name} reads pictures only; {how}."
+
+    def _count(self, model: str, frames: int) -> int:
+        default = self.clip_frames(model) or next(map(self.clip_frames, self.clip_models), FRAMES)
+        return min(frames or default, self.settings.max_sampled_frames)
+
+    def close(self) -> None:
+        """Delete what visitors brought."""
+        self.pictures.close()
+        self.clips.close()
 
 
 def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from app.offers import CLIPS_ONLY, Offer, check, chosen, offered
 from fsr.tokens import InvalidInput
+from fsr.video import MAX_FRAMES, ClipLimits
 
 ROOT = Path(__file__).resolve().parents[1]
+UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it
 
 
 @dataclass(frozen=True)
 class Settings:
     """Environment variable: FSR_ and the field's name in capitals, e.g. FSR_MODEL, FSR_MAX_UPLOAD_MB.
 
-    model: what answers at first: "shapes" (embedded), a checkpoint directory, or a hub id. models: further ones that
-    visitors may choose, separated by commas. device, dtype: empty for the model's own default.
+    model: what answers at first: "shapes" (embedded), a checkpoint directory, or a hub id, with options after colons
+    (`app.offers.WORDS`). models: further ones that visitors may choose, separated by commas; "all": every listed one.
+    fallback: what answers where `model` cannot be loaded. device: cpu, cuda, or a device_map as "auto"; dtype: float32,
+    float16, bfloat16 or 4bit; empty for the model's own default. max_clip_frames: of a
+    whole clip; max_sampled_frames: that a model is given.
     """
 
     model: str = "shapes"
-    models: str = ""
+    models: str = CLIPS_ONLY
+    fallback: str = ""
     device: str = ""
     dtype: str = ""
     host: str = ""
     port: int = 7860
     examples: str = str(ROOT / "assets")
-    max_upload_mb: int = 20
+    max_upload_mb: int = 64
+    max_picture_mb: int = 20
     max_display_side: int = 1280  # pixels; larger pictures are scaled down for the page and the model
     max_question_chars: int = 500
     max_new_tokens: int = 128
     cached_pictures: int = 32
     cached_questions: int = 32
+    media_cache_mb: int = 512  # of encoded pictures and clips
+    cached_clips: int = 4
+    max_clip_s: int = 120
+    max_clip_frames: int = 15_000
+    max_clip_megapixels: float = 9.0  # of a frame
+    max_clip_side: int = 960  # pixels; larger frames are scaled down for the page and the model
+    max_decoding_s: int = 20
+    max_sampled_frames: int = 64
     waiting_visitors: int = 24
     yields_per_second: float = 10.0
 
@@ -41,23 +58,65 @@ class Settings:
             value = getattr(self, f.name)
             if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
                 raise InvalidInput(f"FSR_{f.name.upper()} must be above 0, not {value}.")
+        if self.max_sampled_frames > MAX_FRAMES:
+            raise InvalidInput(f"FSR_MAX_SAMPLED_FRAMES must be at most {MAX_FRAMES}, not {self.max_sampled_frames}.")
 
     @property
     def model_ids(self) -> list[str]:
-        """The first model and the others on offer, each once."""
-        names = [self.model, *(m.strip() for m in self.models.split(","))]
-        return list(dict.fromkeys(m for m in names if m))
+        """The first model and the others on offer."""
+        return list(self.offers)
+
+    @cached_property
+    def offers(self) -> dict[str, Offer]:
+        """The same with what each is, by id."""
+        here = (ROOT / "assets" / CLIPS_ONLY / "config.json").is_file()
+        others = [m for m in self.models.split(",") if here or m.strip() != CLIPS_ONLY]
+        return offered([self.model, *others, self.fallback])
+
+    @property
+    def first(self) -> str:
+        """The id of `model`."""
+        return next(iter(self.offers))
+
+    @property
+    def spare(self) -> str:
+        """The id of `fallback`, empty where there is none."""
+        return next((one.id for one in self.offers.values() if one.source == self.fallback), "")
+
+    @property
+    def clip_limits(self) -> ClipLimits:
+        """What a clip may be."""
+        return ClipLimits(
+            bytes=self.max_upload_mb * 1_000_000,
+            duration_s=self.max_clip_s,
+            pixels=round(self.max_clip_megapixels * 1e6),
+            frames=self.max_clip_frames,
+            max_side=min(self.max_clip_side, self.max_display_side),
+            wait_s=self.max_decoding_s,
+        )
 
     @staticmethod
-    def from_environment(environment: dict[str, str] | None = None) -> Settings:
-        """Raises InvalidInput for a value that is no number where one is needed."""
+    def from_environment(environment: dict[str, str] | None = None, cuda: bool | None = None) -> Settings:
+        """Raises InvalidInput for a value that is no number where one is needed, or for what cannot be a model.
+
+        cuda: whether there is a GPU, default as it is.
+        """
         env = os.environ if environment is None else environment
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = asdict(chosen(_has_gpu() if cuda is None else cuda, env))
         for f in fields(Settings):
             text = env.get(f"FSR_{f.name.upper()}")
-            if text is not None:
+            if text is not None and f.name not in values:
                 values[f.name] = _parsed(f.name, text, type(f.default))
-        return Settings(**values)
+        settings = Settings(**values)
+        for offer in settings.offers.values():
+            check(offer)
+        return settings
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _parsed(name: str, text: str, kind: type) -> Any:

@@ -28,7 +28,7 @@ def served(tiny_folder, tiny_vlm, tmp_path_factory):
         _, url, _ = demo.launch(**options)
         yield url
         demo.close()
-        service.pictures.close()
+        service.close()
 
 
 @pytest.fixture(scope="module")

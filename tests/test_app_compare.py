@@ -25,7 +25,7 @@ from fsr.trace import Trace
 def service(tiny_folder, tiny_vlm):
     made = Service(Settings(model=str(tiny_folder), max_new_tokens=4), loader=lambda *_, **__: tiny_vlm)
     yield made
-    made.pictures.close()
+    made.close()
 
 
 def saved(folder: Path) -> Path:
@@ -36,7 +36,7 @@ def saved(folder: Path) -> Path:
 
 @pytest.fixture
 def asked(service, tmp_path):
-    picture = service.open_picture(saved(tmp_path))
+    picture = service.open_media(saved(tmp_path))
     return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.model)
 
 
@@ -168,7 +168,7 @@ def client(tiny_folder, tiny_vlm, tmp_path_factory):
         )
         yield gradio_client.Client(url, verbose=False)
         demo.close()
-        service.pictures.close()
+        service.close()
 
 
 def test_the_endpoint_compares(client, tmp_path):

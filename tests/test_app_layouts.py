@@ -30,14 +30,14 @@ def next_vlm(tmp_path_factory):
 def service(next_vlm):
     made = Service(Settings(model="next", max_new_tokens=2), loader=lambda *_, **__: next_vlm)
     yield made
-    made.pictures.close()
+    made.close()
 
 
 @pytest.fixture
 def asked(service, next_vlm, tmp_path, monkeypatch):
     monkeypatch.setattr(next_vlm, "id", "next")
     noise(160, 100).save(tmp_path / "wide.png")
-    return Request(service.open_picture(tmp_path / "wide.png").id, QUESTION, "fsr", 20, {}, "next")
+    return Request(service.open_media(tmp_path / "wide.png").id, QUESTION, "fsr", 20, {}, "next")
 
 
 def trace_of(vlm, *frames):
@@ -175,4 +175,4 @@ def test_a_model_with_one_grid_is_not_split(word_vlm, tmp_path):
     assert not isinstance(Request("", "", "fsr", 0, {}, "one", share="per_group").pruner(encoding), PerFrame)
     with pytest.raises(InvalidInput, match="share must be one of global, per_group"):
         made.checked(Request("", "what?", "fsr", 0, {}, "one", share="each"))
-    made.pictures.close()
+    made.close()

@@ -112,14 +112,15 @@ def handlers(tiny_folder, tiny_vlm):
     settings = Settings(model=str(tiny_folder), max_new_tokens=6)
     service = Service(settings, loader=lambda *_, **__: tiny_vlm)
     yield Handlers(service, Examples(ROOT / "assets"))
-    service.pictures.close()
+    service.close()
 
 
 @pytest.fixture
 def session(handlers, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
-    return handlers.upload(str(path), Session(handlers.service.settings.model), VISITOR)[1]
+    *_, (_, session, _) = handlers.upload(str(path), Session(handlers.service.settings.model), VISITOR)
+    return session
 
 
 def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):

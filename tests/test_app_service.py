@@ -21,7 +21,7 @@ def service(tiny_folder, tiny_vlm):
     settings = Settings(model=str(tiny_folder), max_new_tokens=12, cached_pictures=2, cached_questions=2)
     made = Service(settings, loader=lambda model, **_: tiny_vlm)
     yield made
-    made.pictures.close()
+    made.close()
 
 
 def saved(folder: Path, color: tuple[int, int, int], size: tuple[int, int] = (60, 40)) -> Path:
@@ -32,7 +32,7 @@ def saved(folder: Path, color: tuple[int, int, int], size: tuple[int, int] = (60
 
 @pytest.fixture
 def request_(service, tmp_path):
-    picture = service.open_picture(saved(tmp_path, (200, 40, 40)))
+    picture = service.open_media(saved(tmp_path, (200, 40, 40)))
     return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.model)
 
 
@@ -170,7 +170,7 @@ def test_a_visitor_who_leaves_frees_the_model(service, request_):
 def test_the_caches_are_bounded_and_forgotten_pictures_leave_no_file(service, request_, tmp_path):
     files = []
     for shade in range(5):
-        picture = service.open_picture(saved(tmp_path, (shade, shade, 200)))
+        picture = service.open_media(saved(tmp_path, (shade, shade, 200)))
         files.append(picture.file)
         service.analyse(replace(request_, picture=picture.id))
     assert [f.is_file() for f in files] == [False, False, False, True, True]
@@ -180,16 +180,16 @@ def test_the_caches_are_bounded_and_forgotten_pictures_leave_no_file(service, re
 
 
 def test_equal_pixels_are_one_picture_whatever_their_file(service, tmp_path):
-    first = service.open_picture(saved(tmp_path, (1, 2, 3)))
+    first = service.open_media(saved(tmp_path, (1, 2, 3)))
     again = tmp_path / "other name.webp"
     Image.new("RGB", (60, 40), (1, 2, 3)).save(again, lossless=True)
-    assert service.open_picture(again).id == first.id
+    assert service.open_media(again).id == first.id
 
 
 def test_large_pictures_are_scaled_down(tiny_folder, tiny_vlm, tmp_path):
     service = Service(Settings(model=str(tiny_folder), max_display_side=100), loader=lambda *_, **__: tiny_vlm)
-    assert service.open_picture(saved(tmp_path, (9, 9, 9), (400, 200))).image.size == (100, 50)
-    service.pictures.close()
+    assert service.open_media(saved(tmp_path, (9, 9, 9), (400, 200))).image.size == (100, 50)
+    service.close()
 
 
 def test_nothing_of_a_visitor_is_logged(service, request_, caplog):
@@ -209,7 +209,7 @@ def test_only_models_on_offer_are_loaded(tiny_folder, tiny_vlm):
     with pytest.raises(InvalidInput):
         service.check_model("hub/anything")
     assert asked == []
-    service.pictures.close()
+    service.close()
 
 
 def test_settings_come_from_the_environment():

@@ -9,8 +9,8 @@ import gradio as gr
 
 from app.compare import compare, report, requests_of
 from app.service import Request, Service
-from app.settings import Settings
-from app.ui.handlers import checked_parameters, speaking, whole
+from app.settings import UPLOADS, Settings
+from app.ui.handlers import checked_parameters, received, speaking, whole
 from fsr.tokens import InvalidInput
 
 
@@ -18,41 +18,66 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     """Adds /analyse, /answer and /compare to the Blocks in whose context it is called."""
 
     def request(
-        picture: str | None, question: str, method: str, budget: float, parameters: Any, share: Any = "global"
+        picture: str | None,
+        question: str,
+        method: str,
+        budget: float,
+        parameters: Any,
+        share: Any = "global",
+        frames: Any = 0,
+        model: Any = "",
     ) -> Request:
         if not picture:
-            raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file.")
-        opened = service.open_picture(picture)
+            raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file, or a clip.")
+        count = whole(frames or 0, "number of frames")
+        model = service.check_model(model or settings.model)
+        opened = received(service, picture, model, count)
         return Request(
             opened.id,
             question or "",
             method or "fsr",
             whole(budget, "budget"),
             checked_parameters({method: parameters}),
-            settings.model,
+            model,
             share=share or "global",
+            frames=count,
         )
 
     def analyse(
-        picture: str, question: str, method: str, parameters: dict[str, Any] | None, share: str
+        picture: str,
+        question: str,
+        method: str,
+        parameters: dict[str, Any] | None,
+        share: str,
+        frames: float,
+        model: str,
     ) -> dict[str, Any]:
-        """What every budget keeps of a picture for a question: the whole trace, as JSON. `method`: fsr, random, ...
+        """What every budget keeps of a picture or clip for a question: the whole trace, as JSON. `method`: fsr, ...
 
-        share: "global", or "per_group", an equal share of the budget for every tile or frame.
+        share: "global", or "per_group", an equal share of the budget for every tile or frame. frames: how many of a
+        clip are read; 0: what the model reads by default. model: one of those on offer; "": the first.
         """
         with speaking():
-            return service.analyse(request(picture, question, method, 0, parameters, share))
+            return service.analyse(request(picture, question, method, 0, parameters, share, frames, model))
 
     def answer(
-        picture: str, question: str, method: str, budget: float, parameters: dict[str, Any] | None, share: str
+        picture: str,
+        question: str,
+        method: str,
+        budget: float,
+        parameters: dict[str, Any] | None,
+        share: str,
+        frames: float,
+        model: str,
     ) -> dict[str, Any]:
         """The answer with all visual tokens and with `budget` of them, each with its measured cost, as JSON.
 
-        share: "global", or "per_group", an equal share of the budget for every tile or frame.
+        share, frames, model: as for `analyse`.
         """
         answers: dict[str, Any] = {}
         with speaking():
-            for event in service.answer(request(picture, question, method, budget, parameters, share)):
+            asked = request(picture, question, method, budget, parameters, share, frames, model)
+            for event in service.answer(asked):
                 if event.answer is not None:
                     answers[event.key] = event.answer
         return answers
@@ -64,18 +89,20 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         budgets: list[int],
         parameters: dict[str, Any] | None,
         share: str,
+        frames: float,
+        model: str,
     ) -> dict[str, Any]:
         """The answers with all visual tokens and with what each method keeps: measured costs, agreement, overlap.
 
         methods and budgets: 2 to 6 methods at one budget, or one method at 2 to 6 budgets. parameters: by method.
-        share: as for `answer`.
+        share, frames, model: as for `analyse`.
         """
         with speaking():
-            asked = request(picture, question, "fsr", 0, None, share)
+            asked = request(picture, question, "fsr", 0, None, share, frames, model)
             asked = replace(asked, parameters=checked_parameters(parameters))
             return report(compare(service, requests_of(asked, methods, budgets)))
 
-    picture = gr.File(visible=False, type="filepath", label="picture", file_types=["image"])
+    picture = gr.File(visible=False, type="filepath", label="picture", file_types=UPLOADS)
     question = gr.Textbox(visible=False, label="question", max_length=settings.max_question_chars)
     method = gr.Textbox("fsr", visible=False, label="method")
     budget = gr.Number(64, visible=False, label="budget")
@@ -83,14 +110,17 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     methods = gr.JSON(["fsr", "random"], visible=False, label="methods")
     budgets = gr.JSON([64], visible=False, label="budgets")
     share = gr.Textbox("global", visible=False, label="share")
+    frames = gr.Number(0, visible=False, label="frames")
+    model = gr.Textbox("", visible=False, label="model")
     result = gr.JSON(visible=False, label="result")
-    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
+    last = [share, frames, model]
+    queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
     gr.Button(visible=False).click(
-        analyse, [picture, question, method, parameters, share], result, api_name="analyse", **model
+        analyse, [picture, question, method, parameters, *last], result, api_name="analyse", **queue
     )
     gr.Button(visible=False).click(
-        answer, [picture, question, method, budget, parameters, share], result, api_name="answer", **model
+        answer, [picture, question, method, budget, parameters, *last], result, api_name="answer", **queue
     )
     gr.Button(visible=False).click(
-        compare_, [picture, question, methods, budgets, parameters, share], result, api_name="compare", **model
+        compare_, [picture, question, methods, budgets, parameters, *last], result, api_name="compare", **queue
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.clips import Film, is_clip_id
 from app.compare import compare, requests_of
 from app.curves import curves, smallest
 from app.examples import Examples
@@ -49,28 +50,38 @@ class Handlers:
 
     # -- pictures
 
-    def open_link(self, session: Session, request: gr.Request) -> tuple[Any, Any, Session]:
+    def open_link(self, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """A shared link: ?example=...; method, budget and layer are read in the browser."""
         name = request.query_params.get("example")
         if name not in self.examples.all or name == session.example:
-            return gr.skip(), gr.skip(), session
+            return gr.skip(), gr.skip(), session, gr.skip()
         return self._example(name, session)
 
-    def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session]:
+    def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
+        """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
         with speaking():
             return self._example(event._data.get("id"), session)
 
-    def _example(self, name: object, session: Session) -> tuple[Any, Any, Session]:
+    def _example(self, name: object, session: Session) -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name)
-        session = replace(session, example=example.id, picture=None)
-        return values.example_value(example), example.question, session
+        model = self.service.model_for(session.model, example.clip)
+        bar = gr.skip() if model == session.model else values.model_value(self.service, model)
+        session = replace(session, example=example.id, picture=None, model=model)
+        return values.example_value(example), example.question, session, bar
 
-    def upload(self, path: str, session: Session, request: gr.Request) -> tuple[Any, Session]:
+    def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+        """Values for stage, session and answers; a clip takes a while."""
         self.stop(request)
-        with speaking():
-            picture = self.service.open_picture(path)
-        return values.upload_value(picture), replace(session, picture=picture.id, example=None)
+        yield gr.skip(), gr.skip(), values.status_value("planning", "Reading the file.")
+        try:
+            shown = received(self.service, path, session.model)
+        except Exception as error:
+            said = told(error)
+            yield gr.skip(), gr.skip(), values.status_value("refused", said)
+            raise gr.Error(said, duration=8, print_exception=False) from error
+        session = replace(session, picture=shown.id, example=None)
+        yield values.upload_value(shown), session, values.status_value("idle")
 
     # -- questions
 
@@ -93,7 +104,7 @@ class Handlers:
             loaded = self.service.loaded(asked.model)
             if event.trace is not None:
                 scene = "" if "compare" in view else asked.scene
-                stage = values.trace_value(event.trace, scene, asked.setting) | about
+                stage = values.trace_value(event.trace, scene, asked.setting, self.service.opened(asked)) | about
             if event.patch is not None:
                 stage = values.patch_value(event.patch) | about
             if loaded is not before:
@@ -111,12 +122,19 @@ class Handlers:
         return compare(self.service, requests, stop, str(wanted.get("shown")), held)
 
     def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any]:
-        """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet."""
+        """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet.
+
+        A clip for which the chosen model is none is shown all the same, with an offer of one that reads clips.
+        """
+        model, others = session.model, self.service.clip_models
+        if is_clip_id(session.picture or "") and model not in others:
+            return gr.skip(), values.offer_value(self.service.reads_no_clips(model), others), gr.skip()
         if not question.strip():
             return gr.skip(), values.status_value("idle"), gr.skip()
         with speaking():
             asked = self._request(question, view, session)
-            trace = values.trace_value(self.service.analyse(asked), asked.scene, asked.setting) | about_of(view)
+            found, shown = self.service.analyse(asked), self.service.opened(asked)
+            trace = values.trace_value(found, asked.scene, asked.setting, shown) | about_of(view)
         return trace, values.status_value("idle"), values.model_value(self.service, asked.model)
 
     def stop(self, request: gr.Request) -> None:
@@ -169,7 +187,7 @@ class Handlers:
         sent = event._data
         with speaking():
             name = file_name(sent.get("figure"), sent.get("format"))
-            data = figure(sent["figure"], sent["format"], sent, lambda: self._picture(session).image)
+            data = figure(sent["figure"], sent["format"], sent, lambda: self._shown(session).image)
         with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
             path = Path(folder) / name
             path.write_bytes(data)
@@ -185,22 +203,34 @@ class Handlers:
     def _request(self, question: object, view: Any, session: Session) -> Request:
         """Everything in `view` comes from the browser: any type, any value."""
         view = view if isinstance(view, dict) else {}
-        picture = self._picture(session).id
+        picture = self._shown(session).id
         budget, of = whole(view.get("budget"), "budget"), whole(view.get("of", 0), "number of tokens")
         text = question if isinstance(question, str) else ""
         parameters = checked_parameters(view.get("parameters"))
         share = str(view.get("share", "global"))[:40]
-        return Request(picture, text, str(view.get("method"))[:40], budget, parameters, session.model, of, share)
+        frames = whole(view.get("frames", 0), "number of frames")
+        method = str(view.get("method"))[:40]
+        return Request(picture, text, method, budget, parameters, session.model, of, share, frames)
 
-    def _picture(self, session: Session) -> Picture:
+    def _shown(self, session: Session, frames: int = 0) -> Picture | Film:
+        """What is on the stage. frames: how many of a clip; 0: what the model reads by default."""
         if session.example is not None:
-            return self.service.open_picture(self.examples.get(session.example).picture)
+            return self.service.open_media(self.examples.get(session.example).media, session.model, frames)
         if session.picture is None:
             raise InvalidInput("there is no picture yet; choose an example or upload one.")
-        return self.service.pictures.get(session.picture)
+        return self.service.media(session.picture, session.model, frames)
 
     def _stoppable(self, visitor: str) -> Stoppable:
         return Stoppable(self._stops, visitor)
+
+
+def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
+    """An uploaded file, checked. Raises InvalidInput with one sentence, and then the file is deleted."""
+    try:
+        return service.open_media(path, model, frames)
+    except Exception:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 class Stoppable:

@@ -14,10 +14,12 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from app.clips import Film
 from app.curves import Step
 from app.examples import Example, Examples
 from app.pictures import Picture
 from app.service import Event, Service
+from fsr.trace import shown_frames
 
 _runs = itertools.count(1)
 
@@ -38,28 +40,38 @@ def picture_value(path: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 def example_value(example: Example) -> dict[str, Any]:
     """A gallery scene with its recorded trace, for the stage."""
-    with Image.open(example.picture) as image:
-        picture = picture_value(example.picture, image.size)
+    with Image.open(example.pictures[0]) as image:
+        size = image.size
     return {
         "run": run_id(),
         "fresh": True,
         "example": example.id,
         "question": example.question,
         "trace": example.trace(),
-        "pictures": [picture],
+        "pictures": [picture_value(path, size) for path in example.pictures],
     }
 
 
-def upload_value(picture: Picture) -> dict[str, Any]:
-    """A visitor's picture that nothing is known about yet."""
-    shown = picture_value(picture.file, picture.image.size)
-    return {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": [shown]}
+def upload_value(shown: Picture | Film) -> dict[str, Any]:
+    """A visitor's picture or clip that nothing is known about yet."""
+    film = isinstance(shown, Film)
+    pictures = film_values(shown) if film else [picture_value(shown.file, shown.image.size)]
+    return {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": pictures}
 
 
-def trace_value(trace: dict[str, Any], scene: str, setting: str) -> dict[str, Any]:
+def film_values(film: Film, grids: int | None = None) -> list[dict[str, Any]]:
+    """The frames of a clip; with `grids`, those that so many frames of a trace show."""
+    at = range(len(film.files)) if grids is None else shown_frames(len(film.files), grids)
+    return [picture_value(film.files[i], film.images[i].size) for i in at]
+
+
+def trace_value(trace: dict[str, Any], scene: str, setting: str, shown: Picture | Film | None = None) -> dict[str, Any]:
     """A live trace of the picture that is on the stage already; the page says from now on that it shows `scene`, of
-    `setting`, see `Request`."""
-    return {"run": run_id(), "fresh": False, "trace": text_of(trace), "scene": scene, "setting": setting}
+    `setting`, see `Request`. shown: a clip, whose frames may be others than those on the stage."""
+    value = {"run": run_id(), "fresh": False, "trace": text_of(trace), "scene": scene, "setting": setting}
+    if isinstance(shown, Film):
+        value["pictures"] = film_values(shown, len(trace["frames"]))
+    return value
 
 
 def patch_value(patch: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +85,13 @@ def text_of(record: dict[str, Any]) -> str:
 def status_value(phase: str, text: str = "") -> dict[str, Any]:
     """Only a status, for the answers panel."""
     return {"run": run_id(), "status": {"phase": phase, "text": text}}
+
+
+def offer_value(text: str, models: list[str]) -> dict[str, Any]:
+    """Why a model cannot do it, and which can."""
+    value = status_value("refused", text)
+    value["status"]["offer"] = models
+    return value
 
 
 def event_value(event: Event, question: str, where: str) -> dict[str, Any]:
@@ -114,8 +133,9 @@ def failed_value(text: str) -> dict[str, Any]:
 
 def gallery_value(examples: Examples) -> dict[str, Any]:
     rows = examples.all.values()
-    tiles = [{"id": e.id, "title": e.title, "question": e.question, "picture": file_value(e.picture)} for e in rows]
-    return {"examples": tiles}
+    shown = {e.id: file_value(e.pictures[len(e.pictures) // 2]) for e in rows}  # of a clip its middle
+    about = [{"id": e.id, "title": e.title, "question": e.question, "clip": e.clip} for e in rows]
+    return {"examples": [tile | {"picture": shown[tile["id"]]} for tile in about]}
 
 
 def model_value(service: Service, model: str) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Listed:
-    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it."""
+    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it.
+
+    clip_frames: how many frames of a clip it reads unless asked for another number; 0: it reads pictures only. family:
+    its model_type in transformers.
+    """
 
     title: str
     parameters: float
     licence: str
+    clip_frames: int = 0
+    family: str = "llava"
 
     @property
     def gigabytes(self) -> float:
@@ -19,16 +25,35 @@ class Listed:
         return round(2 * self.parameters, 1)
 
 
-LLAMA2, APACHE = "Llama 2 Community License", "Apache-2.0"
+LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research License"
 CATALOGUE: dict[str, Listed] = {
     "llava-hf/llava-1.5-7b-hf": Listed("LLaVA-1.5 7B", 7.06, LLAMA2),
     "llava-hf/llava-1.5-13b-hf": Listed("LLaVA-1.5 13B", 13.35, LLAMA2),
-    "llava-hf/llava-v1.6-vicuna-7b-hf": Listed("LLaVA-NeXT 7B (Vicuna)", 7.06, LLAMA2),
-    "llava-hf/llava-v1.6-mistral-7b-hf": Listed("LLaVA-NeXT 7B (Mistral)", 7.57, APACHE),
-    "llava-hf/llava-v1.6-vicuna-13b-hf": Listed("LLaVA-NeXT 13B (Vicuna)", 13.35, LLAMA2),
-    "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, "Qwen Research License"),
-    "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE),
-    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed("LLaVA-OneVision 0.5B", 0.89, APACHE),
-    "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed("LLaVA-OneVision 7B", 8.03, APACHE),
-    "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE),
+    "llava-hf/llava-v1.6-vicuna-7b-hf": Listed("LLaVA-NeXT 7B (Vicuna)", 7.06, LLAMA2, family="llava_next"),
+    "llava-hf/llava-v1.6-mistral-7b-hf": Listed("LLaVA-NeXT 7B (Mistral)", 7.57, APACHE, family="llava_next"),
+    "llava-hf/llava-v1.6-vicuna-13b-hf": Listed("LLaVA-NeXT 13B (Vicuna)", 13.35, LLAMA2, family="llava_next"),
+    "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, QWEN, clip_frames=16, family="qwen2_5_vl"),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE, clip_frames=16, family="qwen2_5_vl"),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
+        "LLaVA-OneVision 0.5B", 0.89, APACHE, clip_frames=32, family="llava_onevision"
+    ),
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed(
+        "LLaVA-OneVision 7B", 8.03, APACHE, clip_frames=32, family="llava_onevision"
+    ),
+    "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE, clip_frames=32, family="llava_onevision"),
 }
+
+
+def uses(tower: str) -> dict[str, str]:
+    """What saliency and relevance are made of with this kind of vision tower, in short; `VLM.pathways` has it in full.
+
+    tower: the model_type of its configuration, for example clip_vision_model.
+    """
+    if tower == "clip_vision_model":
+        return {"saliency": "attention from [CLS]", "relevance": "CLIP"}
+    return {"saliency": "attention received", "relevance": "none"}
+
+
+def tower_of(family: str) -> str:
+    """The kind of vision tower that the listed checkpoints of a family have."""
+    return {"qwen2_5_vl": "qwen2_5_vl", "llava_onevision": "siglip_vision_model"}.get(family, "clip_vision_model")

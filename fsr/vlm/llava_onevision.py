@@ -27,6 +27,8 @@ ENLARGED = 1.1  # a mosaic this much larger than allowed, per edge, is made smal
 class LlavaOnevision(AnyresLlava):
     """A LlavaOnevisionForConditionalGeneration checkpoint."""
 
+    reads_clips = True
+
     def _encode_frames(
         self,
         frames: Sequence[Image.Image],
