@@ -229,8 +229,8 @@ class Packed:
     """Questions behind one shared picture: every question sees the picture and itself, never another question.
 
     ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
-    kinds: (B, L) index into the types of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's answer,
-    but a long list weighs more than a word.
+    kinds: (B, L) index into the types of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's
+    answer, but a long list weighs more than a word.
     """
 
     ids: Tensor

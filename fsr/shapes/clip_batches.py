@@ -37,7 +37,7 @@ def random_clips(step: int, stage: int, batch: int, side: int, most: int) -> tup
     clips = []
     for _ in range(batch):
         top, left = (2 * int(rng.integers((GRID - side) // 2 + 1)) for _ in range(2))
-        count = int(rng.integers(2, most + 1)) if most > 2 or rng.random() < 0.7 else 1
+        count = int(rng.integers(min(2, most), most + 1)) if most > 2 or rng.random() < 0.7 else 1
         events, overtaking = random_events(rng, count)
         clips.append(random_clip(rng, count, events, Window(top, left, side, side), overtaking=overtaking))
     return clips, rng

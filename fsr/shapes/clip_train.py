@@ -29,12 +29,14 @@ from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
 from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, Clip
 from fsr.shapes.model import WIDTH, count, weights_bytes
+from fsr.shapes.scenes import GRID
 from fsr.shapes.seeing import embed, lower_blocks
 from fsr.shapes.train import Run, compiled, embed_questions, pointing_loss
 
 MIDDLE = 3  # layers of the Llama before the read-outs
 EQUAL = dict.fromkeys(CLIP_TYPES, 1.0)
-EVENTFUL = {**EQUAL, "color": 0.7, "shape": 0.7, "direction": 1.5, "overtakes": 2.0, "order": 2.0, "count": 1.5}
+EVENTFUL = {**dict.fromkeys(CLIP_TYPES, 1.5), "color": 0.5, "shape": 0.5, "frame": 0.4, "count": 1.0, "happens": 1.0}
+EVENTFUL |= {"order": 2.5, "overtakes": 2.5}
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,7 @@ class ClipPhase:
     knows: float = 0.3
 
 
-CLIPS = (
-    ClipPhase(300, 12, 16, 2, room=224),
-    ClipPhase(200, 16, 8, 3, room=256),
-    ClipPhase(800, 24, 4, 4),
-)
+CLIPS = (ClipPhase(450, 12, 8, 2, room=224), ClipPhase(900, 24, 4, 4))
 POINTING = (ClipPhase(120, 24, 4, 4),)
 STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
 
@@ -78,7 +76,8 @@ def see_clips(tower: Any, run_lower: Any, clips: list[Clip]) -> Tensor:
     """hidden_states[-2] of the patches, (B * FRAMES, N, WIDTH) float32, from the frozen tower."""
     pixels, places = data.pixels(clips), data.patch_positions(clips)
     with torch.autocast("cpu", torch.bfloat16):
-        parts = zip(pixels.split(FRAMES), places.split(FRAMES), strict=True)
+        at_once = FRAMES * GRID**2 // places.shape[1]  # the fastest
+        parts = zip(pixels.split(at_once), places.split(at_once), strict=True)
         return torch.cat([run_lower(embed(tower, *part))[:, 1:].float() for part in parts])
 
 

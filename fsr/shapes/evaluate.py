@@ -8,7 +8,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -27,9 +27,25 @@ from fsr.vlm.base import Chosen
 CHUNK = 24  # pictures in memory at a time, with the selections of all methods at all budgets
 BATCH = 16
 MAX_NEW_TOKENS = 48
+LISTS = ("list", "frame")  # types whose answers are long
 REFERENCES = ("full", "blind", "majority")  # without a budget of their own
 OWN = -1  # the budget of a method that decides itself how many tokens it keeps, until the mean is known
 Key = tuple[str, int]  # method, budget
+
+
+class Asked(Protocol):
+    """What is asked: a picture or a clip with a question."""
+
+    @property
+    def question(self) -> Question: ...
+
+    @property
+    def small(self) -> bool | None:
+        """Whether the one object that it is about is small."""
+
+    def encode(self, model: vlm.VLM, needs: frozenset[str]) -> vlm.Encoding: ...
+
+    def right(self, answer: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,17 @@ class Case:
     @property
     def picture(self) -> Image.Image:
         return Image.fromarray(draw(self.scene))
+
+    @property
+    def small(self) -> bool | None:
+        subject = self.question.subject
+        return None if subject is None else self.scene.things[subject].small
+
+    def encode(self, model: vlm.VLM, needs: frozenset[str]) -> vlm.Encoding:
+        return model.encode(model.encode_media([self.picture], needs=needs), self.question.text, needs)
+
+    def right(self, answer: str) -> bool:
+        return correct(self.question, answer)
 
 
 def cases(stream: str, seed: int, count: int, unseen: bool = False) -> Iterator[Case]:
@@ -109,13 +136,18 @@ class Measured:
 
 
 def run(
-    model: vlm.VLM, todo: Sequence[Case], methods: Sequence[str], budgets: Sequence[int], note: bool = True
+    model: vlm.VLM,
+    todo: Sequence[Asked],
+    methods: Sequence[str] | dict[str, Pruner],
+    budgets: Sequence[int],
+    note: bool = True,
 ) -> Measured:
     """Ask every question of every method at every budget, and once of methods that decide themselves how many to keep.
 
-    Inside the language model only the budgets that its depth allows are run.
+    methods: names of the registry, or any pruners by names of their own. Inside the language model only the budgets
+    that its depth allows are run.
     """
-    made = {name: pruners.make(name) for name in methods}
+    made = methods if isinstance(methods, dict) else {name: pruners.make(name) for name in methods}
     needs = frozenset().union(*(p.requires for p in made.values()))
     right: dict[Key, list[bool]] = defaultdict(list)
     select_ms: dict[Key, float] = defaultdict(float)
@@ -126,7 +158,7 @@ def run(
         part = todo[start : start + CHUNK]
         requests: list[Request] = []
         for row, case in enumerate(part):
-            encoding, ms = timed(lambda c=case: _encoded(model, c, needs), model.device)  # type: ignore[misc]
+            encoding, ms = timed(lambda c=case: c.encode(model, needs), model.device)  # type: ignore[misc]
             out.encode_ms += ms
             for key, selection, ms in selections(model, encoding, made, budgets):
                 requests.append(Request(key, row, encoding, selection))
@@ -136,7 +168,7 @@ def run(
                 if key[1] == OWN:
                     own[key[0]].append(len(selection.sent))
         for request, answer, ms in answered(model, requests, part):
-            right[request.key].append(correct(part[request.row].question, answer))
+            right[request.key].append(part[request.row].right(answer))
             answer_ms[request.key] += ms
         if note:
             print(f"{min(start + CHUNK, len(todo))} of {len(todo)} questions", file=sys.stderr, flush=True)
@@ -146,10 +178,6 @@ def run(
     out.select_ms = {_counted(k, out.own_count): v / len(todo) for k, v in select_ms.items()}
     out.answer_ms = {_counted(k, out.own_count): v / len(todo) for k, v in answer_ms.items()}
     return out
-
-
-def _encoded(model: vlm.VLM, case: Case, needs: frozenset[str]) -> vlm.Encoding:
-    return model.encode(model.encode_media([case.picture], needs=needs), case.question.text, needs)
 
 
 def _counted(key: Key, own_count: dict[str, float]) -> Key:
@@ -172,7 +200,7 @@ def selections(
     yield ("blind", 0), vlm.without_picture(encoding), 0.0
 
 
-def answered(model: vlm.VLM, requests: Iterable[Request], part: Sequence[Case]) -> list[tuple[Request, str, float]]:
+def answered(model: vlm.VLM, requests: Iterable[Request], part: Sequence[Asked]) -> list[tuple[Request, str, float]]:
     """The answers with each one's milliseconds, in the order of the requests.
 
     Prompts of the same length share a batch, so that nothing is padded; lists, whose answers are long, go apart.
@@ -180,7 +208,7 @@ def answered(model: vlm.VLM, requests: Iterable[Request], part: Sequence[Case]) 
     groups: dict[tuple[int, bool, int], list[tuple[int, Request]]] = defaultdict(list)
     for i, request in enumerate(requests):
         alone = i + 1 if isinstance(request.selection, InsideSelection) else 0
-        groups[request.length, part[request.row].question.type == "list", alone].append((i, request))
+        groups[request.length, part[request.row].question.type in LISTS, alone].append((i, request))
     found = []
     for group in groups.values():
         asked = [(r.encoding, r.selection) for _, r in group]
@@ -189,12 +217,12 @@ def answered(model: vlm.VLM, requests: Iterable[Request], part: Sequence[Case]) 
     return [(r, answer, ms) for _, r, answer, ms in sorted(found, key=lambda one: one[0])]
 
 
-def majority(todo: Sequence[Case]) -> np.ndarray:
-    """Right or wrong for answering each type with its commonest answer in training scenes."""
+def majority(todo: Sequence[Asked], known: Iterable[Asked]) -> np.ndarray:
+    """Right or wrong for answering each type with its commonest answer among known questions."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
-    for case in cases("train", 0, 800):
+    for case in known:
         common[case.question.type][case.question.answer] += 1
-    return np.array([correct(c.question, common[c.question.type].most_common(1)[0][0]) for c in todo])
+    return np.array([c.right(common[c.question.type].most_common(1)[0][0]) for c in todo])
 
 
 def bootstrap(right: np.ndarray, seed: int = 0) -> list[float]:
@@ -227,15 +255,17 @@ def versus_fsr(right: dict[Key, np.ndarray]) -> dict[str, dict[str, list[float]]
     )
 
 
-def report(todo: Sequence[Case], measured: Measured, budgets: Sequence[int]) -> dict[str, Any]:
+def report(
+    todo: Sequence[Asked], measured: Measured, budgets: Sequence[int], types: Sequence[str] = TYPES
+) -> dict[str, Any]:
     right, k_focus = measured.right, measured.k_focus
     kinds = np.array([c.question.type for c in todo])
-    subjects = [c.scene.things[c.question.subject].small for c in todo if c.question.subject is not None]
+    subjects = [small for c in todo if (small := c.small) is not None]
     out: dict[str, Any] = {
         "questions": len(todo),
         "accuracy": nested({k: mean(v) for k, v in right.items()}),
         "interval": nested({k: bootstrap(v) for k, v in right.items()}),
-        "by_type": {t: nested({k: mean(v[kinds == t]) for k, v in right.items()}) for t in TYPES if (kinds == t).any()},
+        "by_type": {t: nested({k: mean(v[kinds == t]) for k, v in right.items()}) for t in types if (kinds == t).any()},
         "small_subjects": round(float(np.mean(subjects)), 3) if subjects else None,
     }
     full = next((v for (m, _), v in right.items() if m == "full"), None)
@@ -254,7 +284,7 @@ def report(todo: Sequence[Case], measured: Measured, budgets: Sequence[int]) -> 
 def evaluate(model: vlm.VLM, questions: int, seed: int, methods: list[str], budgets: list[int], stream: str) -> dict:
     todo = list(cases(stream, seed, questions))
     measured = run(model, todo, methods, budgets)
-    measured.right["majority", 0] = majority(todo)
+    measured.right["majority", 0] = majority(todo, cases("train", 0, 800))
     out = report(todo, measured, budgets)
     out["cost"] = measured.cost()
     apart = list(cases(stream, seed, max(questions // 5, 6), unseen=True))
@@ -301,32 +331,37 @@ def costs(result: dict[str, Any]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", action="store_true", help="the clip model on drawn clips, in both budget modes")
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=",".join(pruners.REGISTRY))
-    parser.add_argument("--budgets", default="192,128,64,32")
-    parser.add_argument("--model", default="shapes")
+    parser.add_argument("--budgets", help="default 192,128,64,32; for clips 576,460,346,230")
+    parser.add_argument("--model", help="default shapes; for clips shapes-video")
     parser.add_argument("--stream", choices=("test", "validation"), default="test", help="which scenes to ask about")
     parser.add_argument("--json", metavar="FILE", help="write the JSON there, '-' for standard output")
 
 
 def main(options: argparse.Namespace) -> int:
-    methods = options.methods.split(",")
-    try:
-        budgets = [int(b) for b in options.budgets.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--budgets must be whole numbers with commas, not {options.budgets!r}.") from None
+    from fsr.shapes import clip_evaluate
+
+    methods, types = options.methods.split(","), clip_evaluate.CLIP_TYPES if options.clips else TYPES
+    budgets = _budgets(options.budgets or ("576,460,346,230" if options.clips else "192,128,64,32"))
     for name in methods:
         pruners.make(name)
-    if options.questions < len(TYPES):
-        raise InvalidInput(f"--questions must be at least {len(TYPES)}, one of each type, not {options.questions}.")
-    model = vlm.load(options.model)
-    side = (SIDE, SIDE)
-    bad = [b for b in budgets if not 1 <= b <= len(model.encode_media([Image.new("RGB", side)]).layout)]
+    if options.questions < len(types):
+        raise InvalidInput(f"--questions must be at least {len(types)}, one of each type, not {options.questions}.")
+    model = vlm.load(options.model or ("shapes-video" if options.clips else "shapes"))
+    blank = [Image.new("RGB", (SIDE, SIDE))] * (clip_evaluate.FRAMES if options.clips else 1)
+    times = list(map(float, range(len(blank)))) if options.clips else None
+    bad = [b for b in budgets if not 1 <= b <= len(model.encode_media(blank, times).layout)]
     if bad:
-        raise InvalidInput(f"budget {bad[0]} is outside what the model's pictures have.")
-    result = evaluate(model, options.questions, options.seed, methods, budgets, options.stream)
-    result["command"] = f"python -m fsr.shapes evaluate --questions {options.questions} --seed {options.seed}"
+        raise InvalidInput(
+            f"budget {bad[0]} is outside what the model's {'clips' if options.clips else 'pictures'} have."
+        )
+    measure = clip_evaluate.evaluate_clips if options.clips else evaluate
+    result = measure(model, options.questions, options.seed, methods, budgets, options.stream)
+    asked = f"--questions {options.questions} --seed {options.seed}"
+    result["command"] = f"python -m fsr.shapes evaluate {'--clips ' if options.clips else ''}{asked}"
     text = json.dumps(result, indent=1)
     if options.json == "-":
         print(text)
@@ -336,3 +371,10 @@ def main(options: argparse.Namespace) -> int:
             with open(options.json, "w") as file:
                 file.write(text + "\n")
     return 0
+
+
+def _budgets(text: str) -> list[int]:
+    try:
+        return [int(b) for b in text.split(",")]
+    except ValueError:
+        raise InvalidInput(f"--budgets must be whole numbers with commas, not {text!r}.") from None

@@ -85,7 +85,7 @@ def structure_loss(
 
 @dataclass(frozen=True)
 class States:
-    """Of one pass over windows, each (B, 1 + N, WIDTH): the inputs of the layers of GAZES, hidden_states[-2], the last."""
+    """Of one pass, each (B, 1 + N, WIDTH): the inputs of the layers of GAZES, hidden_states[-2], the last."""
 
     earlier: Tensor
     before: Tensor
