@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all bench evaluate train-shapes record fmt lint browser clean help
+.PHONY: demo test test-all bench evaluate train-shapes train-shapes-video record fmt lint browser clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench         speed of the selection, as ratios to the Gram product"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
 	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
+	@echo "make train-shapes-video  train the clip model on top of it (resumes where it stopped)"
 	@echo "make record        record the example traces that the page opens with"
 	@echo "make fmt lint      format; check style and types"
 
@@ -45,6 +46,9 @@ evaluate: $(READY)
 
 train-shapes: $(READY)
 	$(BIN)/python -m fsr.shapes train
+
+train-shapes-video: $(READY)
+	$(BIN)/python -m fsr.shapes.clip_train
 
 record: $(READY)
 	$(BIN)/python -m app.record

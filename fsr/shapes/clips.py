@@ -6,9 +6,10 @@ and a training crop is a clip of its own, drawn only in a window of whole patche
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,6 +113,21 @@ def draw_clip(clip: Clip, frames: int = FRAMES) -> np.ndarray:
         for thing in clip.scene(time).things:
             paint(frame, *mask_of(thing, clip.window), thing.rgb)
     return drawn
+
+
+def described(row: Mapping[str, Any]) -> Clip:
+    """The clip of a row of assets/examples/clips.json.
+
+    actors: shape, color, x, y and size in pixels, and what happens: to [x, y] with times, appears, vanishes, or turns
+    with turned, a colour. background: its seed.
+    """
+    actors = []
+    for a in row["actors"]:
+        thing = Thing(a["shape"], a["color"], a["x"], a["y"], a["size"], a["size"], COLORS[a["color"]])
+        turned = replace(thing, color=a["turned"], rgb=COLORS[a["turned"]]) if "turned" in a else None
+        to, times = tuple(a["to"]) if "to" in a else None, tuple(a.get("times", (0.0, 1.0)))
+        actors.append(Actor(thing, to, times, a.get("appears"), a.get("vanishes"), a.get("turns"), turned))
+    return Clip(tuple(actors), Window(), int(row["background"]))
 
 
 # ------------------------------------------------------------------------------------------------------- random clips
