@@ -70,15 +70,19 @@ def _compare(
     service: Service, requests: list[Request], stop: threading.Event, shown: str, held: Parameters
 ) -> Iterator[Event]:
     first, of = requests[0], len(requests) + 1
-    if service.loaded(first.model) is None:
-        yield Event("loading", "Loading the model.", of=of)
+    before = service.loaded(first.model)
+    for text in service.loading(first.model, stop):
+        yield Event("loading", text, of=of)
+    if stop.is_set():
+        yield Event("stopped", "Stopped.")
+        return
     vlm = service.open_model(first.model)
     for text in service.opening(first):
         yield Event("encoding", text, of=of)
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]
-    if first.setting != shown:
+    if first.setting != shown or vlm is not before:
         base = service.trace(vlm, encoding, first)
         held = {name: record["parameters"] for name, record in base["methods"].items()}
         yield Event("encoding", "Planning every budget.", of=of, trace=base)

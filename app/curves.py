@@ -48,6 +48,9 @@ def curves(service: Service, requests: Sequence[Request], stop: threading.Event)
 
 
 def _curves(service: Service, requests: list[Request], stop: threading.Event) -> Iterator[Step]:
+    yield from _loading(service, requests[0], stop)
+    if stop.is_set():
+        return
     vlm, encoding, ids = yield from _answered(service, requests, stop)
     if stop.is_set():
         return
@@ -91,7 +94,9 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     if service.busy:
         yield Step("waiting", "Waiting for the model: another question is being answered.")
     with service.turn(stop) as mine:
-        if not mine:
+        if mine:
+            yield from _loading(service, request, stop)
+        if not mine or stop.is_set():
             yield Step("stopped", "Stopped.")
             return
         vlm, encoding, ids = yield from _answered(service, [request], stop)
@@ -101,13 +106,16 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     yield Step(phase, text, method=request.method, smallest=found)
 
 
+def _loading(service: Service, request: Request, stop: threading.Event) -> Iterator[Step]:
+    for text in service.loading(request.model, stop):
+        yield Step("loading", text)
+
+
 def _answered(
     service: Service, requests: Sequence[Request], stop: threading.Event
 ) -> Generator[Step, None, tuple[VLM, Encoding, list[int]]]:
     """The model, the encoding that all methods share, and the unpruned answer."""
     first = requests[0]
-    if service.loaded(first.model) is None:
-        yield Step("loading", "Loading the model.")
     vlm: VLM = service.open_model(first.model)
     for text in service.opening(first):
         yield Step("encoding", text)

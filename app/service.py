@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.clips import Clips, Film, is_clip_id
+from app.models import Models
 from app.pictures import Picture, Pictures
 from app.settings import CLIPS_ONLY, Settings
 from fsr.cost import timed
@@ -114,8 +115,7 @@ class Service:
         most = min(settings.max_upload_mb, settings.max_picture_mb) * 1_000_000
         self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
         self.clips = Clips(settings.cached_clips, settings.clip_limits)
-        self._loader = loader
-        self._vlm: VLM | None = None  # at most one model in memory
+        self.models = Models(settings, loader)
         self._encodings: OrderedDict[tuple[str, str, str, int, frozenset[str]], Encoding] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -128,21 +128,25 @@ class Service:
 
     def loaded(self, model: str) -> VLM | None:
         """The model if it is in memory."""
-        return self._vlm if self._vlm is not None and self._vlm.id == model else None
+        return self.models.loaded(model)
 
     def check_model(self, model: object) -> str:
         """The id itself. Raises InvalidInput for a model that is not on offer."""
-        if model not in self.settings.model_ids:
-            raise InvalidInput(f"the model must be one of {', '.join(self.settings.model_ids)}.")
-        return str(model)
+        return self.models.check(model)
 
     def open_model(self, model: str) -> VLM:
-        if self.loaded(self.check_model(model)) is None:
-            self._vlm = None
-            self._encodings.clear()
-            self._vlm = self._loader(model, device=self.settings.device or None, dtype=self.settings.dtype or None)
-        assert self._vlm is not None
-        return self._vlm
+        """The model in memory, loaded first where it is not. Raises FsrError where that cannot be."""
+        for _ in self.loading(model):
+            pass
+        vlm = self.loaded(model)
+        assert vlm is not None
+        return vlm
+
+    def loading(self, model: str, stop: threading.Event | None = None) -> Iterator[str]:
+        """Load the model with a line for every step, see `Models.opening`; nothing where it is in memory."""
+        if self.loaded(model) is None:
+            self._encodings.clear()  # they hold what the model before has encoded
+            yield from self.models.opening(model, stop)
 
     @contextmanager
     def turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
@@ -186,8 +190,12 @@ class Service:
             yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
 
     def _answer(self, request: Request, stop: threading.Event, shown: str) -> Iterator[Event]:
-        if self.loaded(request.model) is None:
-            yield Event("loading", "Loading the model.")
+        held = self.loaded(request.model)
+        for text in self.loading(request.model, stop):
+            yield Event("loading", text)
+        if stop.is_set():
+            yield Event("stopped", "Stopped.")
+            return
         vlm = self.open_model(request.model)
         for text in self.opening(request):
             yield Event("encoding", text)
@@ -197,7 +205,7 @@ class Service:
         asked = f"{request.method}@{budget}"
         pruner = request.pruner(encoding)
         selection, select_ms = self.select(vlm, encoding, pruner, budget)
-        if request.scene != shown:
+        if request.scene != shown or vlm is not held:
             planned = request.method if pruner.stage == "before" else ""
             trace = self.trace(vlm, encoding, request, planned)
             yield Event("encoding", "Planning every budget.", asked, trace=trace)
@@ -263,7 +271,7 @@ class Service:
     def encoded(self, vlm: VLM, request: Request, needs: frozenset[str] = frozenset()) -> Encoding:
         """The encoding of picture and question with what the method needs; `needs`: what others do."""
         needs = EVERYTHING | REGISTRY[request.method].requires | needs
-        key = (request.model, request.picture, request.question, request.frames, needs)
+        key = (self.models.held_id, request.picture, request.question, request.frames, needs)
         if key not in self._encodings:
             shown = self.opened(request)
             if isinstance(shown, Film):
@@ -319,7 +327,8 @@ class Service:
 
     def clip_frames(self, model: str) -> int:
         """How many frames of a clip the model reads unless asked for another number; 0: it reads pictures only."""
-        found, vlm = clip_frames(model), self.loaded(model)
+        offer, vlm = self.settings.offers.get(self.models.resolved(model)), self.loaded(model)
+        found = clip_frames(offer.source if offer else model)
         if found is None:  # nothing of it is here yet
             return 0 if vlm is not None and not vlm.reads_clips else FRAMES
         return found
@@ -342,9 +351,9 @@ class Service:
             raise InvalidInput(self.reads_no_clips(model))
 
     def reads_no_clips(self, model: str) -> str:
-        others = self.clip_models
+        others = [self.settings.offers[other].title for other in self.clip_models]
         how = f"choose {' or '.join(others)} for clips" if others else "none that reads clips is on offer here"
-        return f"the model {Path(model).name} reads pictures only; {how}."
+        return f"the model {self.settings.offers[self.check_model(model)].title} reads pictures only; {how}."
 
     def _count(self, model: str, frames: int) -> int:
         default = self.clip_frames(model) or next(map(self.clip_frames, self.clip_models), FRAMES)

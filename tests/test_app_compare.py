@@ -37,7 +37,7 @@ def saved(folder: Path) -> Path:
 @pytest.fixture
 def asked(service, tmp_path):
     picture = service.open_media(saved(tmp_path))
-    return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.model)
+    return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.first)
 
 
 def test_all_tokens_answer_first_and_then_every_method_alone(service, asked):

@@ -119,7 +119,7 @@ def handlers(tiny_folder, tiny_vlm):
 def session(handlers, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
-    *_, (_, session, _) = handlers.upload(str(path), Session(handlers.service.settings.model), VISITOR)
+    *_, (_, session, _) = handlers.upload(str(path), Session(handlers.service.settings.first), VISITOR)
     return session
 
 
@@ -163,7 +163,7 @@ def test_a_hostile_view_fails_with_a_sentence(handlers, session, view, words):
 
 def test_without_a_picture_the_page_says_what_to_do(handlers):
     with pytest.raises(gr.Error, match="choose an example or upload one"):
-        list(handlers.ask("what?", {"method": "fsr", "budget": 4}, Session(handlers.service.settings.model), VISITOR))
+        list(handlers.ask("what?", {"method": "fsr", "budget": 4}, Session(handlers.service.settings.first), VISITOR))
 
 
 def test_word_about_another_picture_can_be_told_apart(handlers, session):

@@ -33,7 +33,7 @@ def saved(folder: Path, color: tuple[int, int, int], size: tuple[int, int] = (60
 @pytest.fixture
 def request_(service, tmp_path):
     picture = service.open_media(saved(tmp_path, (200, 40, 40)))
-    return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.model)
+    return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.first)
 
 
 def encodes(vlm):
@@ -205,7 +205,7 @@ def test_only_models_on_offer_are_loaded(tiny_folder, tiny_vlm):
     asked = []
     settings = Settings(model=str(tiny_folder), models="other/model, ")
     service = Service(settings, loader=lambda model, **_: asked.append(model) or tiny_vlm)
-    assert settings.model_ids == [str(tiny_folder), "other/model"]
+    assert settings.model_ids == [tiny_folder.name, "other/model"]
     with pytest.raises(InvalidInput):
         service.check_model("hub/anything")
     assert asked == []
@@ -213,8 +213,8 @@ def test_only_models_on_offer_are_loaded(tiny_folder, tiny_vlm):
 
 
 def test_settings_come_from_the_environment():
-    settings = Settings.from_environment({"FSR_MODEL": "m", "FSR_PORT": "81", "FSR_YIELDS_PER_SECOND": "5"})
-    assert (settings.model, settings.port, settings.yields_per_second) == ("m", 81, 5.0)
+    settings = Settings.from_environment({"FSR_MODEL": "owner/m", "FSR_PORT": "81", "FSR_YIELDS_PER_SECOND": "5"})
+    assert (settings.model, settings.port, settings.yields_per_second) == ("owner/m", 81, 5.0)
     with pytest.raises(InvalidInput, match="FSR_PORT must be a number"):
         Settings.from_environment({"FSR_PORT": "many"})
     with pytest.raises(InvalidInput, match="FSR_MAX_UPLOAD_MB must be above 0"):

@@ -30,7 +30,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         if not picture:
             raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file, or a clip.")
         count = whole(frames or 0, "number of frames")
-        model = service.check_model(model or settings.model)
+        model = service.check_model(model or settings.first)
         opened = received(service, picture, model, count)
         return Request(
             opened.id,

@@ -93,24 +93,29 @@ class Handlers:
                 yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
                 said = told(error)
-                yield gr.skip(), values.status_value("failed", said) | about, gr.skip()
+                bar = values.model_value(self.service, session.model)
+                yield gr.skip(), values.status_value("failed", said) | about, bar
                 raise gr.Error(said, duration=8, print_exception=False) from error
 
     def _steps(self, asked: Request, view: Any, stop: threading.Event) -> Iterator[tuple[Any, ...]]:
         about, pace = about_of(view), Pace(self.service.settings.yields_per_second)
-        loaded = self.service.loaded(asked.model)
+        loads = self.service.models.loads
         for event in self._events(asked, view, stop):
-            stage, bar, before = gr.skip(), gr.skip(), loaded
-            loaded = self.service.loaded(asked.model)
+            stage, bar, before = gr.skip(), gr.skip(), loads
+            loads = self.service.models.loads
             if event.trace is not None:
                 scene = "" if "compare" in view else asked.scene
                 stage = values.trace_value(event.trace, scene, asked.setting, self.service.opened(asked)) | about
             if event.patch is not None:
                 stage = values.patch_value(event.patch) | about
-            if loaded is not before:
+            if loads != before:
                 bar = values.model_value(self.service, asked.model)
             if event.answer is None or event.answer["end"] or pace.due():
-                yield stage, values.event_value(event, asked.question, where(loaded)) | about, bar
+                yield stage, values.event_value(event, asked.question, self._where(asked)) | about, bar
+
+    def _where(self, asked: Request) -> str:
+        """On what an answer was measured. No model is held on to here: another visitor's may take its place."""
+        return where(self.service.loaded(asked.model))
 
     def _events(self, asked: Request, view: Any, stop: threading.Event) -> Iterator[Event]:
         """The answer of one method, or, where the page compares, of several."""
@@ -167,16 +172,16 @@ class Handlers:
             try:
                 asked = replace(self._request(question, sent | {"budget": 0}, session), of=0)
                 requests = requests_of(asked, sent.get("methods"), [1], least=1)
-                loaded = self.service.loaded(asked.model)
+                loads = self.service.models.loads
                 work = (
                     smallest(self.service, requests[0], stop)
                     if sent.get("smallest")
                     else curves(self.service, requests, stop)
                 )
                 for step in work:
-                    before, loaded = loaded, self.service.loaded(asked.model)
-                    shown.add(step, asked.question.strip(), where(loaded))
-                    bar = gr.skip() if loaded is before else values.model_value(self.service, asked.model)
+                    before, loads = loads, self.service.models.loads
+                    shown.add(step, asked.question.strip(), self._where(asked))
+                    bar = gr.skip() if loads == before else values.model_value(self.service, asked.model)
                     if step.point is None or pace.due():
                         yield shown.value() | about, bar
             except Exception as error:
@@ -196,7 +201,12 @@ class Handlers:
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
             model = self.service.check_model(event._data.get("id"))
+        self.service.models.retry(model)
         return values.model_value(self.service, model), replace(session, model=model)
+
+    def look(self, session: Session) -> Any:
+        """What the model picker tells, as it is now; for the topbar."""
+        return values.picker_value(self.service, session.model)
 
     # -- pieces
 
@@ -313,4 +323,4 @@ def checked_parameters(value: Any) -> Parameters:
 
 def where(vlm: VLM | None) -> str:
     """On what the answer was measured."""
-    return "" if vlm is None else f"{values.device_name(str(vlm.device))}, {str(vlm.dtype).removeprefix('torch.')}"
+    return "" if vlm is None else f"{values.device_name(str(vlm.device))}, {vlm.numbers}"

@@ -16,7 +16,6 @@ from app.ui.endpoints import add_endpoints
 from app.ui.handlers import Handlers, Session
 from app.ui.panels import panel
 from fsr.pruners import describe
-from fsr.vlm import available
 
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
 NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
@@ -33,11 +32,11 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
     examples = Examples(Path(settings.examples))
     handlers = Handlers(service, examples)
     first = examples.first
-    session = Session(model=settings.model, example=first.id if first else None)
+    session = Session(model=settings.first, example=first.id if first else None)
     with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         state = gr.State(session)
         view = gr.JSON(visible=False)
-        topbar = panel("topbar", values.model_value(service, settings.model))
+        topbar = panel("topbar", values.model_value(service, settings.first))
         with gr.Row(elem_id="fx-main", equal_height=False):
             with gr.Column(elem_id="fx-col-stage"):
                 stage = panel("stage", values.example_value(first) if first else None)
@@ -77,6 +76,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             )
         fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
+        topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)
         add_endpoints(service, settings)
     demo.queue(max_size=settings.waiting_visitors, default_concurrency_limit=4, api_open=False)
@@ -131,11 +131,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
 def page_config(settings: Settings) -> dict[str, Any]:
     """Constants of this app for its JavaScript: methods with their parameters, models, limits."""
     methods = [m for m in describe() if m["exact_count"]]
-    titles = {m["id"]: m["title"] for m in available()}
-    models = [
-        {"id": m, "title": titles.get(m, Path(m).name).split(":")[0], "note": NOTES.get(m, "")}
-        for m in settings.model_ids
-    ]
+    models = [{"id": m.id, "title": m.title, "note": NOTES.get(m.source, "")} for m in settings.offers.values()]
     compared = [m for m in describe() if m["name"] != "full"]
     limits = {"maxUploadMb": settings.max_upload_mb}
     return {

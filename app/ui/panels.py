@@ -20,7 +20,7 @@ _DOORS = {
     "answers": "",
     "gallery": "pick: (id) => trigger('pick', { id })",
     "drawer": "replan: (detail) => trigger('replan', detail)",
-    "topbar": "chosen: (id) => trigger('chosen', { id })",
+    "topbar": "chosen: (id) => trigger('chosen', { id }), look: () => trigger('look', {})",
 }
 
 

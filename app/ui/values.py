@@ -17,9 +17,11 @@ from PIL import Image
 from app.clips import Film
 from app.curves import Step
 from app.examples import Example, Examples
+from app.picker import rows
 from app.pictures import Picture
 from app.service import Event, Service
 from fsr.trace import shown_frames
+from fsr.vlm.placement import MAPS
 
 _runs = itertools.count(1)
 
@@ -142,17 +144,24 @@ def model_value(service: Service, model: str) -> dict[str, Any]:
     """The model in use and where it runs; before it is loaded, where it will."""
     vlm = service.loaded(model)
     value: dict[str, Any] = {"run": run_id(), "id": model, "loaded": vlm is not None}
+    value["notice"] = service.models.notice(model)
     if vlm is None:
         return value | {
-            "device": device_name(service.settings.device or _default_device()),
+            "device": device_name(str(service.settings.device or _default_device())),
             "dtype": "",
             "pathways": {},
         }
-    dtype = str(vlm.dtype).removeprefix("torch.")
-    return value | {"device": device_name(str(vlm.device)), "dtype": dtype, "pathways": dict(vlm.pathways)}
+    return value | {"device": device_name(str(vlm.device)), "dtype": vlm.numbers, "pathways": dict(vlm.pathways)}
+
+
+def picker_value(service: Service, model: str) -> dict[str, Any]:
+    """The same with a row for every model on offer, see `app.picker.rows`."""
+    return model_value(service, model) | {"rows": rows(service.models)}
 
 
 def device_name(device: str) -> str:
+    if device in MAPS:
+        return "several devices"
     return {"cpu": "CPU", "cuda": "GPU"}.get(device, device.replace("cuda:", "GPU "))
 
 

@@ -1,0 +1,92 @@
+"""What the model picker offers: FSR_MODEL, FSR_MODELS and their options, checked before the page starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsr.tokens import InvalidInput
+from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.checkpoint import EMBEDDED, NAMES, is_hub_id
+
+SHAPES = "shapes"
+CLIPS_ONLY = "shapes-video"  # the embedded model that knows drawn clips
+DEFAULT_ON_GPU = "llava-hf/llava-1.5-7b-hf"
+ALL = "all"
+# the word after a colon -> the option of `fsr.vlm.load` that it sets
+WORDS = {"native": "mode", "paper": "mode", "pad": "framing", "llm_embedding": "relevance"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One model on offer. id: what travels to the page and back, never a path. source, options: for `fsr.vlm.load`."""
+
+    id: str
+    source: str
+    title: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the checkpoint lies, None for one of the hub."""
+        if self.source in NAMES:
+            return EMBEDDED.parent / self.source
+        return None if is_hub_id(self.source) and not Path(self.source).is_dir() else Path(self.source).expanduser()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What answers at first, what else is on offer, and what answers where the first cannot be loaded ("": nothing)."""
+
+    model: str
+    models: str
+    fallback: str = ""
+
+
+def chosen(cuda: bool, environment: Mapping[str, str]) -> Choice:
+    """The models of FSR_MODEL, FSR_MODELS and FSR_FALLBACK, or the defaults of a machine with a GPU, or without."""
+    model, fallback = (environment.get(name, "").strip() for name in ("FSR_MODEL", "FSR_FALLBACK"))
+    if model or not cuda:
+        return Choice(model or SHAPES, environment.get("FSR_MODELS", CLIPS_ONLY), fallback)
+    models = environment.get("FSR_MODELS", f"{SHAPES},{CLIPS_ONLY},{ALL}")
+    return Choice(DEFAULT_ON_GPU, models, fallback or SHAPES)
+
+
+def offered(texts: Iterable[str]) -> dict[str, Offer]:
+    """By id, each once, in this order; "all" stands for every listed model of the hub."""
+    found: dict[str, Offer] = {}
+    listed = [name for text in texts for name in (CATALOGUE if text.strip() == ALL else [text.strip()]) if name]
+    for text in dict.fromkeys(listed):
+        offer = offer_of(text, found)
+        found[offer.id] = offer
+    return found
+
+
+def offer_of(text: str, taken: Iterable[str] = ()) -> Offer:
+    """A model with its options after colons, e.g. "llava-hf/llava-v1.6-vicuna-7b-hf:paper". taken: ids of others."""
+    source, words = text, []
+    while ":" in source and source.rpartition(":")[2] in WORDS:
+        source, _, word = source.rpartition(":")
+        words.insert(0, word)
+    listed, name = CATALOGUE.get(source), Path(source).name
+    title = listed.title if listed else NAMES.get(source, name).partition(":")[0]
+    here = source not in NAMES and Path(source).expanduser().is_dir()
+    wanted = ":".join([name if here else source, *words])
+    ids = (wanted if i == 1 else f"{wanted}-{i}" for i in range(1, 1000))
+    id = next(i for i in ids if i not in taken)
+    number = id.removeprefix(wanted).replace("-", " ")
+    return Offer(id, source, ", ".join([title + number, *words]), {WORDS[word]: word for word in words})
+
+
+def check(offer: Offer) -> None:
+    """Raises InvalidInput for what cannot be a model, or an option that it does not have."""
+    if offer.source not in NAMES and not is_hub_id(offer.source) and not Path(offer.source).expanduser().is_dir():
+        names = ", ".join(NAMES)
+        raise InvalidInput(
+            f"FSR_MODEL and FSR_MODELS take {names}, checkpoint directories, hub ids like owner/name and "
+            f"(FSR_MODELS) {ALL}, with commas between them; {offer.source!r} is none."
+        )
+    listed = CATALOGUE.get(offer.source)
+    if "mode" in offer.options and listed is not None and listed.family != "llava_next":
+        raise InvalidInput(f"the mode {offer.options['mode']} is for LLaVA-NeXT; {listed.title} has none.")

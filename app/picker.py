@@ -1,0 +1,132 @@
+"""What the model picker tells of every model on offer: size, memory, licence, and what the scores are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.models import Models
+from app.offers import Offer
+from app.settings import Settings
+from fsr.vlm import VLM
+from fsr.vlm.catalogue import CATALOGUE, tower_of, uses
+from fsr.vlm.checkpoint import NAMES
+from fsr.vlm.hub import WEIGHTS, in_cache
+from fsr.vlm.llava import Llava
+from fsr.vlm.memory import FOUR_BIT_BYTES, SLACK, free_bytes, free_together
+from fsr.vlm.placement import DTYPES, FOUR_BIT, MAPS
+
+UNKNOWN = "see the model card"
+BY_EMBEDDING = "the language model's embeddings"
+
+
+def rows(models: Models) -> list[dict[str, Any]]:
+    """One row a model. needs_gb: estimate, at the dtype that would be used; held_gb: measured, of the one in memory.
+
+    fits: whether that much is free, what the loaded model holds counted as free; None where it is not known.
+    """
+    settings, vlm, free = models.settings, models.held, free_here(models.settings)
+    held = held_bytes(vlm)
+    room = None if free is None else free + held
+    found = [_row(offer, settings, room) for offer in settings.offers.values()]
+    for row in found:
+        if vlm is not None and row["id"] == models.held_id:
+            row |= {"state": "loaded", "numbers": vlm.numbers, "held_gb": held / 1e9}
+    return found
+
+
+def _row(offer: Offer, settings: Settings, room: int | None) -> dict[str, Any]:
+    count, numbers = parameters(offer), numbers_of(settings)
+    needs = None if count is None else count * bytes_each(numbers) * SLACK
+    listed = CATALOGUE.get(offer.source)
+    return {
+        "id": offer.id,
+        "title": offer.title,
+        "state": "here" if is_here(offer) else "hub",
+        "numbers": numbers,
+        "held_gb": None,
+        "needs_gb": None if needs is None else needs / 1e9,
+        "download_gb": listed.gigabytes if listed and not is_here(offer) else None,
+        "free_gb": None if room is None else room / 1e9,
+        "fits": None if needs is None or room is None else needs <= room,
+        "licence": licence(offer),
+        **pathways(offer),
+    }
+
+
+def held_bytes(vlm: VLM | None) -> int:
+    """What its weights take in memory."""
+    return sum(p.numel() * p.element_size() for p in vlm.model.parameters()) if isinstance(vlm, Llava) else 0
+
+
+def on_gpu(settings: Settings) -> bool:
+    return settings.device.startswith("cuda") or (settings.device in ("", *MAPS) and torch.cuda.is_available())
+
+
+def free_here(settings: Settings) -> int | None:
+    """Bytes where a model would go."""
+    if settings.device in MAPS:
+        return free_together()
+    try:
+        return free_bytes(torch.device(settings.device or ("cuda" if on_gpu(settings) else "cpu")))
+    except (RuntimeError, AssertionError):  # a device that is not there; loading says so
+        return None
+
+
+def numbers_of(settings: Settings) -> str:
+    """The dtype that a model would be loaded in."""
+    if settings.dtype:
+        known = DTYPES.get(settings.dtype)
+        return settings.dtype if known is None else str(known).removeprefix("torch.")
+    return "half precision" if on_gpu(settings) else "float32"
+
+
+def bytes_each(numbers: str) -> float:
+    return {"float32": 4.0, FOUR_BIT: FOUR_BIT_BYTES}.get(numbers, 2.0)
+
+
+def is_here(offer: Offer) -> bool:
+    return offer.folder is not None or in_cache(offer.source)
+
+
+def parameters(offer: Offer) -> float | None:
+    """How many numbers its weights have: as listed, or from the size of its files; None where neither is known."""
+    if offer.source in CATALOGUE:
+        return CATALOGUE[offer.source].parameters * 1e9
+    if offer.folder is None:
+        return None
+    size = next((n for kind in WEIGHTS if (n := sum(f.stat().st_size for f in offer.folder.glob(kind)))), 0)
+    config = config_of(offer.folder)
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return size / (4 if stored == "float32" else 2) or None
+
+
+def licence(offer: Offer) -> str:
+    if offer.source in NAMES:
+        return "Apache-2.0"
+    return CATALOGUE[offer.source].licence if offer.source in CATALOGUE else UNKNOWN
+
+
+def pathways(offer: Offer) -> dict[str, str]:
+    """saliency and relevance in short, from the catalogue or the configuration; empty where neither is here."""
+    listed = CATALOGUE.get(offer.source)
+    if listed is not None:
+        found = uses(tower_of(listed.family))
+    elif offer.folder is not None:
+        config = config_of(offer.folder)
+        vision = config.get("vision_config")
+        found = uses(str(vision.get("model_type")) if isinstance(vision, dict) else "")
+    else:
+        return {}
+    return found | {"relevance": BY_EMBEDDING} if "relevance" in offer.options else found
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading says what is wrong with it
+        return {}
+    return found if isinstance(found, dict) else {}
