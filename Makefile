@@ -51,7 +51,7 @@ train-shapes-video: $(READY)
 	$(BIN)/python -m fsr.shapes.clip_train
 
 record: $(READY)
-	$(BIN)/python -m app.record
+	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw
 
 fmt: $(READY)
 	$(BIN)/ruff format .

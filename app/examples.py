@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fsr.tokens import InvalidInput
+from fsr.trace import Trace, TraceError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Example:
     """One scene: `media` is a picture or a clip, `trace` a file in the format of `fsr.trace` (it may not be recorded).
 
-    pictures: what the page shows, one file for every frame of the trace.
+    pictures: what the page shows, one file for every frame of the trace. recording: the name of the recording that the
+    trace is of, "" for the embedded models'.
     """
 
     id: str
@@ -25,15 +30,35 @@ class Example:
     trace_file: Path
     pictures: tuple[Path, ...]
     clip: bool = False
+    recording: str = ""
 
     def trace(self) -> str | None:
         """The recorded trace as JSON, or None before the first recording."""
         return self.trace_file.read_text(encoding="utf-8") if self.trace_file.is_file() else None
 
 
+@dataclass(frozen=True)
+class Recording:
+    """What one model answered to the examples: a folder of traces/, "" for those that lie in traces/ itself.
+
+    model: its id. title, on (a date), device: of the first trace. examples: their ids.
+    """
+
+    name: str
+    model: str
+    title: str
+    on: str
+    device: str
+    examples: tuple[str, ...]
+
+
 class Examples:
     """The gallery in `folder`: examples/index.json with examples/<id>.png, examples/clips.json with a clip
-    examples/<id>.mp4 and its frames examples/<id>/<number>.webp, and traces/<id>.json."""
+    examples/<id>.mp4 and its frames examples/<id>/<number>.webp, and traces/<id>.json.
+
+    Recordings of further models, made by `fsr.record`, are folders traces/<name>/ of the same shape, with the frames
+    that their clips were read at in traces/<name>/<id>/. No model is needed to look at them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,11 +86,44 @@ class Examples:
         trace = self.folder / "traces" / f"{row['id']}.json"
         return Example(row["id"], row["title"], row["question"], media, trace, pictures, clip)
 
-    def get(self, name: object) -> Example:
-        """Raises InvalidInput for a name that is not in the gallery."""
+    @cached_property
+    def recordings(self) -> dict[str, Recording]:
+        """By name, the embedded models' first; folders without a trace of an example are left out."""
+        folders = sorted(p for p in (self.folder / "traces").glob("*") if p.is_dir() and p.name not in self.all)
+        found = [self._recording("", self.folder / "traces"), *(self._recording(p.name, p) for p in folders)]
+        return {one.name: one for one in found if one is not None}
+
+    def _recording(self, name: str, folder: Path) -> Recording | None:
+        files = {example: path for example in self.all if (path := folder / f"{example}.json").is_file()}
+        if not files:
+            return None
+        try:
+            first = Trace.from_json(next(iter(files.values())).read_bytes())
+        except TraceError as error:
+            log.warning("%s is left out: %s", folder, error)
+            return None
+        made = first.recorded or {}
+        title, on, device = first.model["title"], made.get("on", ""), made.get("device", "")
+        return Recording(name, first.model["id"], title, on, device, tuple(files))
+
+    def recording_of(self, model: str) -> str:
+        """The recording to begin with: the one of this model, or else the embedded models'."""
+        return next((one.name for one in self.recordings.values() if one.model == model), "")
+
+    def get(self, name: object, recording: object = "") -> Example:
+        """Raises InvalidInput for a name that is not in the gallery, or another recording than those there are."""
         if not isinstance(name, str) or name not in self.all:
             raise InvalidInput(f"there is no example {str(name)[:40]!r}; choose one of {', '.join(self.all)}.")
-        return self.all[name]
+        example = self.all[name]
+        if recording == "":
+            return example
+        if not isinstance(recording, str) or recording not in self.recordings:
+            known = ", ".join(filter(None, self.recordings)) or "none"
+            raise InvalidInput(f"there is no recording {str(recording)[:40]!r}; there are: {known}.")
+        folder = self.folder / "traces" / recording
+        frames = sorted((folder / name).glob("*.webp"), key=lambda path: int(path.stem))
+        trace = folder / f"{name}.json"
+        return replace(example, trace_file=trace, pictures=tuple(frames) or example.pictures, recording=recording)
 
     @property
     def first(self) -> Example | None:

@@ -54,6 +54,9 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models that can be given by name")
     models.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
     models.set_defaults(run=run_models)
+    record = commands.add_parser("record", help="record what a model answers to examples, to be replayed without it")
+    _add_record_arguments(record)
+    record.set_defaults(run=run_record)
     measure = commands.add_parser("bench", help="measure the pruners on this machine")
     measure.set_defaults(run=run_bench)
     if bench:
@@ -91,6 +94,18 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--framing", default="processor", help="processor or pad (to a square)")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+
+
+def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
+    parser.add_argument("--examples", type=Path, required=True, help="the folder with index.json and the pictures")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for the traces, e.g. assets/traces/NAME")
+    parser.add_argument("--only", metavar="ID", help="record this example alone")
+    parser.add_argument("--draw", action="store_true", help="draw the scenes that the index describes anew")
+    parser.add_argument("--frames", type=int, help="frames of a clip; default what the model reads")
+    parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
+    parser.add_argument("--dtype", help="float32, float16 or bfloat16")
+    parser.add_argument("--max-new-tokens", type=int, default=128)
 
 
 def run_answer(args: argparse.Namespace) -> int:
@@ -319,6 +334,13 @@ def run_models(args: argparse.Namespace) -> int:
         print(f"{model['id']:<28}{'here' if model['here'] else 'not here yet':<14}{model['title']}")
     print("Any directory with a LLaVA checkpoint of transformers works as well.")
     return 0
+
+
+def run_record(args: argparse.Namespace) -> int:
+    _quiet()
+    from fsr import record
+
+    return record.run(args)
 
 
 def run_bench(args: argparse.Namespace) -> int:

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from app.examples import Examples
-from app.scenes import picture_of
 from app.service import Service
 from app.settings import ROOT, Settings
 from app.static_files import STATIC, head, markup, script
 from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
 from app.ui.page import build_app, page_config
+from fsr.shapes.gallery import picture_of
 from fsr.tokens import InvalidInput
 from fsr.trace import Trace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -76,10 +77,11 @@ def model_and_gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Pa
     model = "shapes" if embedded else str(random_llava(folder / "random-llava"))
     if embedded and (ROOT / "assets" / "traces").is_dir():
         return model, ROOT / "assets"
-    from app.record import record
+    from fsr.record import record
     from fsr.vlm import load
 
-    record(load(model), ROOT / "assets" / "examples" / "index.json", folder / "gallery", max_new_tokens=8)
+    shutil.copytree(ROOT / "assets" / "examples", folder / "gallery" / "examples")
+    record(load(model), folder / "gallery" / "examples", folder / "gallery" / "traces", max_new_tokens=8)
     return model, folder / "gallery"
 
 
