@@ -20,7 +20,7 @@ from app.examples import Example, Examples
 from app.picker import rows
 from app.pictures import Picture
 from app.service import Event, Service
-from fsr.trace import shown_frames
+from fsr.trace import clip_record, shown_frames
 from fsr.vlm.placement import MAPS
 
 _runs = itertools.count(1)
@@ -58,13 +58,16 @@ def upload_value(shown: Picture | Film) -> dict[str, Any]:
     """A visitor's picture or clip that nothing is known about yet."""
     film = isinstance(shown, Film)
     pictures = film_values(shown) if film else [picture_value(shown.file, shown.image.size)]
-    return {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": pictures}
+    value = {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": pictures}
+    return value | {"clip": clip_record(shown.clip, shown.name)} if film else value
 
 
 def film_values(film: Film, grids: int | None = None) -> list[dict[str, Any]]:
-    """The frames of a clip; with `grids`, those that so many frames of a trace show."""
+    """The frames of a clip with their times and numbers; with `grids`, those that so many frames of a trace show."""
     at = range(len(film.files)) if grids is None else shown_frames(len(film.files), grids)
-    return [picture_value(film.files[i], film.images[i].size) for i in at]
+    clip = film.clip
+    times = [{"time": clip.times[i], "index": clip.indices[i]} for i in at]
+    return [picture_value(film.files[i], film.images[i].size) | time for i, time in zip(at, times, strict=True)]
 
 
 def trace_value(trace: dict[str, Any], scene: str, setting: str, shown: Picture | Film | None = None) -> dict[str, Any]:
