@@ -3,10 +3,11 @@
 import { ROLE } from "./plan.js";
 import { percent, sig3 } from "./format.js";
 import { SCORES } from "./describe.js";
-import { countOf, foreignOf, keptByFrame, meanByFrame, tokensByFrame, tokensInRegion } from "./life.js";
-import { SPEEDS, clock, frameAt, shownFor, stepFrame } from "./film_time.js";
+import { countOf, foreignOf, framesOf, keptByFrame, meanByFrame, tokensByFrame, tokensInRegion } from "./life.js";
+import { SPEEDS, clock, nameOf, shownFor, stepFrame } from "./film_time.js";
 import { mountStrip } from "./film_strip.js";
 import { makeBars, makeLine } from "./film_chart.js";
+import { goTo, mountScrub } from "./scrub.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -14,13 +15,14 @@ const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
 export function mountFilm(root, store, config, { exportClip }) {
   const at = refs(root);
   const strip = mountStrip(at, store, () => readPalette(root));
-  store.on(["trace", "pictures"], ({ trace }) => {
-    const shown = Boolean(trace?.clip);
+  store.on(["trace", "pictures", "clip"], (state) => {
+    const frames = framesOf(state);
+    const shown = frames.length > 1;
     toggle(at.film, shown);
     document.body.classList.toggle("fx-clip", shown);
     if (!shown) store.set({ playing: false, marking: false });
-    else if (store.state.frame >= trace.frames.length) store.set({ frame: 0 });
-    setText(at.about, shown ? aboutText(trace) : "");
+    const clip = state.trace?.clip ?? state.clip;
+    setText(at.about, shown && clip ? aboutText(clip, frames) : "");
   });
   store.on(["about"], () => store.set({ playing: false, marking: false, region: null }));
   store.on(["frame", "trace"], ({ frame }) => strip.show(frame));
@@ -44,14 +46,12 @@ function readPalette(root) {
   return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#ffffff" };
 }
 
-function aboutText({ clip, frames }) {
-  const { name, width, height, fps, count, decoder, duration, share } = clip;
+function aboutText({ name, width, height, fps, count, decoder, duration }, frames) {
   const file = [name, `${width} × ${height}`, `${sig3(duration)}\u202fs`, `${sig3(fps)} frames a second`].filter(Boolean).join(" · ");
   const numbers = frames.map((f) => f.index);
   const few = numbers.length > 8 ? [...numbers.slice(0, 3), "…", ...numbers.slice(-2)] : numbers;
   const read = { decord: "decord", opencv: "OpenCV" }[decoder] ?? decoder;
-  const budget = share === "per_group" ? "Every frame has an equal budget." : "Frames compete for one budget.";
-  return `${file}. ${frames.length} of ${count} frames sampled (${few.join(", ")}), read with ${read}. ${budget}`;
+  return `${file}. ${frames.length} of ${count} frames sampled (${few.join(", ")}), read with ${read}.`;
 }
 
 // -- time
@@ -60,54 +60,56 @@ function mountPlay(at, store) {
   let timer = 0;
   let due = 0;
   const next = () => {
-    const { trace, frame, speed, playing } = store.state;
-    if (!playing || !trace) return;
-    const last = frame === trace.frames.length - 1;
+    const { frame, speed, playing } = store.state;
+    const frames = framesOf(store.state);
+    if (!playing || !frames.length) return;
+    const last = frame >= frames.length - 1;
     if (last && REDUCED.matches) return void store.set({ playing: false });
     const to = last ? 0 : frame + 1;
     store.set({ frame: to, cursor: -1 });
-    wait(trace.frames, to, speed);
+    wait(frames, to, speed);
   };
   const wait = (frames, frame, speed) => {
     due = Math.max(due + shownFor(frames, frame, speed), performance.now());
     timer = setTimeout(next, due - performance.now());
   };
-  store.on(["playing", "speed"], ({ playing, trace, frame, speed }) => {
+  store.on(["playing", "speed"], (state) => {
+    const { playing, frame, speed } = state;
+    const frames = framesOf(state);
     clearTimeout(timer);
     at.playicon.dataset.state = playing ? "playing" : "paused";
     at.play.setAttribute("aria-label", playing ? "Pause" : "Play");
-    if (!playing || !trace) return;
+    if (!playing || !frames.length) return;
     due = performance.now();
-    if (frame < trace.frames.length - 1) wait(trace.frames, frame, speed);
-    else timer = setTimeout(() => (store.set({ frame: 0, cursor: -1 }), wait(trace.frames, 0, speed)), 0);
+    if (frame < frames.length - 1) wait(frames, frame, speed);
+    else timer = setTimeout(() => (store.set({ frame: 0, cursor: -1 }), wait(frames, 0, speed)), 0);
   });
   at.play.addEventListener("click", () => flipPlay(store));
   fill(at.speed, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s === 0.5 ? "½" : s}\u202f×`)));
   at.speed.addEventListener("change", () => store.set({ speed: Number(at.speed.value) }));
-  store.on(["frame", "trace"], ({ trace, frame }) => {
-    const now = trace?.clip && trace.frames[frame];
-    if (!now) return;
-    const long = trace.clip.duration >= 60;
-    setText(at.now, clock(now.time, long));
-    setText(at.of, `of ${clock(trace.clip.duration, long)} · frame ${frame + 1} of ${trace.frames.length}`);
+  store.on(["frame", "trace", "pictures", "clip"], (state) => {
+    const { trace, frame } = state;
+    const frames = framesOf(state);
+    if (!frames[frame]) return;
+    const duration = (trace?.clip ?? state.clip)?.duration;
+    const long = duration >= 60;
+    const all = clock(duration, long);
+    setText(at.now, clock(frames[frame].time, long));
+    setText(at.of, `${all ? `of ${all} · ` : ""}frame ${frame + 1} of ${frames.length}`);
   });
 }
 
 export function flipPlay(store) {
-  const { trace, playing } = store.state;
-  if (trace?.clip && trace.frames.length > 1) store.set({ playing: !playing, cursor: -1 });
-}
-
-export function goTo(store, frame) {
-  if (store.state.trace?.clip) store.set({ frame, playing: false, cursor: -1 });
+  if (framesOf(store.state).length > 1) store.set({ playing: !store.state.playing, cursor: -1 });
 }
 
 /** Space plays; arrows, Home and End go from frame to frame where nothing else wants them. */
 function mountKeys(root, store) {
   const wanted = (target) => target === document.body || (root.contains(target) && !target.closest("select, summary, .fx-scroll"));
   document.addEventListener("keydown", (event) => {
-    const { trace, frame } = store.state;
-    if (!trace?.clip || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const { frame } = store.state;
+    const n = framesOf(store.state).length;
+    if (!n || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const { target } = event;
     if (event.key === " ") {
       if (target.closest("button, a, input, textarea, select, summary, [contenteditable], dialog")) return;
@@ -115,7 +117,6 @@ function mountKeys(root, store) {
       flipPlay(store);
       return;
     }
-    const n = trace.frames.length;
     const to = { ArrowLeft: frame - 1, ArrowRight: frame + 1, Home: 0, End: n - 1, PageUp: frame - 4, PageDown: frame + 4 }[event.key];
     if (to === undefined || !wanted(target)) return;
     if (target === document.body && event.key.startsWith("Page")) return;
@@ -129,7 +130,7 @@ function mountKeys(root, store) {
 const KEYS = [["focus", "focus"], ["scan", "scan"], ["ties", "anchors"], ["kept", "kept"]];
 
 function mountKept(at, store) {
-  const bars = makeBars(88, true);
+  const bars = makeBars(92, true);
   const keys = KEYS.map(([swatch, word]) => el("span", { "data-part": word }, el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }), word));
   fill(at.axis, bars.root);
   fill(at.keys, ...keys);
@@ -138,7 +139,7 @@ function mountKept(at, store) {
     const { trace, view, frame } = store.state;
     const f = hovered >= 0 ? hovered : frame;
     if (!trace?.clip || !trace.frames[f]) return;
-    const words = `frame ${f + 1}, ${clock(trace.frames[f].time)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view)}` : ""}`;
+    const words = `frame ${f + 1}, ${nameOf(trace.frames, f)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view)}` : ""}`;
     setText(at.readout, words);
     at.axis.setAttribute("aria-valuetext", `${words}, of ${trace.frames.length} frames`);
   };
@@ -175,27 +176,10 @@ function columnText({ focus, scan, anchors, kept, all, merged }, view) {
   return `${all} kept, ${focus} focus + ${scan} scan${anchors ? `, ${anchors} of them anchors` : ""}, ${merged} merged`;
 }
 
-/** Press or drag to go to a frame; hovering tells of one. */
-function mountScrub(axis, store, hover) {
-  const frameOf = (event) => {
-    const box = axis.getBoundingClientRect();
-    return frameAt(event.clientX - box.left, box.width, store.state.trace?.frames.length ?? 1);
-  };
-  axis.addEventListener("pointerdown", (event) => {
-    axis.setPointerCapture(event.pointerId);
-    goTo(store, frameOf(event));
-  });
-  axis.addEventListener("pointermove", (event) => {
-    if (event.buttons) goTo(store, frameOf(event));
-    hover(event.pointerType === "mouse" ? frameOf(event) : -1);
-  });
-  axis.addEventListener("pointerleave", () => hover(-1));
-}
-
 // -- a region's life
 
 function mountLife(at, store) {
-  const kept = makeBars(44, false);
+  const kept = makeBars(50, false);
   const lines = Object.fromEntries(["saliency", "relevance"].map((name) => [name, makeLine(34)]));
   const row = (title, chart) => el("div", { class: "fx-life-row" }, el("span", { title: "mean over the region's tokens" }, title), el("div", { class: "fx-axis-of" }, chart.root));
   const rows = { kept: row("kept", kept), ...Object.fromEntries(Object.entries(lines).map(([name, line]) => [name, row(`mean ${SCORES[name].label.toLowerCase()}`, line)])) };
@@ -209,6 +193,7 @@ function mountLife(at, store) {
     const { state } = store;
     const shown = shownIn(state);
     toggle(at.life, shown || (state.marking && state.mode !== "compare"));
+    toggle(at.mark, Boolean(state.trace) && state.mode !== "compare");
     toggle(at.unmark, Boolean(state.region) && state.mode !== "compare");
     at.row.classList.toggle("fx-has-region", shown);
     at.mark.setAttribute("aria-pressed", String(state.marking));

@@ -4,6 +4,7 @@ import { clock, labelEvery, roundUp } from "./film_time.js";
 import { sig3 } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const TOP = 14; // pixels above the bars, for what the highest means
 const LABEL_ROOM = 46; // pixels that a time needs
 const PARTS = ["focus", "anchors", "scan", "kept"]; // from the bottom up
 
@@ -23,13 +24,13 @@ let made = 0;
 /** Stacked bars of kept tokens. times: whether the frames' times stand below. */
 export function makeBars(height, times) {
   const pattern = `fx-dots-${++made}`;
-  const plot = { height: height - (times ? 18 : 1), top: 4 };
+  const plot = { height: height - TOP - (times ? 18 : 1), top: TOP };
   const paths = Object.fromEntries(PARTS.map((part) => [part, svg("path", { class: `fx-bar-${part === "anchors" ? "scan" : part}` })]));
   const dots = svg("path", { fill: `url(#${pattern})`, class: "fx-bar-anchors" });
   const band = svg("rect", { class: "fx-band", y: 0 });
   const head = svg("path", { class: "fx-head" });
   const ceiling = svg("line", { class: "fx-ceiling", x1: 0, y1: plot.top, y2: plot.top });
-  const most = svg("text", { class: "fx-most", y: plot.top + 11 });
+  const most = svg("text", { class: "fx-most", y: TOP - 3 });
   const labels = svg("g", { class: "fx-times" });
   const defs = svg("defs", {}, svg("pattern", { id: pattern, width: 6, height: 6, patternUnits: "userSpaceOnUse" }, svg("circle", { cx: 3, cy: 3, r: 1.5, fill: "#fff" })));
   const root = svg("svg", { height, "aria-hidden": "true" }, defs, band, ceiling, ...Object.values(paths), dots, head, most, labels);
@@ -53,7 +54,7 @@ function resize(bars, width, frames) {
   const every = labelEvery(frames.length, pitch, LABEL_ROOM);
   const long = frames.at(-1).time >= 60;
   const shown = frames.map((f, i) => [f, i]).filter(([, i]) => i % every === 0);
-  bars.labels.replaceChildren(...shown.map(([f, i]) => svg("text", { x: (i + 0.5) * pitch, y: bars.height - 4 }, clock(f.time, long))));
+  bars.labels.replaceChildren(...shown.map(([f, i]) => svg("text", { x: Math.max((i + 0.5) * pitch, LABEL_ROOM / 2 - 4), y: bars.height - 4 }, clock(f.time, long))));
 }
 
 /** columns: {focus, scan, anchors, kept, all} of every frame. */
@@ -66,10 +67,10 @@ function drawBars({ paths, dots, most, plot, size: [width, n] }, columns) {
   const inset = Math.min(8, pitch * 0.14);
   const d = { focus: "", anchors: "", scan: "", kept: "" };
   columns.forEach((c, f) => {
-    let y = plot.top + plot.height - 4;
+    let y = plot.top + plot.height;
     const parts = { ...c, scan: c.scan - c.anchors };
     for (const part of PARTS) {
-      const h = (parts[part] / top) * (plot.height - 4);
+      const h = (parts[part] / top) * plot.height;
       if (h <= 0) continue;
       y -= h;
       d[part] += `M${(f * pitch + inset).toFixed(1)} ${y.toFixed(1)}h${(pitch - 2 * inset).toFixed(1)}v${h.toFixed(1)}h${(2 * inset - pitch).toFixed(1)}z`;

@@ -4,9 +4,9 @@ import { tokenAt } from "./geometry.js";
 import { heatColors } from "./color.js";
 import { heatOf } from "./describe.js";
 import { ROLE } from "./plan.js";
-import { foreignOf, heldBy, tokensByFrame } from "./life.js";
+import { foreignOf, framesOf, heldBy, tokensByFrame } from "./life.js";
 import { inksOf, paintThumb, pixel, thumbGeometry } from "./film_paint.js";
-import { clock } from "./film_time.js";
+import { nameOf } from "./film_time.js";
 import { el, fill } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -27,17 +27,16 @@ export function mountStrip(at, store, palette) {
     }
   });
 
-  function build({ trace, pictures }) {
+  function build({ trace, pictures }, frames) {
     seen.disconnect();
     strip.of = trace;
-    const long = trace.frames.at(-1).time >= 60;
-    strip.thumbs = trace.frames.map((frame, i) => makeThumb(trace, frame, pictures[i], i, long));
+    strip.thumbs = frames.map((frame, i) => makeThumb(frames, i, pictures[i]));
     fill(at.row, ...strip.thumbs.map((t) => t.node), links);
     for (const thumb of strip.thumbs) seen.observe(thumb.node);
   }
 
   function paintOne(thumb) {
-    if (!strip.look || thumb.painted === strip.look || !strip.of) return;
+    if (!strip.look || thumb.painted === strip.look) return;
     const width = Math.round(thumb.canvas.clientWidth * (window.devicePixelRatio || 1));
     if (width < 8) return;
     if (thumb.geometry?.width !== width) {
@@ -57,14 +56,13 @@ export function mountStrip(at, store, palette) {
     for (const thumb of strip.thumbs) if (thumb.seen) paintOne(thumb);
   }
 
-  const known = (state) => state.trace?.clip && state.pictures.length >= state.trace.frames.length;
   let drawn = [];
   store.on(["trace", "pictures"], (state) => {
-    const on = known(state) ? [state.trace.frames, state.trace.tokens, state.pictures] : [];
-    if (on.length === drawn.length && on.every((x, i) => x === drawn[i])) return; // a patch of methods keeps the frames
+    const frames = framesOf(state);
+    const on = state.pictures.length >= frames.length ? [frames, state.trace?.tokens, state.pictures] : [];
+    if (on.length && on.every((x, i) => x === drawn[i])) return; // a patch of methods keeps the frames
     drawn = on;
-    if (on.length) build(state);
-    else Object.assign(strip, { thumbs: [], of: null }), fill(at.row);
+    build(state, on[0] ?? []);
   });
   store.on(["trace", "pictures", "view", "layer", "layers", "veil", "mode"], paint);
   store.on(["trace", "pictures", "frame"], ({ frame }) => mark(at.row, strip.thumbs, frame));
@@ -78,14 +76,16 @@ export function mountStrip(at, store, palette) {
   return { paint, show: (frame) => show(at.strip, strip.thumbs[frame]) };
 }
 
-function makeThumb(trace, frame, picture, i, long) {
+function makeThumb(frames, i, picture) {
+  const frame = frames[i];
   const canvas = el("canvas");
   const image = el("img", { src: picture.file.url, alt: "", draggable: "false" });
   const view = el("div", { class: "fx-thumb-view", style: `aspect-ratio: ${frame.width} / ${frame.height}` }, image, canvas, el("i", { class: "fx-thumb-region" }));
-  const time = clock(frame.time, long);
+  const time = nameOf(frames, i, frames.at(-1).time >= 60);
+  const number = Number.isFinite(frame.index) ? `, number ${frame.index} of the file` : "";
   const node = el("div", {
     class: "fx-thumb", role: "option", id: `fx-thumb-${i}`, "data-frame": i, "aria-selected": "false",
-    "aria-label": `Frame ${i + 1}, ${time}`, title: `frame ${i + 1} of ${trace.frames.length}, number ${frame.index} of the file`,
+    "aria-label": `Frame ${i + 1}, ${time}`, title: `frame ${i + 1} of ${frames.length}${number}`,
   }, view, el("span", {}, time));
   return { frame: i, node, view, canvas, seen: false, painted: null, geometry: null };
 }

@@ -4,7 +4,7 @@ export const SPEEDS = [0.5, 1, 2, 4];
 
 /** Milliseconds that frame `at` stays on screen: until the next frame's time; the last one as long as the mean. */
 export function shownFor(frames, at, speed) {
-  const times = frames.map((f) => f.time);
+  const times = frames.map((f, i) => f.time ?? i / 2);
   const mean = times.length > 1 ? (times.at(-1) - times[0]) / (times.length - 1) : 1;
   const gap = at + 1 < times.length ? times[at + 1] - times[at] : mean;
   return Math.max(40, (1000 * (gap > 0 ? gap : mean || 1)) / speed);
@@ -22,10 +22,16 @@ export function frameAt(x, width, n) {
 
 /** 4.2 s, 1:04.2: seconds with as many digits as the clip needs. */
 export function clock(seconds, long = false) {
+  if (!Number.isFinite(seconds)) return "";
   const digits = long ? 1 : 2;
   if (seconds < 60) return `${seconds.toFixed(digits)}\u202fs`;
   const rest = (seconds % 60).toFixed(1).padStart(4, "0");
   return `${Math.floor(seconds / 60)}:${rest}`;
+}
+
+/** Frame i by its time or, where that is not known, its number. */
+export function nameOf(frames, i, long = false) {
+  return clock(frames[i].time, long) || String(i + 1);
 }
 
 /** Every how many frames a label fits, where a label takes `room` and a column `pitch` pixels. */

@@ -3,13 +3,18 @@
 
 import { ROLE } from "./plan.js";
 
+const NONE = [];
+const uploaded = new WeakMap(); // pictures -> frames
 const frames = new WeakMap(); // trace.tokens -> tokens of each frame
 const counts = new WeakMap(); // view -> kept of each frame
 const strangers = new WeakMap(); // view -> tokens of other frames in each anchor
 
-/** The sampled frames of a clip, or nothing for pictures. */
-export function clipOf(trace) {
-  return trace?.clip ?? null;
+/** The sampled frames of the clip on screen: of its trace or, before there is one, of what was uploaded. None of pictures. */
+export function framesOf({ trace, pictures }) {
+  if (trace) return trace.clip ? trace.frames : NONE;
+  if (pictures.length < 2) return NONE;
+  if (!uploaded.has(pictures)) uploaded.set(pictures, pictures.map(({ width, height, time, index }) => ({ width, height, time, index })));
+  return uploaded.get(pictures);
 }
 
 /** Tokens of the grid of every frame, as Int32Array each, in the order of the tokens. */

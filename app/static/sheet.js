@@ -8,6 +8,7 @@ import { bytes, firstDifference, isNumber, milliseconds } from "./format.js";
 import { viridis } from "./color.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
+import { makeCellTime } from "./film_cells.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
 const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
@@ -89,6 +90,7 @@ export function mountSheet(at, store, config, stageOf) {
     draw("full", {});
     entries.forEach((entry, i) => {
       draw(`run${i}`, { view: entry.view });
+      sheet.cells.get(`run${i}`).time.draw(state, entry.view);
       Object.assign(sheet.cells.get(`run${i}`).canvas.dataset, {
         method: entry.method, budget: entry.view?.budget ?? "", counts: entry.view?.counts.join(",") ?? "", layer: entry.layer,
       });
@@ -119,9 +121,10 @@ function makeCell(store, sheet, kind) {
     costs: el("dl", { class: "fx-cell-costs" }), more: el("div", { class: "fx-cell-more" }),
   };
   cell.mini = el("div", { class: "fx-mini" }, cell.image, cell.canvas);
+  cell.time = kind === "run" ? makeCellTime(store) : null;
   const answered = kind === "run" || kind === "full";
   cell.node = el("article", { class: `fx-cell fx-cell-${kind}` },
-    el("header", {}, cell.letter, cell.title, cell.count), cell.mini, cell.more,
+    el("header", {}, cell.letter, cell.title, cell.count), cell.mini, cell.time?.node, cell.more,
     ...(kind === "run" ? [cell.badge] : []), ...(answered ? [cell.text, cell.agree, cell.costs] : []));
   mountPointer(cell.canvas, sheet, store);
   return cell;
