@@ -78,9 +78,8 @@ class Examples:
         return self._example(row, picture, (picture,))
 
     def _clip(self, row: dict[str, Any]) -> Example:
-        frames = (self.folder / "examples" / row["id"]).glob("*.webp")
-        ordered = tuple(sorted(frames, key=lambda path: int(path.stem)))
-        return self._example(row, self.folder / "examples" / f"{row['id']}.mp4", ordered, clip=True)
+        frames = frames_in(self.folder / "traces" / row["id"]) or frames_in(self.folder / "examples" / row["id"])
+        return self._example(row, self.folder / "examples" / f"{row['id']}.mp4", frames, clip=True)
 
     def _example(self, row: dict[str, Any], media: Path, pictures: tuple[Path, ...], clip: bool = False) -> Example:
         trace = self.folder / "traces" / f"{row['id']}.json"
@@ -121,10 +120,14 @@ class Examples:
             known = ", ".join(filter(None, self.recordings)) or "none"
             raise InvalidInput(f"there is no recording {str(recording)[:40]!r}; there are: {known}.")
         folder = self.folder / "traces" / recording
-        frames = sorted((folder / name).glob("*.webp"), key=lambda path: int(path.stem))
-        trace = folder / f"{name}.json"
-        return replace(example, trace_file=trace, pictures=tuple(frames) or example.pictures, recording=recording)
+        frames = frames_in(folder / name) or example.pictures
+        return replace(example, trace_file=folder / f"{name}.json", pictures=frames, recording=recording)
 
     @property
     def first(self) -> Example | None:
         return next(iter(self.all.values()), None)
+
+
+def frames_in(folder: Path) -> tuple[Path, ...]:
+    """The frames of a clip, files named by their numbers in it, in order."""
+    return tuple(sorted(folder.glob("*.webp"), key=lambda path: int(path.stem)))

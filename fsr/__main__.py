@@ -102,6 +102,7 @@ def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder for the traces, e.g. assets/traces/NAME")
     parser.add_argument("--only", metavar="ID", help="record this example alone")
     parser.add_argument("--draw", action="store_true", help="draw the scenes that the index describes anew")
+    parser.add_argument("--clips", action="store_true", help="record the clips alone, not the pictures")
     parser.add_argument("--frames", type=int, help="frames of a clip; default what the model reads")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
     parser.add_argument("--dtype", help="float32, float16 or bfloat16")

@@ -48,11 +48,13 @@ class Scene:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows_of(args.examples, "index.json")  # what cannot be read is told before a model is loaded
+    rows_of(args.examples, "clips.json" if args.clips else "index.json")  # what cannot be read is told before a model is loaded
     name = Path(args.model).name if Path(args.model).is_dir() else args.model  # no path of this machine in a trace
     vlm = load(args.model, args.device, args.dtype, name=name)
     frames = clip_frames(args.model) if args.frames is None else args.frames
-    record(vlm, args.examples, args.out, args.only, args.max_new_tokens, args.draw, frames or 0)
+    if args.clips and not frames:
+        raise InvalidInput(f"{vlm.title} reads pictures only; --clips is for models that read clips.")
+    record(vlm, args.examples, args.out, args.only, args.max_new_tokens, args.draw, frames or 0, not args.clips)
     return 0
 
 
@@ -64,12 +66,15 @@ def record(
     max_new_tokens: int = 128,
     draw: bool = False,
     frames: int = 0,
+    pictures: bool = True,
 ) -> None:
     """One trace an example into `out`, told in one line each. frames: of a clip; 0 leaves clips out.
 
+    pictures: whether they are recorded, too.
+
     Raises InvalidInput for a folder without examples, or where there is none called `only`.
     """
-    rows = rows_of(examples, "index.json")
+    rows = rows_of(examples, "index.json") if pictures else []
     clips = rows_of(examples, "clips.json") if frames and (examples / "clips.json").is_file() else []
     known = [row["id"] for row in rows + clips]
     if only is not None and only not in known:

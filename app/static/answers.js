@@ -1,6 +1,7 @@
 // The two answers side by side, where they first differ, and what each one cost.
 
 import { bytes, firstDifference, flops, isNumber, milliseconds, ratio } from "./format.js";
+import { isForeign } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 export function answerKey(method, budget) {
@@ -10,7 +11,7 @@ export function answerKey(method, budget) {
 export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
-  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited"], (state) => draw(at, state, config));
+  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) => draw(at, state, config));
 }
 
 const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method"]);
@@ -138,10 +139,17 @@ function drawCosts(at, full, ours, n, running) {
   }));
 }
 
+/** Where recorded answers come from, and what asking would do; nothing for a live trace. */
+export function recordedText(state) {
+  const { trace, where } = state;
+  if (!trace?.recorded || where) return "";
+  const by = isForeign(state) ? ` with ${trace.model.title}` : "";
+  return `Recorded${by} on ${trace.recorded.on}, ${trace.recorded.device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
+}
+
 function drawSource(at, state) {
   const { trace } = state;
-  const recorded = trace?.recorded && !state.where;
-  const where = recorded ? `Recorded on ${trace.recorded.on}, ${trace.recorded.device}. Ask to run it here.` : "";
+  const where = recordedText(state);
   const measured = state.where ? `Measured here, on ${state.where}. One answer at a time.` : "";
   setText(at.source, where || measured);
   const unknown = trace?.unknown_words ?? [];

@@ -1,7 +1,7 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
 import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from "./comparing.js";
-import { isRunning } from "./answers.js";
+import { isRunning, recordedText } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { mountShare } from "./share.js";
@@ -132,11 +132,12 @@ function drawProgress(at, state) {
   setText(at.progresstext, status.text ? count + status.text : sourceOf(state));
 }
 
-function sourceOf({ trace, where, answers, question, pictures }) {
+function sourceOf({ trace, where, answers, question, pictures, model }) {
   if (!pictures.length) return "Choose an example, or upload a picture.";
   if (!Object.keys(answers).length) return "Press Ask to get every method's answer.";
   const asked = question ? `“${question}” ` : "";
-  if (trace?.recorded && !where) return `${asked}Recorded on ${trace.recorded.on}, ${trace.recorded.device}. Ask to run it here.`;
+  const recorded = recordedText({ trace, where, model });
+  if (recorded) return `${asked}${recorded}`;
   return where ? `${asked}Measured here, on ${where}, one answer at a time.` : asked;
 }
 

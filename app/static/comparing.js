@@ -6,11 +6,11 @@ import { ROLE, entryBudgets, viewAt } from "./plan.js";
 export const MOST = 6;
 export const LETTERS = ["A", "B", "C", "D", "E", "F"];
 const ROW_SHARES = [1 / 3, 2 / 9, 1 / 9, 1 / 18]; // 192, 128, 64, 32 of 576
-const USUAL_N = 576; // tokens, where the number is not known yet
+const PARTS = 576; // a budget as so many parts of all tokens, where their number is not known yet: every share is whole
 
 /** The budgets of a row for n tokens, largest first. */
 export function rowBudgets(n) {
-  const budgets = ROW_SHARES.map((share) => Math.max(1, Math.round((n || USUAL_N) * share)));
+  const budgets = ROW_SHARES.map((share) => Math.max(1, Math.round((n || PARTS) * share)));
   return [...new Set(budgets)];
 }
 
@@ -18,7 +18,7 @@ export function rowBudgets(n) {
 export function runsOf(state) {
   const n = state.trace?.tokens.n ?? 0;
   if (state.arrange === "budgets") return rowBudgets(n).map((budget) => [state.rowMethod, budget]);
-  const budget = n ? Math.min(n, Math.max(1, state.budget)) : 64;
+  const budget = n ? Math.min(n, Math.max(1, state.budget)) : PARTS / 9;
   return state.chosen.map((method) => [method, budget]);
 }
 
@@ -29,7 +29,7 @@ export function wantedOf(state) {
   const budgets = [...new Set(runs.map(([, budget]) => budget))];
   const known = state.setting ? Object.entries(state.trace?.methods ?? {}) : [];
   const held = Object.fromEntries(known.map(([name, record]) => [name, record.parameters]));
-  return { of: state.trace?.tokens.n ?? USUAL_N, compare: { methods, budgets, shown: state.setting, held } };
+  return { of: state.trace?.tokens.n ?? PARTS, compare: { methods, budgets, shown: state.setting, held } };
 }
 
 /** Why the comparison cannot be asked for, or nothing. */

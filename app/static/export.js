@@ -13,6 +13,7 @@ export function linkTo(state) {
   const url = new URL(window.location.href);
   url.search = "";
   if (state.example) url.searchParams.set("example", state.example);
+  if (state.example && state.recording) url.searchParams.set("recording", state.recording);
   if (state.mode === "compare") {
     url.searchParams.set("view", "compare");
     url.searchParams.set("methods", state.chosen.join(","));

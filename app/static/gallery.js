@@ -1,11 +1,27 @@
-// Example scenes: recorded answers appear at once; asking runs the model on them.
+// Example scenes: recorded answers appear at once; asking runs the model on them. Where several models were recorded,
+// their answers can be looked at without the model.
 
-import { el, fill, refs, setText } from "./dom.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
 
 export function mountGallery(root, store, config, { watch, props, pick }) {
   const at = refs(root);
-  const show = () => fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, pick)));
+  const recordings = () => props.value?.recordings ?? [];
+  const chosen = () => recordings().find((r) => r.name === store.state.recording);
+  const show = () => {
+    fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, (id) => pick(id, store.state.recording))));
+    toggle(at.recordings, recordings().length > 1);
+    fill(at.recording, ...recordings().map((r) => el("option", { value: r.name }, `${r.title}, ${r.on}, ${r.device}`)));
+  };
   show();
+  at.recording.addEventListener("change", () => {
+    const one = recordings().find((r) => r.name === at.recording.value);
+    pick(one.examples.includes(store.state.example) ? store.state.example : one.examples[0], one.name);
+  });
+  store.on(["recording", "about"], ({ recording }) => {
+    at.recording.value = recording;
+    const missing = chosen()?.examples;
+    for (const node of at.tiles.children) node.classList.toggle("fx-unrecorded", Boolean(missing) && !missing.includes(node.dataset.example));
+  });
   watch("value", show);
   store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
   store.on(["example", "about"], (state) => {

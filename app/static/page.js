@@ -125,7 +125,7 @@ function applyTrace(store, value, config) {
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
-    ...(fresh ? { about: value.run, example: value.example, question: trace?.question ?? "" } : {}),
+    ...(fresh ? { about: value.run, example: value.example, recording: value.recording ?? state.recording, question: trace?.question ?? "" } : {}),
     ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace) : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });

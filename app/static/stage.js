@@ -54,7 +54,10 @@ export function mountStage(root, store) {
   });
   store.on(["trace", "frame", "tile", "pictures"], fit);
   store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode"], redraw);
-  store.on(["trace", "frame"], ({ trace, frame }) => toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame])));
+  store.on(["trace", "frame"], ({ trace, frame }) => {
+    toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame]));
+    setText(at.unseen, trace?.frames[frame]?.part === "tiles" ? "Hatched: outside the tiles" : "Hatched: the model does not see this");
+  });
   mountViews(at.frames, store);
   mountPlaceless(at.placeless, store);
   mountShare(at.ways, store);

@@ -9,7 +9,7 @@ export const NO_CURVES = { phase: "idle", text: "", points: [], problems: {}, me
 export function createStore(initial) {
   const state = {
     about: 0, scene: "", trace: null, pictures: [], clip: null, example: null, question: "", where: "",
-    method: "fsr", budget: 0, frame: 0, tile: -1, share: "global", held: {}, focusSeen: {}, layer: "roles", layers: new Set(LAYERS), cursor: -1,
+    method: "fsr", budget: 0, frame: 0, tile: -1, recording: "", share: "global", held: {}, focusSeen: {}, layer: "roles", layers: new Set(LAYERS), cursor: -1,
     view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
     mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", veil: "",
     fidelity: NO_CURVES, drawing: false, playing: false, speed: 1, marking: false, region: null,

@@ -114,7 +114,7 @@ export function mountViews(node, store, counted = true) {
     for (const { node: button, count, about, of } of node.hidden ? [] : buttons) {
       button.setAttribute("aria-pressed", String(about.frame === frame && about.tile === tile));
       const kept = view ? keptIn(trace.tokens, view, about) : null;
-      if (counted) setText(count, kept === null ? String(of) : `${kept} of ${of}`);
+      if (counted) setText(count, kept === null ? String(of) : `${kept}/${of}`);
       button.setAttribute("aria-label", `${about.name}: ${kept === null ? of : `${kept} of ${of}`} tokens${kept === null ? "" : " kept"}`);
     }
   });

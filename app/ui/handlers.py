@@ -39,6 +39,7 @@ class Session:
     model: str
     picture: str | None = None  # of an uploaded picture
     example: str | None = None
+    recording: str = ""  # whose traces of the examples are shown
 
 
 class Handlers:
@@ -52,22 +53,23 @@ class Handlers:
 
     def open_link(self, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """A shared link: ?example=...; method, budget and layer are read in the browser."""
-        name = request.query_params.get("example")
-        if name not in self.examples.all or name == session.example:
+        name, wanted = request.query_params.get("example"), request.query_params.get("recording")
+        recording = wanted if wanted in self.examples.recordings else session.recording
+        if name not in self.examples.all or (name, recording) == (session.example, session.recording):
             return gr.skip(), gr.skip(), session, gr.skip()
-        return self._example(name, session)
+        return self._example(name, session, recording)
 
     def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
         with speaking():
-            return self._example(event._data.get("id"), session)
+            return self._example(event._data.get("id"), session, event._data.get("recording", session.recording))
 
-    def _example(self, name: object, session: Session) -> tuple[Any, Any, Session, Any]:
-        example = self.examples.get(name)
+    def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
+        example = self.examples.get(name, recording)
         model = self.service.model_for(session.model, example.clip)
         bar = gr.skip() if model == session.model else values.model_value(self.service, model)
-        session = replace(session, example=example.id, picture=None, model=model)
+        session = replace(session, example=example.id, picture=None, model=model, recording=example.recording)
         return values.example_value(example), example.question, session, bar
 
     def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:

@@ -31,8 +31,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
     service = service or Service(settings)
     examples = Examples(Path(settings.examples))
     handlers = Handlers(service, examples)
-    first = examples.first
-    session = Session(model=settings.first, example=first.id if first else None)
+    recording = examples.recording_of(settings.first)
+    first = examples.get(examples.first.id, recording) if examples.first else None
+    session = Session(model=settings.first, example=first.id if first else None, recording=recording)
     with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
         state = gr.State(session)
         view = gr.JSON(visible=False)
@@ -121,7 +122,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "run_history": False,
         "footer_links": ["api"],
         "max_file_size": settings.max_upload_mb * 1_000_000,
-        "allowed_paths": [str(Path(settings.examples) / "examples")],
+        "allowed_paths": [str(Path(settings.examples) / folder) for folder in ("examples", "traces")],
         "blocked_paths": [str(ROOT / "app"), str(ROOT / "fsr")],
         "state_session_capacity": 200,
         "favicon_path": str(ROOT / "app" / "static" / "favicon.svg"),

@@ -18,7 +18,7 @@ _DOORS = {
     "figure: (detail) => trigger('figure', detail)",
     "film": "exportClip: (detail) => trigger('export_clip', detail)",
     "answers": "",
-    "gallery": "pick: (id) => trigger('pick', { id })",
+    "gallery": "pick: (id, recording) => trigger('pick', { id, recording })",
     "drawer": "replan: (detail) => trigger('replan', detail)",
     "topbar": "chosen: (id) => trigger('chosen', { id }), look: () => trigger('look', {})",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def example_value(example: Example) -> dict[str, Any]:
         "run": run_id(),
         "fresh": True,
         "example": example.id,
+        "recording": example.recording,
         "question": example.question,
         "trace": example.trace(),
         "pictures": [picture_value(path, size) for path in example.pictures],
@@ -140,7 +142,8 @@ def gallery_value(examples: Examples) -> dict[str, Any]:
     rows = examples.all.values()
     shown = {e.id: file_value(e.pictures[len(e.pictures) // 2]) for e in rows}  # of a clip its middle
     about = [{"id": e.id, "title": e.title, "question": e.question, "clip": e.clip} for e in rows]
-    return {"examples": [tile | {"picture": shown[tile["id"]]} for tile in about]}
+    recordings = [asdict(one) for one in examples.recordings.values()]
+    return {"examples": [tile | {"picture": shown[tile["id"]]} for tile in about], "recordings": recordings}
 
 
 def model_value(service: Service, model: str) -> dict[str, Any]:
