@@ -286,6 +286,15 @@ def test_training_reads_a_clip_as_transformers_does(vlm):
     assert torch.equal(got.argmax(-1), asked.argmax(-1))
 
 
+def test_frames_that_are_the_same_go_through_the_tower_once():
+    which, back = data.distinct_frames([EXAMPLE, Clip(EXAMPLE.actors[1:2], Window(), 1)])
+    assert which.tolist() == [*range(8), 8, 11], "something moves in the first; in the second one thing appears"
+    assert back.tolist() == [*range(8), *[8] * 3, *[9] * 5]
+    frames = draw_clip(Clip(EXAMPLE.actors[1:2], Window(), 1))
+    assert (frames[:3] == frames[0]).all()
+    assert (frames[3:] == frames[3]).all()
+
+
 def test_a_window_keeps_its_places_in_the_full_clip():
     rng = np.random.default_rng(2)
     clip = random_clip(rng, 2, ["move"], Window(4, 6, 12, 12))

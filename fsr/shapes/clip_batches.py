@@ -43,10 +43,24 @@ def random_clips(step: int, stage: int, batch: int, side: int, most: int) -> tup
     return clips, rng
 
 
-def pixels(clips: list[Clip]) -> Tensor:
-    """(B * FRAMES, 3, H, W) float32, normalised as the processor does."""
-    images = torch.from_numpy(np.concatenate([draw_clip(c) for c in clips])).permute(0, 3, 1, 2).contiguous().float()
-    return images.mul_(1 / (255 * STD)).sub_(MEAN / STD)
+def distinct_frames(clips: list[Clip]) -> tuple[Tensor, Tensor]:
+    """(which, back) int64: of all B * FRAMES frames those that differ, and which of these every frame is."""
+    place: dict[tuple, int] = {}
+    which, back = [], []
+    for k, clip in enumerate(clips):
+        for f, time in enumerate(moments()):
+            key = (k, clip.scene(time).things)
+            if key not in place:
+                place[key] = len(which)
+                which.append(k * FRAMES + f)
+            back.append(place[key])
+    return torch.tensor(which), torch.tensor(back)
+
+
+def pixels(clips: list[Clip], which: Tensor) -> Tensor:
+    """(frames, 3, H, W) float32, normalised as the processor does. which: of the B * FRAMES frames."""
+    images = torch.from_numpy(np.concatenate([draw_clip(c) for c in clips])[which.numpy()]).permute(0, 3, 1, 2)
+    return images.contiguous().float().mul_(1 / (255 * STD)).sub_(MEAN / STD)
 
 
 def patch_positions(clips: list[Clip]) -> Tensor:

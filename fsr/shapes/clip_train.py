@@ -33,6 +33,7 @@ from fsr.shapes.scenes import GRID
 from fsr.shapes.seeing import embed, lower_blocks
 from fsr.shapes.train import Run, compiled, embed_questions, pointing_loss
 
+AT_ONCE = 8  # full frames in one pass of the tower
 MIDDLE = 3  # layers of the Llama before the read-outs
 EQUAL = dict.fromkeys(CLIP_TYPES, 1.0)
 EVENTFUL = {**dict.fromkeys(CLIP_TYPES, 1.5), "color": 0.5, "shape": 0.5, "frame": 0.4, "count": 1.0, "happens": 1.0}
@@ -73,12 +74,22 @@ def pooled(patches: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def see_clips(tower: Any, run_lower: Any, clips: list[Clip]) -> Tensor:
-    """hidden_states[-2] of the patches, (B * FRAMES, N, WIDTH) float32, from the frozen tower."""
-    pixels, places = data.pixels(clips), data.patch_positions(clips)
+    """hidden_states[-2] of the patches, (B * FRAMES, N, WIDTH) float32, from the frozen tower.
+
+    Frames of a clip that are the same in every pixel go through the tower once.
+    """
+    which, back = data.distinct_frames(clips)
+    pixels, places = data.pixels(clips, which), data.patch_positions(clips)[which]
+    size = AT_ONCE if places.shape[1] > GRID**2 // 2 else 2 * AT_ONCE
     with torch.autocast("cpu", torch.bfloat16):
-        at_once = FRAMES * GRID**2 // places.shape[1]  # the fastest
-        parts = zip(pixels.split(at_once), places.split(at_once), strict=True)
-        return torch.cat([run_lower(embed(tower, *part))[:, 1:].float() for part in parts])
+        parts = zip(pixels.split(size), places.split(size), strict=True)
+        seen = [run_lower(_filled(embed(tower, *part), size))[:, 1:].float() for part in parts]
+    return torch.cat(seen)[back]
+
+
+def _filled(x: Tensor, size: int) -> Tensor:
+    """As many rows as were compiled for; what is added is not read."""
+    return torch.cat([x, x[-1:].expand(size - len(x), *x.shape[1:])]) if len(x) < size else x
 
 
 def question_mask(packed: Packed, ahead: int) -> Tensor:
