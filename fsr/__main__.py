@@ -54,6 +54,9 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models that can be given by name")
     models.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
     models.set_defaults(run=run_models)
+    check = commands.add_parser("check", help="compare a checkpoint with the unmodified model behind it")
+    _add_check_arguments(check)
+    check.set_defaults(run=run_check)
     record = commands.add_parser("record", help="record what a model answers to examples, to be replayed without it")
     _add_record_arguments(record)
     record.set_defaults(run=run_record)
@@ -96,6 +99,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
 
 
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="shapes, a checkpoint directory or a hub id")
+    parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
+    parser.add_argument("--dtype", help="float32 (the strict check), float16 or bfloat16")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+
+
 def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
     parser.add_argument("--examples", type=Path, required=True, help="the folder with index.json and the pictures")
@@ -120,7 +130,7 @@ def run_answer(args: argparse.Namespace) -> int:
     import fsr.vlm
 
     vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
-    media = vlm.encode_media(frames, needs=pruner.requires)
+    media = vlm.encode_media(frames, clip and clip["timestamps_s"], pruner.requires)
     encoding = vlm.encode(media, args.question, pruner.requires)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
@@ -133,7 +143,7 @@ def run_answer(args: argparse.Namespace) -> int:
     record = {
         "model": vlm.id,
         "device": str(vlm.device),
-        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "dtype": vlm.numbers,
         "pathways": vlm.pathways,
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,
@@ -203,7 +213,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
     record = {
         "model": vlm.id,
         "device": str(vlm.device),
-        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "dtype": vlm.numbers,
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,
         "visual_tokens": n,
@@ -335,6 +345,13 @@ def run_models(args: argparse.Namespace) -> int:
         print(f"{model['id']:<28}{'here' if model['here'] else 'not here yet':<14}{model['title']}")
     print("Any directory with a LLaVA checkpoint of transformers works as well.")
     return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    _quiet()
+    from fsr import check
+
+    return check.run(args)
 
 
 def run_record(args: argparse.Namespace) -> int:

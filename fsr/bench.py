@@ -1,5 +1,7 @@
 """`python -m fsr bench select`: how long selection takes, next to the Gram product that other methods pay in full.
 
+(`bench prefill` is in `fsr.bench_prefill`.)
+
 Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
 the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` ratios of two medians.
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsr import bench_prefill
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import InvalidInput, Layout, VisualTokens, unit_rows
 
@@ -29,7 +32,12 @@ VARIANTS = (("regions", "third"), ("regions", "as_is"), ("independent", "third")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m fsr bench`."""
-    parser.add_argument("what", choices=["select"], help="select: the time of the selection itself")
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    whole = kinds.add_parser("prefill", help="real-size models with random weights: what pruning saves")
+    bench_prefill.add_arguments(whole)
+    whole.set_defaults(measure=bench_prefill.run)
+    parser = kinds.add_parser("select", help="the time of the selection itself")
+    parser.set_defaults(measure=run_select)
     parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
     parser.add_argument("--threads", type=_wholes, default=(1, 2), help="thread counts, e.g. 1,2")
     parser.add_argument("--repeats", type=int, default=5, help="times each case is run; small ones run more often")
@@ -38,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report; the exit status."""
+    status: int = args.measure(args)
+    return status
+
+
+def run_select(args: argparse.Namespace) -> int:
     result = select(args.cases, args.threads, args.repeats)
     if args.json == "-":
         print(json.dumps(result))

@@ -1,0 +1,160 @@
+"""`python -m fsr check`: tiny checkpoints of every family pass, and a library that misreads them does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+import fsr.vlm
+from fsr import check, check_reach, check_sign
+from fsr.__main__ import main
+from fsr.vlm import anyres, geometry, llava, llava_onevision
+from tests.tiny import save_tiny
+from tests.tiny_families import save_next, save_onevision, save_qwen
+
+PARITY = ["all tokens", "kept tokens", "saliency", "attention", "video"]
+NAMES = [*PARITY, "layout 1:1", "layout 3:1", "layout 1:3"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checked")
+    save_tiny(root / "llava")
+    save_next(root / "next")
+    save_qwen(root / "qwen")
+    save_onevision(root / "onevision")
+    shutil.copytree(root / "onevision", root / "llava-video")  # a conversion is told by its name
+    return root
+
+
+@pytest.fixture(scope="module")
+def subject(folders):
+    return check.Subject(fsr.vlm.load(str(folders / "llava"), media_cache=0))
+
+
+@pytest.mark.parametrize("family", ["llava", "next", "onevision", "llava-video", "qwen"])
+def test_a_sound_checkpoint_passes(folders, family, capsys):
+    assert main(["check", str(folders / family), "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["passed"]
+    assert result["dtype"] == "float32"
+    found = {one["name"]: one for one in result["checks"]}
+    assert sorted(found) == sorted(NAMES)
+    assert found.pop("video")["status"] == ("PASS" if family in ("onevision", "qwen") else "SKIP")
+    assert {one["status"] for one in found.values()} == {"PASS"}
+    assert max(found[name]["figure"] for name in PARITY[:3]) < 1e-5
+    assert "10 of 10 tokens the same" in found["kept tokens"]["detail"]
+    assert ("skipped" in result["relevance_sign"]) == (family != "llava")
+    assert check_reach.ATTENTION not in ALL_ATTENTION_FUNCTIONS
+
+
+def test_the_embedded_model_passes_and_its_sign_is_the_better_one(capsys, monkeypatch):
+    monkeypatch.setattr(check_sign, "PICTURES", 4)
+    assert main(["check", "shapes"]) == 0
+    out = capsys.readouterr().out
+    assert "FAIL" not in out
+    assert "in use +1, the better one" in out
+
+
+def test_half_precision_has_wider_limits(folders):
+    result = check.check(str(folders / "llava"), dtype="bfloat16")
+    limits = {one["name"]: one["limit"] for one in result["checks"]}
+    assert (limits["all tokens"], limits["saliency"], limits["attention"]) == (5e-2, 1e-1, 0.9)
+
+
+def test_a_check_leaves_the_model_as_it_was(subject):
+    vlm = subject.vlm
+    vision = check_reach.vision_of(vlm)
+    before = vision.config._attn_implementation
+    for one in (check.saliency, check.attention):
+        one(subject)
+    check.layout(vlm, "1:1")
+    assert vision.config._attn_implementation == before
+    assert "_read" not in vars(vlm)
+
+
+def test_wrong_saliency_is_found(subject, monkeypatch):
+    right = llava.cls_attention
+    monkeypatch.setattr(llava, "cls_attention", lambda q, k, heads, scale=None: right(q, k, 1, scale))
+    assert check.saliency(subject).status == "FAIL"
+
+
+def test_a_wrong_layout_is_found(subject, monkeypatch):
+    right = geometry.layout
+
+    def turned(*args):
+        one = right(*args)
+        rect = one.rect.view(5, 5, 4).transpose(0, 1).reshape(25, 4)
+        return type(one)(one.frame, one.row, one.col, rect, one.grids)
+
+    monkeypatch.setattr(geometry, "layout", turned)
+    finding = check.layout(subject.vlm, "1:1")
+    assert finding.status == "FAIL"
+    assert finding.figure < 0.5
+
+
+def test_wrong_positions_are_found_with_tokens_dropped_only(subject, monkeypatch):
+    monkeypatch.setattr(subject.vlm, "kept_positions", "original")
+    kept = check.Subject(subject.vlm)
+    right = check.kept_tokens(kept)
+    assert right.status == "PASS"  # the reference goes by what the adapter promises
+    monkeypatch.setattr(kept, "_positions", lambda inputs, mask: (mask.cumsum(dim=1) - 1).clamp(min=0))
+    assert check.kept_tokens(kept).status == "FAIL"
+    assert check.all_tokens(kept).status == "PASS"
+
+
+def test_tokens_in_a_wrong_order_are_found(subject, monkeypatch):
+    right = type(subject.vlm).language_inputs
+
+    def swapped(self, encoding, selection):
+        inputs = right(self, encoding, selection)
+        places = encoding.visual[:2].tolist()
+        inputs["inputs_embeds"][:, places] = inputs["inputs_embeds"][:, places[::-1]]
+        return inputs
+
+    monkeypatch.setattr(type(subject.vlm), "language_inputs", swapped)
+    assert check.all_tokens(check.Subject(subject.vlm)).status == "FAIL"
+
+
+def test_a_newline_for_an_empty_row_is_found(folders, monkeypatch):
+    vlm = fsr.vlm.load(str(folders / "next"), media_cache=0)
+    right = anyres.with_newlines
+    monkeypatch.setattr(anyres, "with_newlines", lambda rows: (lambda p, n, t: (p, n.clamp(max=-1), t))(*right(rows)))
+    assert check.kept_tokens(check.Subject(vlm)).status == "FAIL"
+
+
+def test_frames_in_a_wrong_order_are_found(folders, monkeypatch):
+    vlm = fsr.vlm.load(str(folders / "onevision"), media_cache=0)
+    assert check.video(vlm).status == "PASS"
+    right = llava_onevision.LlavaOnevision.video_pixels
+    monkeypatch.setattr(llava_onevision.LlavaOnevision, "video_pixels", lambda self, f: right(self, f[::-1]))
+    assert check.video(vlm).status == "FAIL"
+
+
+def test_a_check_that_breaks_is_a_failure_of_the_model(folders, monkeypatch, capsys):
+    monkeypatch.setattr(llava, "cls_attention", lambda *args: torch.zeros(1, 3))
+    assert main(["check", str(folders / "llava")]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  saliency" in out
+    assert "ended with" in out
+
+
+def test_an_object_and_its_patches_are_known():
+    picture, thing = check_sign.scene(0)
+    assert picture.size == (336, 336)
+    middle = [thing.x - 4, thing.y - 4, thing.x + 4, thing.y + 4]
+    hollow = thing.shape == "ring"
+    assert (check_sign._covered(thing, middle) > 0.9) != hollow
+    assert check_sign._covered(thing, [0.0, 0.0, 1.0, 1.0]) == 0.0
+    assert check_sign._covered(thing, [float("nan")] * 4) == 0.0
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, capsys):
+    assert main(["check", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
