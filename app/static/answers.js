@@ -63,7 +63,8 @@ function drawBadge(badge, card, text) {
 
 function drawStatus(node, status) {
   node.dataset.phase = status.phase;
-  setText(node, status.text ?? "");
+  if (status.offer?.length) fill(node, `${status.text} `, el("button", { type: "button", class: "fx-other", onclick: () => window.dispatchEvent(new CustomEvent("fsr:models")) }, "Choose a model"));
+  else setText(node, status.text ?? "");
   toggle(node, Boolean(status.text));
 }
 

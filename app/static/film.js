@@ -127,11 +127,13 @@ function mountKeys(root, store) {
 
 // -- kept tokens over time
 
-const KEYS = [["focus", "focus"], ["scan", "scan"], ["ties", "anchors"], ["kept", "kept"]];
+const KEYS = [["focus", "focus"], ["scan", "scan"], ["ties", "anchors"], ["kept", "kept"], ["foreign", "across frames"]];
+
+const HINTS = { anchors: "scan tokens that absorbed dropped ones", "across frames": "anchors with a dashed ring hold tokens of other frames" };
 
 function mountKept(at, store) {
   const bars = makeBars(92, true);
-  const keys = KEYS.map(([swatch, word]) => el("span", { "data-part": word }, el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }), word));
+  const keys = KEYS.map(([swatch, word]) => el("span", { "data-part": word, title: HINTS[word] ?? null }, el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }), el("span", {}, word)));
   fill(at.axis, bars.root);
   fill(at.keys, ...keys);
   let hovered = -1;
@@ -159,6 +161,9 @@ function mountKept(at, store) {
     bars.draw(keptByFrame(state.view, state.trace));
     const staged = !state.view.counts[ROLE.KEPT];
     for (const key of keys) toggle(key, staged !== (key.dataset.part === "kept"));
+    const across = foreignOf(state.view, state.trace).reduce((sum, held) => sum + (held > 0), 0);
+    toggle(keys.at(-1), across > 0);
+    setText(keys.at(-1).lastChild, `${across} across frames`);
   });
   store.on(["frame", "trace"], ({ trace, frame }) => {
     if (!trace?.clip) return;
@@ -264,14 +269,20 @@ function mountNumbers(at, store) {
 
 // -- taking it away
 
+/** What a file is made from: the record on screen with its answers; a film and a sheet need one method of it. */
+function savedOf({ trace, answers, method, view }, kind) {
+  const small = kind === "json" ? {} : { methods: { [method]: trace.methods[method] }, scores: {} };
+  const keys = ["full", `${method}@${view.budget}`];
+  const known = Object.entries(answers).filter(([key, a]) => (kind === "json" ? a.method === "full" || Object.hasOwn(trace.methods, a.method) : keys.includes(key)));
+  return { kind, key: keys[1], budget: view.budget, method, trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }) };
+}
+
 function mountSave(at, store, config, exportClip) {
   const buttons = [...at.save.querySelectorAll("button")];
   for (const button of buttons) {
     button.addEventListener("click", () => {
-      const { method, view, budget } = store.state;
-      const shown = view?.budget ?? budget;
       store.set({ drawing: true });
-      exportClip({ kind: button.dataset.kind, key: `${method}@${shown}`, budget: shown, method });
+      exportClip(savedOf(store.state, button.dataset.kind));
       setTimeout(() => store.set({ drawing: false }), 60000); // where the server refused
     });
   }

@@ -31,5 +31,5 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
 
 function tile(example, pick) {
   return el("button", { type: "button", class: "fx-tile", "data-example": example.id, title: example.question, "aria-label": `${example.title}: ${example.question}`, onclick: () => pick(example.id) },
-    el("img", { src: example.picture.url, alt: "", loading: "lazy", draggable: "false" }), el("span", {}, example.title));
+    el("img", { src: example.picture.url, alt: "", loading: "lazy", draggable: "false" }), example.clip ? el("i", { class: "fx-tile-clip", title: "a clip" }) : null, el("span", {}, example.title));
 }
