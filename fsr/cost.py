@@ -70,13 +70,16 @@ class DecoderShape:
         )
 
 
-def prefill_flops(shape: DecoderShape, length: int) -> int:
+def prefill_flops(shape: DecoderShape, length: int, causal: bool = False) -> int:
     """Estimated floating-point operations to read `length` positions and score one next token.
 
     A multiply-add counts two. Attention is counted in full (L x L, as dense kernels and torch's flop counter do),
-    norms, activations and rotary positions are left out.
+    norms, activations and rotary positions are left out. causal: count only the L (L + 1) / 2 pairs that a causal mask
+    leaves, as the FSR paper's Table 7 does.
     """
-    return layered_prefill_flops(shape, [length] * shape.layers)
+    whole = layered_prefill_flops(shape, [length] * shape.layers)
+    masked = length * (length - 1) // 2
+    return whole - 4 * shape.layers * shape.heads * shape.head_dim * masked if causal else whole
 
 
 def decode_flops(shape: DecoderShape, length: int, new_tokens: int) -> int:
