@@ -10,20 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from app.settings import ROOT
-from app.static_files import script
+from app.static_files import STATIC, script
 from fsr.checks import Checker, TraceError
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 
 NODE = shutil.which("node")
-PLAN, FORMAT = ROOT / "app/static/plan.js", ROOT / "app/static/format.js"
+NAMES = ("plan", "format", "views", "geometry", "spread")
 
 
 def in_node(expression: str, data: Any) -> Any:
+    imports = "".join(f"import * as {n} from {json.dumps((STATIC / f'{n}.js').as_uri())};\n" for n in NAMES)
     code = f"""
-    import * as plan from {json.dumps(PLAN.as_uri())};
-    import * as format from {json.dumps(FORMAT.as_uri())};
+    {imports}
     let text = ""; for await (const part of process.stdin) text += part;
     const data = JSON.parse(text);
     console.log(JSON.stringify(({expression})(data)));
@@ -44,8 +43,8 @@ def in_chromium(expression: str, data: Any) -> Any:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
         page = browser.new_page()
-        page.add_script_tag(content=script("plan.js") + script("format.js").replace("window.fsrModules = {};", ""))
-        names = 'const plan = fsrModules["plan.js"], format = fsrModules["format.js"];'
+        page.add_script_tag(content=script("main.js"))
+        names = "const " + ", ".join(f'{n} = fsrModules["{n}.js"]' for n in NAMES) + ";"
         result = page.evaluate(f"(data) => {{ {names} return ({expression})(data); }}", data)
         browser.close()
     return result
