@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("theme.css", "page.css", "stage.css", "panels.css", "compare.css", "narrow.css", "film.css")
+STYLES = ("theme.css", "page.css", "stage.css", "panels.css", "picker.css", "compare.css", "narrow.css", "film.css")
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\}|\* as (\w+)) from "\./([\w.]+)";\n', re.M)
 _EXPORT = re.compile(r"^export ((?:async )?function|const|let|class) (\w+)", re.M)
 

@@ -40,6 +40,11 @@ export function bytes(x) {
   return scaled(x, 1024, ["B", "KiB", "MiB", "GiB"]);
 }
 
+/** Decimal, as memory and files are sold: 14.8 GB. */
+export function gigabytes(x) {
+  return isNumber(x) ? scaled(x * 1e9, 1000, ["B", "kB", "MB", "GB"]) : MISSING;
+}
+
 export function flops(x) {
   return scaled(x, 1000, ["FLOPs", "kFLOPs", "MFLOPs", "GFLOPs", "TFLOPs"]);
 }

@@ -183,7 +183,7 @@ function mountKeys(store, config) {
   const actions = {
     "[": () => moveBudget(store, -1), "]": () => moveBudget(store, 1),
     "{": () => moveBudget(store, -8), "}": () => moveBudget(store, 8),
-    p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), v: () => nextView(store), t: () => flipLayer(store, "ties"),
+    m: () => window.dispatchEvent(new CustomEvent("fsr:models")), p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), v: () => nextView(store), t: () => flipLayer(store, "ties"),
     "?": () => window.dispatchEvent(new CustomEvent("fsr:help")),
   };
   config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));

@@ -1,19 +1,17 @@
 // The bar on top: which model answers and on what device, and the page's own tools.
 
-import { el, fill, refs, setText, toggle } from "./dom.js";
+import { refs, setText } from "./dom.js";
+import { mountPicker } from "./picker.js";
 
-export function mountTopbar(root, store, config, { watch, props, chosen, tools }) {
+export function mountTopbar(root, store, config, { watch, props, chosen, look, tools }) {
   const at = refs(root);
-  fill(at.model, ...config.models.map((m) => el("option", { value: m.id }, m.title)));
-  toggle(at.modelbox, true);
-  at.model.addEventListener("change", () => chosen(at.model.value));
+  mountPicker(root, store, config, { chosen, look });
   const show = () => store.set({ model: props.value ?? null });
   show();
   watch("value", show);
   store.on(["model", "status"], (state) => {
     const { model } = state;
     if (!model) return;
-    if (at.model.value !== model.id) at.model.value = model.id;
     setText(at.device, [model.device, model.dtype].filter(Boolean).join(" · "));
     at.dot.dataset.state = state.status.phase === "loading" ? "loading" : model.loaded ? "ready" : "idle";
     at.modelbox.title = [model.loaded ? "Model loaded." : "Loads at the first question.", ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`)].join("\n");
