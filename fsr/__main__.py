@@ -9,16 +9,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fsr.tokens import FsrError, InvalidInput, check_budget
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from fsr.vlm import VLM
+    from fsr.vlm.progress import LoadProgress
+
+SHARES = ("global", "per_group")
 ONE_PICTURE = "The embedded model was trained on single pictures: of a clip it sees the frames as so many pictures."
 
 
@@ -76,6 +80,7 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=int, help="visual tokens to keep; default a ninth of them (64 of 576)")
     parser.add_argument("--frames", type=int, default=8, help="frames of a clip, evenly spaced in time; default 8")
     parser.add_argument("--budget-mode", default="global", help="global (frames compete) or per_frame (equal shares)")
+    parser.add_argument("--share", default="global", help="global, or per_group: an equal share for every tile or frame")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
     parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
     _add_model_arguments(parser)
@@ -92,9 +97,11 @@ def _add_fidelity_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="shapes", help="shapes, a checkpoint directory or a hub id; default shapes")
-    parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
-    parser.add_argument("--dtype", help="float32, float16 or bfloat16")
+    parser.add_argument("--device", help="cpu, cuda, or auto: over all devices; default cuda where there is one")
+    parser.add_argument("--dtype", help="float32, float16, bfloat16 or 4bit")
     parser.add_argument("--framing", default="processor", help="processor or pad (to a square)")
+    parser.add_argument("--mode", help="of LLaVA-NeXT: native, or paper (2 x 2 tiles without newlines, 2880 tokens)")
+    parser.add_argument("--relevance", default="clip", help="clip or llm_embedding; default clip")
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
 
@@ -124,14 +131,21 @@ def run_answer(args: argparse.Namespace) -> int:
     from fsr.pruners.frames import in_mode
     from fsr.pruners.inside import InsidePruner
 
-    pruner = in_mode(make(args.method, **parsed(args.set)), args.budget_mode)
+    by_groups = args.share == "per_group"
+    if args.share not in SHARES:
+        raise InvalidInput(f"the budget's share must be one of {', '.join(SHARES)}, not {args.share!r}.")
+    if by_groups and args.budget_mode != "global":
+        raise InvalidInput("give --share or --budget-mode, not both.")
+    single = make(args.method, **parsed(args.set))
+    pruner = in_mode(single, "per_frame" if by_groups else args.budget_mode)
     frames, clip = loaded(args.media, args.frames)
     _quiet()
-    import fsr.vlm
 
-    vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
+    vlm = opened(args)
     media = vlm.encode_media(frames, clip and clip["timestamps_s"], pruner.requires)
     encoding = vlm.encode(media, args.question, pruner.requires)
+    if by_groups:
+        pruner = in_mode(single, "per_frame", media.group)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
     answers = {}
@@ -149,6 +163,7 @@ def run_answer(args: argparse.Namespace) -> int:
         "unknown_words": encoding.unknown_words,
         "visual_tokens": n,
         "budget_mode": args.budget_mode,
+        "share": args.share,
         "parameters": pruner.parameters(),
         "answers": answers,
     }
@@ -198,10 +213,9 @@ def run_fidelity(args: argparse.Namespace) -> int:
         checked_format(Path(args.figure).suffix.lower().removeprefix("."))
     picture = load_image(args.picture)
     _quiet()
-    import fsr.vlm
     from fsr.fidelity import curve, greedy_answer
 
-    vlm = fsr.vlm.load(args.model, args.device, args.dtype, framing=args.framing)
+    vlm = opened(args)
     needs = frozenset().union(*(p.requires for p in pruners.values()))
     encoding = vlm.encode(vlm.encode_media([picture], needs=needs), args.question, needs)
     n = len(encoding.tokens)
@@ -378,6 +392,35 @@ def write_json(value: Any, where: str) -> int:
     except OSError as error:
         raise InvalidInput(f"{where} cannot be written: {error.strerror}.") from error
     return 0
+
+
+def opened(args: argparse.Namespace) -> VLM:
+    """The model that the arguments name; while it is loaded a terminal is told how far that is."""
+    import fsr.vlm
+
+    options = {} if args.mode is None else {"mode": args.mode}
+    return fsr.vlm.load(
+        args.model,
+        args.device,
+        args.dtype,
+        framing=args.framing,
+        relevance=args.relevance,
+        progress=progress_line(sys.stderr),
+        **options,
+    )
+
+
+def progress_line(stream: TextIO) -> Callable[[LoadProgress], None] | None:
+    """Writes one line that is written over, and empties it at the end; None where nobody looks at the stream."""
+    if not stream.isatty():
+        return None
+
+    def show(step: LoadProgress) -> None:
+        ended = step.phase == "weights" and step.done >= step.total
+        stream.write(f"\r\033[K{'' if ended else step}")
+        stream.flush()
+
+    return show
 
 
 def _quiet() -> None:

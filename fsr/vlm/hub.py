@@ -65,7 +65,7 @@ class Hub:
         check_disk(self.name, missing)
         total = sum(files.values())
         start = LoadProgress(title or self.name, "download", total - missing, total)
-        bar = bar_for(report if weights else None, start)
+        bar = None if report is None else bar_for(report, start)
         return Path(snapshot_download(self.name, allow_patterns=patterns, tqdm_class=bar))
 
     def _here(self, patterns: list[str], weights: bool) -> Path:
@@ -84,7 +84,7 @@ class Hub:
         return folder
 
 
-def bar_for(report: Report | None, start: LoadProgress) -> type[tqdm]:
+def bar_for(report: Report, start: LoadProgress) -> type[tqdm]:
     """A class in the place of the hub client's progress bars, which draws nothing and reports the bytes.
 
     The client has a bar of bytes sent and one of bytes written; the one that is ahead counts.
@@ -99,7 +99,7 @@ def bar_for(report: Report | None, start: LoadProgress) -> type[tqdm]:
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
             done = min(start.total, start.done + int(self.n))
-            if report is not None and self.unit == "B" and done > shown[0]:
+            if self.unit == "B" and done > shown[0]:
                 shown[0] = done
                 report(replace(start, done=done))
             return None
