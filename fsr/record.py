@@ -48,9 +48,8 @@ class Scene:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows_of(
-        args.examples, "clips.json" if args.clips else "index.json"
-    )  # what cannot be read is told before a model is loaded
+    first = "clips.json" if args.clips else "index.json"
+    rows_of(args.examples, first)  # what cannot be read is told before a model is loaded
     name = Path(args.model).name if Path(args.model).is_dir() else args.model  # no path of this machine in a trace
     vlm = load(args.model, args.device, args.dtype, name=name)
     frames = clip_frames(args.model) if args.frames is None else args.frames

@@ -117,7 +117,7 @@ def test_what_has_no_place_on_the_picture_is_listed():
 
 def test_the_spread_of_focus_is_told_in_tokens_of_this_picture():
     said = run(
-        """(rows) => rows.map((row) => { const spread_ = spread.spreadOf(row); return spread_ && spread.sentence(spread_); })""",
+        "(rows) => rows.map((row) => spread.spreadOf(row)).map((found) => found && spread.sentence(found))",
         [
             state_of([0.01 * i for i in range(1, 21)]),
             state_of([0.03]),
@@ -158,7 +158,8 @@ def test_questions_of_a_session_are_counted_once_each():
         state = { ...state, trace: { ...state.trace, question } };
         state.focusSeen = spread.seen(state);
       }
-      state.focusSeen = spread.seen({ ...state, edited: { fsr: { rho: 0.1 } }, trace: { ...state.trace, question: "tuned" } });
+      const tuned = { ...state, edited: { fsr: { rho: 0.1 } }, trace: { ...state.trace, question: "tuned" } };
+      state.focusSeen = spread.seen(tuned);
       return [spread.spreadOf(state).shares, spread.sentence(spread.spreadOf(state))];
     }"""
     shares, said = run(code, live)
