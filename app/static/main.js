@@ -14,8 +14,6 @@ import { mountFilm } from "./film.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
 import * as life from "./life.js";
 import * as plan from "./plan.js";
-import * as views from "./views.js";
-import * as spread from "./spread.js";
 import * as format from "./format.js";
 
 export function start(config) {
