@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -25,8 +25,11 @@ def file_name(kind: Any, fmt: Any) -> str:
     return f"fsr-{NAMES[kind]}.{fmt}"
 
 
-def figure(kind: str, fmt: str, sent: dict[str, Any], picture: Callable[[], Image.Image]) -> bytes:
-    """sheet, map: `trace` as JSON text and `runs`, [method, budget] each. overlap: `runs` and `values`, their matrix.
+def figure(
+    kind: str, fmt: str, sent: dict[str, Any], pictures: Callable[[dict[str, Any]], Sequence[Image.Image]]
+) -> bytes:
+    """sheet, map: `trace` as JSON text, `runs`, [method, budget] each, and the `frame`. overlap: `runs` and `values`,
+    their matrix. pictures: one for every frame of a trace.
 
     curves: `points` with method, budget, kl and probability, and the `question`. Raises InvalidInput.
     """
@@ -42,14 +45,20 @@ def figure(kind: str, fmt: str, sent: dict[str, Any], picture: Callable[[], Imag
     if not isinstance(record, str):
         raise InvalidInput("there is nothing to draw yet; ask first.")
     trace = Trace.from_json(record).to_dict()
+    frame = sent.get("frame", 0)
+    if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < len(trace["frames"]):
+        raise InvalidInput(f"the frame of a figure is a whole number from 0 to {len(trace['frames']) - 1}.")
+    shown = pictures(trace)
+    if len(shown) != len(trace["frames"]):
+        raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
     if kind == "map":
         budgets = {budget for _, budget in runs}
         if len(budgets) > 1:
             raise InvalidInput("the map of how many keep a token needs several methods at one budget.")
-        return figures.token_map(picture(), trace, [name for name, _ in runs], budgets.pop(), fmt)
+        return figures.token_map(shown[frame], trace, [name for name, _ in runs], budgets.pop(), fmt, frame)
     overlays = [figures.Overlay(f"All {trace['tokens']['n']} tokens", None, _text(trace, "full"))]
     overlays += [figures.Overlay.of(trace, name, budget) for name, budget in runs]
-    return figures.contact_sheet(picture(), trace, overlays, fmt)
+    return figures.contact_sheet(shown[frame], trace, overlays, fmt, frame)
 
 
 def _runs(value: Any) -> list[tuple[str, int]]:

@@ -119,7 +119,7 @@ function figureOf(state, config) {
   const keys = ["full", ...entries.map((e) => `${e.method}@${e.budget}`)].filter((key) => answers[key]);
   const small = { ...trace, methods, scores: {}, answers: Object.fromEntries(keys.map((key) => [key, answers[key]])) };
   const values = entries.map((a) => entries.map((b) => iou(a.view, b.view)));
-  return { runs: entries.map((e) => [e.method, e.budget]), values, question, trace: JSON.stringify(small) };
+  return { runs: entries.map((e) => [e.method, e.budget]), values, question, frame: state.frame, trace: JSON.stringify(small) };
 }
 
 function drawProgress(at, state) {

@@ -11,11 +11,14 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
+from app.clip_export import Sent, saved
 from app.clips import Film, is_clip_id
 from app.compare import compare, requests_of
 from app.curves import curves, smallest
@@ -25,6 +28,7 @@ from app.pictures import Picture
 from app.service import Event, Parameters, Request, Service
 from app.ui import values
 from fsr.tokens import FsrError, InvalidInput
+from fsr.trace import shown_frames
 from fsr.vlm import VLM
 
 log = logging.getLogger(__name__)
@@ -190,15 +194,27 @@ class Handlers:
                 yield values.failed_value(told(error)) | about, gr.skip()
 
     def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
-        """A figure of what the page shows, as a file to download; it is deleted once Gradio has its copy."""
+        """A figure of what the page shows, as a file to download."""
         sent = event._data
         with speaking():
             name = file_name(sent.get("figure"), sent.get("format"))
-            data = figure(sent["figure"], sent["format"], sent, lambda: self._shown(session).image)
-        with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
-            path = Path(folder) / name
-            path.write_bytes(data)
-            yield str(path)
+            data = figure(sent["figure"], sent["format"], sent, partial(self._frames, session))
+        yield from offered(name, data)
+
+    def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
+        """The clip on the stage with its tokens, as a film, a contact sheet or JSON, to download."""
+        with speaking():
+            sent = Sent.checked(event._data)
+            name, data = saved(sent, self._frames(session, sent.trace))
+        yield from offered(name, data)
+
+    def _frames(self, session: Session, trace: dict[str, Any]) -> list[Image.Image]:
+        """One picture for every frame of the trace."""
+        clip, grids = trace["clip"], len(trace["frames"])
+        shown = self._shown(session, clip["sampled"] if clip else 0)
+        if not isinstance(shown, Film):
+            return [shown.image] * grids
+        return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
@@ -243,6 +259,14 @@ def received(service: Service, path: str, model: str, frames: int = 0) -> Pictur
     except Exception:
         Path(path).unlink(missing_ok=True)
         raise
+
+
+def offered(name: str, data: bytes) -> Iterator[str]:
+    """A file to download under this name; it is deleted once Gradio has its copy."""
+    with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        yield str(path)
 
 
 class Stoppable:

@@ -23,6 +23,7 @@ ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), sessio
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
+FILM_EVENTS: dict[str, Any] = {"concurrency_id": "film", "concurrency_limit": 1, "show_progress": "hidden"}
 QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
 
 
@@ -44,7 +45,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             with gr.Column(elem_id="fx-col-rail"):
                 panel("rail")
             with gr.Column(elem_id="fx-col-film"):
-                panel("film")
+                film = panel("film")
             with gr.Column(elem_id="fx-col-compare"):
                 compare = panel("compare")
                 fidelity = panel("fidelity")
@@ -75,6 +76,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             shown.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private).success(
                 None, None, None, js=DOWNLOAD_JS
             )
+        film.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private).success(
+            None, None, None, js=DOWNLOAD_JS
+        )
         fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)

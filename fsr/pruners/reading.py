@@ -16,11 +16,12 @@ from fsr.tokens import InvalidInput, Role, check_budget
 @dataclass(frozen=True)
 class Reading:
     """roles: N values of `Role`. budget: the one that is shown, where a plan holds only some. absorbed: anchor -> how
-    many tokens were merged into it, for plans that know."""
+    many tokens were merged into it, for plans that know. anchor: merged token -> its anchor, for the same plans."""
 
     roles: list[int]
     budget: int
     absorbed: dict[int, int] = field(default_factory=dict)
+    anchor: dict[int, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> set[int]:
@@ -63,4 +64,5 @@ def _nested(plan: Mapping[str, Any], budget: int) -> Reading:
     merged = sorted(found)[: math.floor(plan["kappa"] * n_scan + 1e-9)]
     for _, i, _ in merged:
         roles[i] = Role.MERGED
-    return Reading([int(r) for r in roles], budget, dict(Counter(anchor for _, _, anchor in merged)))
+    anchors = {i: anchor for _, i, anchor in merged}
+    return Reading([int(r) for r in roles], budget, dict(Counter(anchors.values())), anchors)
