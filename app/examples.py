@@ -78,7 +78,9 @@ class Examples:
         return self._example(row, picture, (picture,))
 
     def _clip(self, row: dict[str, Any]) -> Example:
-        frames = frames_in(self.folder / "traces" / row["id"]) or frames_in(self.folder / "examples" / row["id"])
+        traces = self.folder / "traces"
+        folders = (traces, self.folder / "examples", *sorted(traces.glob("*")))
+        frames = next(filter(None, (frames_in(folder / row["id"]) for folder in folders)), ())
         return self._example(row, self.folder / "examples" / f"{row['id']}.mp4", frames, clip=True)
 
     def _example(self, row: dict[str, Any], media: Path, pictures: tuple[Path, ...], clip: bool = False) -> Example:
@@ -106,8 +108,9 @@ class Examples:
         return Recording(name, first.model["id"], title, on, device, tuple(files))
 
     def recording_of(self, model: str) -> str:
-        """The recording to begin with: the one of this model, or else the embedded models'."""
-        return next((one.name for one in self.recordings.values() if one.model == model), "")
+        """The recording to begin with: the one of this model, or else the embedded models', or the first."""
+        first = next(iter(self.recordings), "")
+        return next((one.name for one in self.recordings.values() if one.model == model), first)
 
     def get(self, name: object, recording: object = "") -> Example:
         """Raises InvalidInput for a name that is not in the gallery, or another recording than those there are."""

@@ -9,7 +9,7 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
   const chosen = () => recordings().find((r) => r.name === store.state.recording);
   const show = () => {
     fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, (id) => pick(id, store.state.recording))));
-    toggle(at.recordings, recordings().length > 1);
+    toggle(at.recordings, recordings().some((r) => r.name));
     fill(at.recording, ...recordings().map((r) => el("option", { value: r.name }, `${r.title}, ${r.on}, ${r.device}`)));
   };
   show();
