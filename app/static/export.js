@@ -4,6 +4,7 @@ import { makeGeometry } from "./geometry.js";
 import { paint } from "./paint.js";
 import { sceneOf } from "./stage.js";
 import { sides } from "./answers.js";
+import { clock } from "./film_time.js";
 import { ROLE } from "./plan.js";
 import { viewsOf, windowOf } from "./views.js";
 
@@ -21,6 +22,7 @@ export function linkTo(state) {
   url.searchParams.set("method", state.method);
   url.searchParams.set("budget", String(state.mode === "compare" ? state.budget : state.view?.budget ?? state.budget));
   if (state.layer !== "roles") url.searchParams.set("layer", state.layer);
+  if (state.trace?.clip && state.frame > 0) url.searchParams.set("frame", String(state.frame + 1));
   return url.toString();
 }
 
@@ -91,6 +93,7 @@ export function drawExport(state, stage) {
 function caption(state) {
   const { view, trace, method } = state;
   const lines = [[`“${trace.question}”`, "#111"]];
+  if (trace.clip) lines.push([`Frame ${state.frame + 1} of ${trace.frames.length}, ${clock(trace.frames[state.frame].time)}`, "#111"]);
   if (view) {
     const { counts } = view;
     const split = counts[ROLE.KEPT] ? "" : `: ${counts[ROLE.FOCUS]} focus, ${counts[ROLE.SCAN]} scan, ${counts[ROLE.MERGED]} merged`;

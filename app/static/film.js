@@ -14,7 +14,8 @@ const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
 
 export function mountFilm(root, store, config, { exportClip }) {
   const at = refs(root);
-  const strip = mountStrip(at, store, () => readPalette(root));
+  let palette = readPalette(root); // reading styles makes the browser compute them: not at every repaint
+  const strip = mountStrip(at, store, () => palette);
   store.on(["trace", "pictures", "clip"], (state) => {
     const frames = framesOf(state);
     const shown = frames.length > 1;
@@ -26,7 +27,7 @@ export function mountFilm(root, store, config, { exportClip }) {
   });
   store.on(["about"], () => store.set({ playing: false, marking: false, region: null }));
   store.on(["frame", "trace"], ({ frame }) => strip.show(frame));
-  window.addEventListener("fsr:theme", () => strip.paint());
+  window.addEventListener("fsr:theme", () => ((palette = readPalette(root)), strip.paint()));
   mountPlay(at, store);
   mountKept(at, store);
   mountLife(at, store);

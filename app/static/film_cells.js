@@ -9,18 +9,25 @@ import { el, toggle } from "./dom.js";
 export function makeCellTime(store) {
   const bars = makeBars(44, false);
   const node = el("div", { class: "fx-cell-time", hidden: true, role: "img" }, bars.root);
-  mountScrub(node, store, (frame) => (node.title = frame >= 0 && node.said ? node.said[frame] : ""));
+  let columns = [];
+  let width = 0;
+  mountScrub(node, store, (frame) => (node.title = columns[frame] ? `frame ${frame + 1}: ${columns[frame].all} kept` : ""));
+  const paint = () => {
+    bars.resize(width, framesOf(store.state));
+    bars.draw(columns);
+    bars.go(store.state.frame);
+  };
+  new ResizeObserver(([{ contentRect }]) => {
+    width = Math.round(contentRect.width); // asking for it at every repaint would lay out the page each time
+    if (!node.hidden) paint();
+  }).observe(node);
   return {
     node,
     draw(state, view) {
-      const frames = framesOf(state);
-      toggle(node, Boolean(view && state.trace && frames.length > 1));
+      toggle(node, Boolean(view && state.trace && framesOf(state).length > 1));
+      columns = node.hidden ? [] : keptByFrame(view, state.trace);
       if (node.hidden) return;
-      const columns = keptByFrame(view, state.trace);
-      bars.resize(node.clientWidth, frames);
-      bars.draw(columns);
-      bars.go(state.frame);
-      node.said = columns.map((c, f) => `frame ${f + 1}: ${c.all} kept`);
+      paint();
       node.setAttribute("aria-label", `Kept in each frame: ${columns.map((c) => c.all).join(", ")}`);
     },
   };

@@ -126,13 +126,15 @@ function applyTrace(store, value, config) {
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
     ...(fresh ? { about: value.run, example: value.example, recording: value.recording ?? state.recording, question: trace?.question ?? "" } : {}),
-    ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace) : {}),
+    ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace, link.frame) : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
 }
 
-/** Where a picture is first looked at: its tiles all together, which show more than the base picture. */
-function firstView(trace) {
+/** Where a picture is first looked at: its tiles all together, which show more than the base picture. `wanted`: of a
+ *  clip the frame, from 1, that a link asks for. */
+function firstView(trace, wanted) {
+  if (trace?.clip) return { frame: wanted <= trace.frames.length ? wanted - 1 : 0, tile: -1 };
   return { frame: Math.max(0, trace?.frames.findIndex((f) => f.part === "tiles") ?? 0), tile: -1 };
 }
 
@@ -156,11 +158,13 @@ function fromLink() {
   const query = new URLSearchParams(window.location.search);
   const budget = Number(query.get("budget"));
   const layer = query.get("layer");
+  const frame = Number(query.get("frame"));
   return {
     method: query.get("method"),
     compare: query.get("view") === "compare",
     methods: (query.get("methods") ?? "").slice(0, 400).split(","),
     budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
+    frame: Number.isInteger(frame) && frame > 0 ? frame : undefined,
     layer: Object.hasOwn(SCORES, layer ?? "") ? layer : undefined,
   };
 }
