@@ -29,6 +29,7 @@ from fsr.tokens import FsrError, InvalidInput
 from fsr.trace import Trace, answer_record, build_trace, shown_frames
 from fsr.video import Clip, load_clip
 from fsr.vlm import VLM, Encoding, load
+from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.clips import clip_frames
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -77,13 +78,15 @@ def record(
     """
     rows = rows_of(examples, "index.json") if pictures else []
     clips = rows_of(examples, "clips.json") if frames and (examples / "clips.json").is_file() else []
+    if vlm.id in NAMES:  # the embedded models know drawn scenes only
+        clips = [row for row in clips if "actors" in row]
     known = [row["id"] for row in rows + clips]
     if only is not None and only not in known:
         raise InvalidInput(f"there is no example {only!r} in {examples}; choose one of {', '.join(known)}.")
     out.mkdir(parents=True, exist_ok=True)
     for row in rows + clips:
         if only in (None, row["id"]):
-            scene = clip_scene(row, examples, frames) if row in clips else picture_scene(row, examples, draw)
+            scene = clip_scene(row, examples, frames, draw) if row in clips else picture_scene(row, examples, draw)
             trace = record_scene(vlm, scene, max_new_tokens)
             _write(trace, out / f"{scene.id}.json")
             _save_frames(trace, scene, out)
@@ -120,8 +123,14 @@ def picture_scene(row: dict[str, Any], examples: Path, draw: bool = False) -> Sc
     return Scene(row["id"], row["question"], [load_image(path, max_side=MAX_SIDE)])
 
 
-def clip_scene(row: dict[str, Any], examples: Path, frames: int) -> Scene:
-    clip = load_clip(examples / f"{row['id']}.mp4", frames)
+def clip_scene(row: dict[str, Any], examples: Path, frames: int, draw: bool = False) -> Scene:
+    """Raises InvalidInput where there is no clip."""
+    path = examples / f"{row['id']}.mp4"
+    if "actors" in row and (draw or not path.is_file()):
+        from fsr.shapes.gallery import write_clip
+
+        write_clip(row, path)
+    clip = load_clip(path, frames)
     return Scene(row["id"], row["question"], clip.frames, clip, f"{row['id']}.mp4")
 
 

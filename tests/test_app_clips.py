@@ -19,9 +19,10 @@ from app.compare import compare, report, requests_of
 from app.curves import curves
 from app.examples import Examples
 from app.service import Request, Service
-from app.settings import Settings
+from app.settings import ROOT, Settings
 from app.ui.handlers import Handlers, Session
 from fsr.pruners import make
+from fsr.shapes.clips import described, draw_clip
 from fsr.tokens import InvalidInput
 from fsr.trace import Trace, TraceError, build_trace
 from fsr.video import Clip, load_clip
@@ -300,3 +301,44 @@ def test_times_count_from_the_first_frame():
     clip = Clip([], [0, 1], [-0.04, 0.46], 2.0, 1.0, 2, 8, 8, "decord")
     assert clip.times == [0.0, 0.5]
     assert np.diff(clip.times) == pytest.approx(0.5)
+
+
+# -- the gallery
+
+
+def test_every_example_clip_is_there_and_drawn_ones_look_as_they_are_described():
+    rows = json.loads((ROOT / "assets/examples/clips.json").read_text())
+    assert len([row for row in rows if "actors" in row]) == 2
+    credits = (ROOT / "assets/CREDITS.md").read_text()
+    for row in rows:
+        path = ROOT / "assets/examples" / f"{row['id']}.mp4"
+        assert path.stat().st_size < 1_000_000
+        clip = load_clip(path, 8)
+        assert len(clip.frames) == 8
+        if "actors" not in row:
+            assert f"`examples/{path.name}`" in credits
+            continue
+        drawn = draw_clip(described(row), row["frames"])
+        for frame, i in zip(clip.frames, clip.indices, strict=True):
+            error = np.mean((np.asarray(frame, float) - drawn[i]) ** 2)
+            assert 10 * np.log10(255**2 / error) > 34  # dB
+
+
+def test_a_clip_example_changes_the_model_to_one_that_reads_clips_and_is_answered(service, tmp_path, mp4):
+    examples = tmp_path / "examples"
+    (examples / "disc").mkdir(parents=True)
+    (examples / "clips.json").write_text(json.dumps([{"id": "disc", "title": "Disc", "question": "what?"}]))
+    put(examples / "disc.mp4", mp4.read_bytes())
+    load_clip(mp4, 1).frames[0].save(examples / "disc" / "0.webp")
+    handlers = Handlers(service, Examples(tmp_path))
+    event = SimpleNamespace(_data={"id": "disc"})
+    stage, question, session, bar = handlers.pick(event, Session(TINY), VISITOR)
+    assert (session.model, bar["id"], question, stage["example"]) == (VIDEO, VIDEO, "what?", "disc")
+    assert (len(stage["pictures"]), stage["trace"]) == (5, None)
+    steps = list(handlers.ask(question, {"method": "fsr", "budget": 5, "of": 5 * GRID}, session, VISITOR))
+    trace = Trace.from_json(next(s[0] for s in steps if "trace" in s[0])["trace"])
+    assert trace.clip["name"] == "disc.mp4"
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "disc.json").write_text(trace.to_json())
+    replayed = Handlers(service, Examples(tmp_path)).pick(event, session, VISITOR)[0]
+    assert replayed["trace"] == trace.to_json()

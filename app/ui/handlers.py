@@ -74,7 +74,10 @@ class Handlers:
         model = self.service.model_for(session.model, example.clip)
         bar = gr.skip() if model == session.model else values.model_value(self.service, model)
         session = replace(session, example=example.id, picture=None, model=model, recording=example.recording)
-        return values.example_value(example), example.question, session, bar
+        if not example.clip or example.trace_file.is_file():
+            return values.example_value(example), example.question, session, bar
+        stage = values.upload_value(self._shown(session))  # a clip that nothing was recorded about
+        return stage | {"example": example.id, "question": example.question}, example.question, session, bar
 
     def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         """Values for stage, session and answers; a clip takes a while."""
