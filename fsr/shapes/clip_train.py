@@ -34,6 +34,7 @@ from fsr.shapes.seeing import embed, lower_blocks
 from fsr.shapes.train import Run, compiled, embed_questions, pointing_loss
 
 AT_ONCE = 8  # full frames in one pass of the tower
+CHECKPOINT = 50  # steps
 MIDDLE = 3  # layers of the Llama before the read-outs
 EQUAL = dict.fromkeys(CLIP_TYPES, 1.0)
 EVENTFUL = {**dict.fromkeys(CLIP_TYPES, 1.5), "color": 0.5, "shape": 0.5, "frame": 0.4, "count": 1.0, "happens": 1.0}
@@ -56,8 +57,8 @@ class ClipPhase:
     knows: float = 0.3
 
 
-CLIPS = (ClipPhase(450, 12, 8, 2, room=224), ClipPhase(900, 24, 4, 4))
-POINTING = (ClipPhase(120, 24, 4, 4),)
+CLIPS = (ClipPhase(350, 12, 8, 2, room=224), ClipPhase(750, 24, 4, 4))
+POINTING = (ClipPhase(80, 24, 4, 4),)
 STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
 
 
@@ -204,12 +205,16 @@ def main(options: argparse.Namespace) -> int:
     def clips_of(stage: str, step: int, phase: ClipPhase) -> tuple[list[Clip], Any]:
         return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
 
+    plan, modules = phases("clips", options.scale), {"reader": reader, "heads": heads}
+    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.6, plan=plan)
+
     def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
+        if step % CHECKPOINT == 0:
+            run.checkpoint()
         clips, rng = clips_of("clips", step, phase)
         return answer_loss(model, heads, blocks, see_clips(tower, lower, clips), clips, rng, phase)
 
-    modules = {"reader": reader, "heads": heads}
-    Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.6, plan=phases("clips", options.scale)).train(answering)
+    run.train(answering)
 
     clip.vision_model.requires_grad_(False)
     pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
