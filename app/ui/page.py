@@ -18,7 +18,10 @@ from app.ui.panels import panel
 from fsr.pruners import describe
 
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
-NOTES = {"shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it."}
+NOTES = {
+    "shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it.",
+    "shapes-video": "The embedded clip model knows drawn clips only. Films mean nothing to it.",
+}
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
