@@ -61,29 +61,23 @@ function mountPlay(at, store) {
   let timer = 0;
   let due = 0;
   const next = () => {
-    const { frame, speed, playing } = store.state;
-    const frames = framesOf(store.state);
-    if (!playing || !frames.length) return;
-    const last = frame >= frames.length - 1;
-    if (last && REDUCED.matches) return void store.set({ playing: false });
-    const to = last ? 0 : frame + 1;
-    store.set({ frame: to, cursor: -1 });
-    wait(frames, to, speed);
+    const { frame } = store.state;
+    const last = frame >= framesOf(store.state).length - 1;
+    if (last && REDUCED.matches) store.set({ playing: false });
+    else store.set({ frame: last ? 0 : frame + 1, cursor: -1 });
   };
-  const wait = (frames, frame, speed) => {
-    due = Math.max(due + shownFor(frames, frame, speed), performance.now());
-    timer = setTimeout(next, due - performance.now());
-  };
-  store.on(["playing", "speed"], (state) => {
+  store.on(["playing", "speed", "frame"], (state, keys) => {
     const { playing, frame, speed } = state;
     const frames = framesOf(state);
     clearTimeout(timer);
     at.playicon.dataset.state = playing ? "playing" : "paused";
     at.play.setAttribute("aria-label", playing ? "Pause" : "Play");
     if (!playing || !frames.length) return;
-    due = performance.now();
-    if (frame < frames.length - 1) wait(frames, frame, speed);
-    else timer = setTimeout(() => (store.set({ frame: 0, cursor: -1 }), wait(frames, 0, speed)), 0);
+    const now = performance.now();
+    if (keys.has("playing") || keys.has("speed")) due = now;
+    const again = keys.has("playing") && frame >= frames.length - 1;
+    due = again ? now : Math.max(due + shownFor(frames, frame, speed), now); // a frame that is drawn late makes the rest late
+    timer = setTimeout(again ? () => store.set({ frame: 0, cursor: -1 }) : next, due - now);
   });
   at.play.addEventListener("click", () => flipPlay(store));
   fill(at.speed, ...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s === 0.5 ? "½" : s}\u202f×`)));
