@@ -30,19 +30,17 @@ def looked(trace, width=1000):
 
 
 @pytest.fixture(scope="module")
-def next_vlm(tmp_path_factory):
-    return fsr.vlm.load(str(save_next(tmp_path_factory.mktemp("views") / "next")))
-
-
-@pytest.fixture(scope="module")
-def traces(next_vlm, tmp_path_factory):
+def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
+    save_next(folder / "next")
+    next_vlm, paper = (fsr.vlm.load(str(folder / "next"), mode=mode) for mode in ("native", "paper"))
     qwen = fsr.vlm.load(str(save_qwen(folder / "qwen")))
     onevision = fsr.vlm.load(str(save_onevision(folder / "onevision")))
     return {
         "next": trace_of(next_vlm, noise(160, 100))[1],
         "next, tall": trace_of(next_vlm, noise(100, 300))[1],
         "next, two": trace_of(next_vlm, noise(160, 100), noise(300, 100, 2))[1],
+        "next, paper": trace_of(paper, noise(300, 100))[1],
         "qwen": trace_of(qwen, noise(300, 100))[1],
         "qwen, two": trace_of(qwen, noise(300, 100), noise(100, 160, 2))[1],
         "onevision": trace_of(onevision, noise(300, 300))[1],
@@ -67,7 +65,7 @@ def test_every_view_has_its_name(seen):
     assert len(seen["onevision"]) == 2 + 9
 
 
-@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "qwen", "qwen, two", "onevision"])
+@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "next, paper", "qwen", "qwen, two", "onevision"])
 def test_every_token_lies_where_its_rectangle_is(traces, seen, name):
     tokens, frames = traces[name].tokens, traces[name].frames
     for view in seen[name]:
@@ -84,7 +82,7 @@ def test_every_token_lies_where_its_rectangle_is(traces, seen, name):
         assert sorted(view["reached"]) == view["index"], "arrow keys reach every token of the view"
 
 
-@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "onevision"])
+@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "next, paper", "onevision"])
 def test_every_token_is_in_one_grid_and_every_tile_is_a_part_of_its_mosaic(traces, seen, name):
     whole = [v for v in seen[name] if v["tile"] < 0]
     assert sorted(i for v in whole for i in v["index"]) == list(range(traces[name].tokens["n"]))
@@ -104,6 +102,14 @@ def test_newlines_are_counted_with_the_rows_that_are_kept(traces):
     for row in (1, 4):
         roles[25 + 10 * row + 3] = 2
     assert run(count, {"trace": trace, "roles": roles}) == [[2, 6], [0, 6]]
+
+
+def test_padding_that_papers_count_is_told_apart_from_the_picture(traces):
+    """300 x 100 in the middle of 140 x 140 pixels: of ten rows of patches six hold none of it."""
+    trace = traces["next, paper"].to_dict()
+    placeless = run("(trace) => views.placeless(trace)", trace)
+    assert {trace["tokens"]["row"][i] for i in placeless} == {0, 1, 2, 7, 8, 9}
+    assert len(placeless) == 60
 
 
 def test_what_has_no_place_on_the_picture_is_listed():
