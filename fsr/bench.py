@@ -1,6 +1,6 @@
 """`python -m fsr bench select`: how long selection takes, next to the Gram product that other methods pay in full.
 
-(`bench prefill` is in `fsr.bench_prefill`.)
+(`bench prefill` is in `fsr.bench_prefill`, `bench video` in `fsr.bench_video`.)
 
 Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsr import bench_prefill
+from fsr import bench_prefill, bench_video
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import InvalidInput, Layout, VisualTokens, unit_rows
 
@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whole = kinds.add_parser("prefill", help="real-size models with random weights: what pruning saves")
     bench_prefill.add_arguments(whole)
     whole.set_defaults(measure=bench_prefill.run)
+    clip = kinds.add_parser("video", help="the time and memory of the selection from a clip's frames")
+    bench_video.add_arguments(clip)
+    clip.set_defaults(measure=bench_video.run)
     parser = kinds.add_parser("select", help="the time of the selection itself")
     parser.set_defaults(measure=run_select)
     parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
