@@ -1,0 +1,231 @@
+"""The page's models: what is on offer, one in memory, freed for the next, and a page that survives a failed load."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import weakref
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+import fsr.vlm
+from app import picker
+from app.compare import compare, requests_of
+from app.curves import curves
+from app.examples import Examples
+from app.offers import DEFAULT_ON_GPU, Choice, chosen, offered
+from app.service import Request, Service
+from app.settings import Settings
+from app.ui import values
+from app.ui.handlers import Handlers, Session
+from fsr.tokens import FsrError, InvalidInput
+from tests.tiny_families import save_next, save_qwen
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_folder, tmp_path_factory):
+    """Two checkpoints that load, and one that does not."""
+    base = tmp_path_factory.mktemp("secret-place")
+    broken = shutil.copytree(tiny_folder, base / "broken")
+    (broken / "model.safetensors").unlink()
+    return {"tiny-llava": tiny_folder, "tiny-qwen": save_qwen(base / "tiny-qwen"), "broken": broken}
+
+
+@pytest.fixture
+def service(folders):
+    settings = Settings(model=str(folders["tiny-llava"]), models=f"{folders['tiny-qwen']},{folders['broken']}")
+    made = Service(replace(settings, max_new_tokens=2))
+    yield made
+    made.close()
+
+
+def asked(service, folder, model, method="fsr"):
+    path = folder / "picture.png"
+    Image.effect_noise((90, 70), 60).convert("RGB").save(path)
+    return Request(service.open_media(path).id, "what is it?", method, 0, {}, model)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "environment", "expected"),
+    [
+        (False, {}, Choice("shapes", "shapes-video")),
+        (True, {}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
+        (True, {"FSR_MODELS": ""}, Choice(DEFAULT_ON_GPU, "", "shapes")),
+        (True, {"FSR_MODEL": "shapes"}, Choice("shapes", "shapes-video")),
+        (True, {"FSR_MODEL": "a/b", "FSR_MODELS": "c/d"}, Choice("a/b", "c/d")),
+        (False, {"FSR_MODEL": "a/b", "FSR_FALLBACK": "shapes"}, Choice("a/b", "shapes-video", "shapes")),
+    ],
+    ids=["no GPU", "a GPU", "a GPU, nothing else on offer", "chosen", "both chosen", "a fallback by choice"],
+)
+def test_what_answers_at_first(cuda, environment, expected):
+    assert chosen(cuda, environment) == expected
+
+
+def test_a_path_never_becomes_an_id_or_a_title(folders):
+    found = offered(
+        [str(folders["tiny-qwen"]), f"{folders['tiny-qwen']}/", f"{folders['tiny-llava']}:pad:llm_embedding"]
+    )
+    assert list(found) == ["tiny-qwen", "tiny-qwen-2", "tiny-llava:pad:llm_embedding"]
+    assert [offer.title for offer in found.values()] == ["tiny-qwen", "tiny-qwen 2", "tiny-llava, pad, llm_embedding"]
+    assert found["tiny-llava:pad:llm_embedding"].options == {"framing": "pad", "relevance": "llm_embedding"}
+
+
+def test_all_stands_for_the_list_and_each_is_offered_once():
+    found = offered(["shapes", "llava-hf/llava-1.5-7b-hf", "all", "shapes"])
+    assert list(found)[:2] == ["shapes", "llava-hf/llava-1.5-7b-hf"]
+    assert len(found) == 1 + len([m for m in fsr.vlm.available() if "/" in m["id"]])
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("nothing", "'nothing' is none"),
+        ("/no/such/place", "is none"),
+        ("llava-hf/llava-1.5-7b-hf:paper", "the mode paper is for LLaVA-NeXT; LLaVA-1.5 7B has none"),
+    ],
+)
+def test_models_are_checked_before_the_page_starts(model, words):
+    with pytest.raises(InvalidInput, match=words):
+        Settings.from_environment({"FSR_MODEL": "shapes", "FSR_MODELS": model})
+
+
+def test_the_mode_of_an_offer_reaches_the_model(tmp_path):
+    folder = save_next(tmp_path / "next")
+    service = Service(Settings(model=f"{folder}:paper", models=str(folder)))
+    assert service.open_model("next:paper").mode == "paper"
+    assert service.open_model("next").mode == "native"
+    service.close()
+
+
+def test_the_first_question_shows_how_far_the_load_is(service, tmp_path):
+    events = list(service.answer(asked(service, tmp_path, "tiny-llava")))
+    loading = [e.text for e in events if e.phase == "loading"]
+    assert loading[0] == "Loading tiny-llava."
+    assert loading[-1] == "Loading tiny-llava: 582.1 of 582.1 kB"
+    assert not any(e.phase == "loading" for e in service.answer(asked(service, tmp_path, "tiny-llava")))
+
+
+def test_no_path_of_this_machine_reaches_a_visitor(service, folders, tmp_path):
+    request = asked(service, tmp_path, "tiny-llava")
+    trace = service.analyse(request)
+    assert trace["model"]["id"] == trace["model"]["title"] == "tiny-llava"
+    told = f"{trace['model']} {values.picker_value(service, 'tiny-llava')} {values.model_value(service, 'broken')}"
+    with pytest.raises(FsrError) as caught:
+        service.analyse(replace(request, model="broken"))
+    with pytest.raises(InvalidInput) as unknown:
+        service.check_model(str(folders["tiny-qwen"]))
+    for text in (told, str(caught.value), str(unknown.value)):
+        assert not any(str(folder.parent) in text for folder in folders.values())
+
+
+def test_switching_leaves_nothing_of_the_model_before(service, tmp_path):
+    """Answers, a comparison with a method inside the language model, curves: then its weights and media are gone."""
+    request = asked(service, tmp_path, "tiny-llava")
+    list(service.answer(request))
+    list(service.answer(replace(request, method="fastv", budget=17)))
+    list(compare(service, requests_of(request, ["fsr", "sparsevlm"], [17])))
+    list(curves(service, [replace(request, method="grid")], threading.Event()))
+    service.replan(request)
+    vlm = service.loaded("tiny-llava")
+    media = next(iter(service._encodings.values())).media
+    gone = [weakref.ref(x) for x in (vlm, vlm.model, vlm.model.lm_head.weight, vlm.relevance_model, media, vlm._media)]
+    encoding = weakref.ref(next(iter(service._encodings.values())))
+    del vlm, media
+    list(service.answer(replace(request, model="tiny-qwen")))
+    assert [ref() for ref in [*gone, encoding]] == [None] * 7
+    assert (service.loaded("tiny-llava"), service.models.loads) == (None, 2)
+
+
+def test_a_page_that_waits_holds_no_model(service, tmp_path):
+    """One visitor's answer has begun to wait while another changes the model: the first model is not kept alive."""
+    service.open_model("tiny-llava")
+    gone = weakref.ref(service.loaded("tiny-llava").model)
+    handlers = Handlers(service, Examples(tmp_path))
+    steps = handlers._steps(asked(service, tmp_path, "tiny-llava"), {"method": "fsr", "budget": 0}, threading.Event())
+    with service.turn():
+        assert next(steps)[1]["status"]["phase"] == "waiting"
+        service.open_model("tiny-qwen")
+        assert gone() is None
+    assert "tiny-llava: 582.1 of" in str([step[1] for step in steps])
+
+
+def test_after_a_failed_load_the_model_before_answers_again(service, tmp_path):
+    request = asked(service, tmp_path, "tiny-llava")
+    before = [e.answer["text"] for e in service.answer(request) if e.answer][-1]
+    with pytest.raises(FsrError, match="broken"):
+        list(service.answer(replace(request, model="broken")))
+    assert not service.busy
+    assert [e.answer["text"] for e in service.answer(request) if e.answer][-1] == before
+
+
+def test_a_stop_ends_the_load(service, tmp_path):
+    stop = threading.Event()
+    events = []
+    for event in service.answer(asked(service, tmp_path, "tiny-llava"), stop):
+        events.append(event.phase)
+        stop.set()
+    assert events[-1] == "stopped"
+    assert service.loaded("tiny-llava") is None
+    assert not service.busy
+    requests = requests_of(asked(service, tmp_path, "tiny-llava"), ["fsr"], [1], least=1)
+    assert [step.phase for step in curves(service, requests, stop)][-1] == "stopped"
+
+
+def test_a_default_that_cannot_be_loaded_is_replaced_and_says_why(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    tiny = str(folders["tiny-llava"])
+    service = Service(Settings(model=DEFAULT_ON_GPU, models=str(folders["tiny-qwen"]), fallback=tiny, max_new_tokens=2))
+    handlers = Handlers(service, Examples(tmp_path))
+    session = Session(service.settings.first, asked(service, tmp_path, "").picture)
+    visit = type("Request", (), {"session_hash": "one"})()
+    steps = list(handlers.ask("what is it?", {"method": "fsr", "budget": 0}, session, visit))
+    why = "LLaVA-1.5 7B could not be loaded: llava-hf/llava-1.5-7b-hf is not on this machine and the hub cannot be"
+    assert any(step[1]["status"]["text"].startswith(why) for step in steps)
+    assert steps[-1][1]["status"]["phase"] == "done"
+    bar = values.model_value(service, session.model)
+    assert bar["id"] == DEFAULT_ON_GPU
+    assert bar["loaded"]
+    assert bar["notice"].startswith(why)
+    assert bar["notice"].endswith("tiny-llava answers instead.")
+    assert service.loaded(DEFAULT_ON_GPU) is service.loaded("tiny-llava")
+
+    again = [e.phase for e in service.answer(asked(service, tmp_path, DEFAULT_ON_GPU))]
+    assert "loading" not in again  # it is not tried at every question, but where it is chosen anew
+    handlers.choose_model(type("Event", (), {"_data": {"id": DEFAULT_ON_GPU}})(), session)
+    assert values.model_value(service, DEFAULT_ON_GPU)["notice"] == ""
+    with pytest.raises(FsrError, match="broken cannot be loaded"):
+        Service(Settings(model=str(folders["broken"]))).open_model("broken")  # the owner's choice is not replaced
+    service.close()
+
+
+def test_the_picker_tells_size_memory_licence_and_pathways(folders, monkeypatch):
+    monkeypatch.setattr(picker, "free_bytes", lambda device: 20_000_000_000)
+    monkeypatch.setattr(picker, "on_gpu", lambda settings: False)
+    models = f"{folders['tiny-qwen']},llava-hf/llava-1.5-7b-hf,Qwen/Qwen2.5-VL-3B-Instruct,some/body:llm_embedding"
+    service = Service(Settings(model=str(folders["tiny-llava"]), models=models))
+    service.open_model("tiny-llava")
+    rows = {row["id"]: row for row in values.picker_value(service, "tiny-llava")["rows"]}
+    assert list(rows) == service.settings.model_ids
+    tiny, qwen, llava, third, other = rows.values()
+    held = sum(p.numel() * 4 for p in service.loaded("tiny-llava").model.parameters())
+    assert (tiny["state"], tiny["held_gb"], tiny["numbers"]) == ("loaded", held / 1e9, "float32")
+    assert (qwen["state"], qwen["saliency"], qwen["relevance"]) == ("here", "attention received", "none")
+    assert (tiny["saliency"], tiny["relevance"]) == ("attention from [CLS]", "CLIP")
+    assert qwen["licence"] == other["licence"] == "see the model card"
+    assert (llava["licence"], llava["state"], llava["fits"]) == ("Llama 2 Community License", "hub", False)
+    assert llava["needs_gb"] == pytest.approx(4 * 7.06 * 1.05)
+    assert (third["fits"], third["needs_gb"]) == (True, pytest.approx(4 * 3.75 * 1.05))
+    assert (other["needs_gb"], other["fits"]) == (None, None)
+    half = picker.rows(Service(replace(service.settings, dtype="bf16")).models)
+    assert half[2]["needs_gb"] == pytest.approx(2 * 7.06 * 1.05)
+    assert half[2]["fits"]
+    service.close()
+
+
+def test_the_limit_of_encoded_media_is_a_setting(folders):
+    service = Service(Settings(model=str(folders["tiny-llava"]), media_cache_mb=3))
+    assert service.open_model("tiny-llava")._media.nbytes == 3_000_000
+    service.close()
