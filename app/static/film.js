@@ -22,6 +22,7 @@ export function mountFilm(root, store, config, { exportClip }) {
     toggle(at.film, shown);
     document.body.classList.toggle("fx-clip", shown);
     if (!shown) store.set({ playing: false, marking: false });
+    setText(at.wrap, `All ${frames.length}`);
     const clip = state.trace?.clip ?? state.clip;
     setText(at.about, shown && clip ? aboutText(clip, frames) : "");
   });
@@ -136,9 +137,9 @@ function mountKept(at, store) {
     const { trace, view, frame } = store.state;
     const f = hovered >= 0 ? hovered : frame;
     if (!trace?.clip || !trace.frames[f]) return;
-    const words = `frame ${f + 1}, ${nameOf(trace.frames, f)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view)}` : ""}`;
-    setText(at.readout, words);
-    at.axis.setAttribute("aria-valuetext", `${words}, of ${trace.frames.length} frames`);
+    const words = (long) => `frame ${f + 1}, ${nameOf(trace.frames, f)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view, long)}` : ""}`;
+    setText(at.readout, words(false));
+    at.axis.setAttribute("aria-valuetext", `${words(true)}, of ${trace.frames.length} frames`);
   };
   const drawAll = () => {
     const { trace, view, frame, mode } = store.state;
@@ -171,9 +172,9 @@ function mountKept(at, store) {
   mountScrub(at.axis, store, (frame) => ((hovered = frame), say()));
 }
 
-function columnText({ focus, scan, anchors, kept, all, merged }, view) {
+function columnText({ focus, scan, anchors, kept, merged }, view, long) {
   if (view.counts[ROLE.KEPT]) return `${kept} kept`;
-  return `${all} kept, ${focus} focus + ${scan} scan${anchors ? `, ${anchors} of them anchors` : ""}, ${merged} merged`;
+  return `${focus} focus + ${scan} scan${anchors && long ? `, ${anchors} of them anchors` : ""}, ${merged} merged`;
 }
 
 // -- a region's life
