@@ -34,7 +34,7 @@ export function setBudget(store, wanted) {
 
 function drawBudget(at, state) {
   const n = state.trace?.tokens.n;
-  if (!n) return;
+  if (!n) return void drawNothing(at);
   drawCount(at, state, state.view?.budget ?? state.budget);
   const focus = state.view ? state.view.counts[ROLE.FOCUS] : 0;
   at.track.style.setProperty("--focus", String(focus / n));
@@ -43,6 +43,15 @@ function drawBudget(at, state) {
   const note = isFocusOnly(state) ? "Focus used the whole budget: nothing was scanned." : budgetNote(planOf(state), n);
   setText(at.notice, note);
   toggle(at.notice, Boolean(note));
+}
+
+/** Before a picture or clip was looked at nobody knows how many tokens it has. */
+function drawNothing(at) {
+  setText(at.count, "–");
+  for (const node of [at.share, at.split, at.notice]) setText(node, "");
+  toggle(at.notice, false);
+  at.track.style.setProperty("--budget", "0");
+  at.track.style.setProperty("--focus", "0");
 }
 
 function drawCount(at, state, budget) {
