@@ -121,7 +121,7 @@ function applyTrace(store, value, config) {
   store.set({
     ...comparisonOf(link, config),
     ...(fresh ? { fidelity: NO_CURVES } : {}),
-    share: trace?.share ?? (fresh ? "global" : state.share), held: {},
+    share: trace?.share ?? (fresh ? "global" : state.share), held: value.setting && value.setting === state.setting ? state.held : {},
     trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),

@@ -57,12 +57,13 @@ function other(share) {
 export function switchTo(store, share) {
   const { state } = store;
   if (share === state.share || !state.trace || whyNot(state)) return;
-  const { trace, answers } = state;
-  const held = { ...state.held, [state.share]: { trace, answers } };
+  const { trace, answers, scene } = state;
+  const held = { ...state.held, [state.share]: { trace, answers, scene } };
   const { priority, ...scores } = trace.scores;
   const full = answers.full ? { full: answers.full } : {};
-  const next = held[share] ?? { trace: { ...trace, share, methods: {}, scores, recorded: null }, answers: full };
-  store.set({ share, held, ...next, asked: null, scene: "", problems: {} });
+  const clip = trace.clip ? { ...trace.clip, share } : null;
+  const next = held[share] ?? { trace: { ...trace, share, clip, methods: {}, scores, recorded: null }, answers: full };
+  store.set({ share, held, scene: "", ...next, asked: null, problems: {} });
   if (!planOf(store.state) && state.mode === "one") {
     window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: state.edited[state.method] ?? {} } }));
   }
