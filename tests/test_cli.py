@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 
 import pytest
 
-from fsr.__main__ import main, parsed
+from fsr.__main__ import main, parsed, progress_line
 from fsr.pruners import REGISTRY
 from fsr.tokens import InvalidInput
+from fsr.vlm.progress import LoadProgress
+from tests.tiny_families import save_next
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,37 @@ def test_a_budget_inside_the_language_model_is_an_average(run, picture_file, tin
     assert (answer["facts"]["average"], answer["facts"]["kept_last"]) == (13, 7)
     code, _, err = run(*command, 8)
     assert (code, "over 3 layers" in err, "choose a budget from 9 to 25" in err) == (2, True, True)
+
+
+def test_mode_share_and_relevance_reach_the_model(run, picture_file, tmp_path):
+    next_folder = save_next(tmp_path / "next")
+    command = ("answer", picture_file, "what?", "--model", next_folder, "--budget", 25, "--max-new-tokens", 1, "--json")
+    code, out, _ = run(*command, "--mode", "paper", "--share", "per_group", "--method", "random", "--only")
+    record = json.loads(out)
+    assert (code, record["visual_tokens"], record["share"]) == (0, 5 * 25, "per_group")
+    assert record["answers"]["random"]["budget"] == 25
+    code, out, _ = run(*command, "--relevance", "llm_embedding", "--only")
+    assert (code, json.loads(out)["pathways"]["relevance"].startswith("cosine of every visual token")) == (0, True)
+    assert run(*command, "--share", "both") == (
+        2,
+        "",
+        "error: the budget's share must be one of global, per_group, not 'both'.\n",
+    )
+    assert run(*command, "--mode", "square")[2] == "error: mode must be one of native, paper, not 'square'.\n"
+
+
+def test_a_terminal_is_told_how_far_a_load_is():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    assert progress_line(io.StringIO()) is None
+    terminal = Terminal()
+    show = progress_line(terminal)
+    show(LoadProgress("LLaVA-1.5 7B", "download", 3_200_000_000, 14_100_000_000))
+    assert terminal.getvalue() == "\r\x1b[KDownloading LLaVA-1.5 7B: 3.2 of 14.1 GB"
+    show(LoadProgress("LLaVA-1.5 7B", "weights", 14_100_000_000, 14_100_000_000))
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 def test_json_goes_to_a_file(run, picture_file, tiny_folder, tmp_path):

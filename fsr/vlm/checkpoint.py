@@ -18,7 +18,9 @@ from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.geometry import FRAMINGS
 from fsr.vlm.hub import WEIGHTS, Hub, in_cache
+from fsr.vlm.llava_next import MODES
 from fsr.vlm.llava_qwen import config_of, load_original, original_config, processor_of, tokenizer_of
 from fsr.vlm.memory import check_fits, parameters_of, placed_bytes
 from fsr.vlm.placement import DeviceMap, Placement, placed
@@ -114,6 +116,10 @@ def load(
     """
     if relevance not in RELEVANCE:
         raise InvalidInput(f"relevance must be one of {', '.join(RELEVANCE)}, not {relevance!r}.")
+    if framing not in FRAMINGS:  # now, not after minutes of loading
+        raise InvalidInput(f"framing must be one of {', '.join(FRAMINGS)}, not {framing!r}.")
+    if mode is not None and mode not in MODES:
+        raise InvalidInput(f"mode must be one of {', '.join(MODES)}, not {mode!r}.")
     source = _source(model, name or model)
     config, tokenizer = _config(source)
     if config.model_type not in FAMILIES:
