@@ -19,8 +19,8 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
   });
   store.on(["recording", "about"], ({ recording }) => {
     at.recording.value = recording;
-    const missing = chosen()?.examples;
-    for (const node of at.tiles.children) node.classList.toggle("fx-unrecorded", Boolean(missing) && !missing.includes(node.dataset.example));
+    const known = recording ? chosen()?.examples : null; // the embedded models answer the others
+    for (const node of at.tiles.children) node.classList.toggle("fx-unrecorded", Boolean(known) && !known.includes(node.dataset.example));
   });
   watch("value", show);
   store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
