@@ -15,28 +15,25 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import Cost, synchronize, timed
+from fsr.bench_clock import StackClock, peak_bytes, processor_name, reset_peak
+from fsr.cost import Cost, timed
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
 from fsr.tokens import InvalidInput, check_budget
 from fsr.vlm.base import VLM, Chosen, Encoding, Media
-from fsr.vlm.capture import find
 
 QUESTION = "What is the person holding"  # 45 positions of text in LLaVA-1.5's prompt: 621 with 576 visual tokens
 FOCUS_CAP = 1 / 3
 SHORT = 0.5  # prompts up to this share of the unpruned one run TWICE a round
 TWICE = 2
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 Say = Callable[[str], None]
 
@@ -61,7 +58,11 @@ class Samples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m fsr bench prefill`."""
-    parser.add_argument("--architecture", default="llava-1.5-7b", help="llava-1.5-7b, llava-next-7b, ... (see error)")
+    parser.add_argument(
+        "--architecture",
+        default="llava-1.5-7b",
+        help="llava-1.5-7b (default), llava-next-7b, qwen2.5-vl-3b or llava-video-7b",
+    )
     parser.add_argument(
         "--random-weights", action="store_true", help="required: nothing is downloaded, weights are noise"
     )
@@ -155,7 +156,7 @@ def prefill(
             "weights_gb": round(weights / 1e9, 3),
             "dtype": str(kind).removeprefix("torch."),
             "device": str(place),
-            "processor": _processor(),
+            "processor": processor_name(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "build_s": round(ms / 1e3, 1),
@@ -360,74 +361,16 @@ def _ratios(taken: float, ideal: float | None, full: float | None) -> dict[str, 
     return {"ideal_prefill_ms": ideal, "vs_ideal": taken / ideal, "speedup": full / taken}
 
 
-class StackClock:
-    """How long the decoder layers take of every forward pass, so that a depth that was not built can be estimated."""
-
-    def __init__(self, vlm: VLM) -> None:
-        self.layers, self.device = find(vlm.decoder.model, "language_model.layers"), vlm.device
-        self.ms: list[float] = []
-        self._started = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[StackClock]:
-        """Every forward pass inside the block adds one number to `ms`."""
-        self.ms = []
-        handles = [self.layers[0].register_forward_pre_hook(self._start)]
-        handles.append(self.layers[-1].register_forward_hook(self._stop))
-        try:
-            yield self
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _start(self, *_: Any) -> None:
-        synchronize(self.device)
-        self._started = time.perf_counter()
-
-    def _stop(self, *_: Any) -> None:
-        synchronize(self.device)
-        self.ms.append((time.perf_counter() - self._started) * 1e3)
-
-
 def noise(width: int, height: int, seed: int) -> Image.Image:
     """A picture of noise."""
     pixels = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     return Image.fromarray(pixels.numpy())
 
 
-def reset_peak() -> None:
-    """Begin to count this process's peak memory anew, where the system lets it."""
-    try:
-        CLEAR.write_text("5")
-    except OSError:
-        return
-
-
-def peak_bytes() -> int | None:
-    """This process's peak memory since `reset_peak`; None where the system does not tell."""
-    try:
-        lines = STATUS.read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-
-
 def rounded(row: dict[str, Any]) -> dict[str, Any]:
     """Times to a hundredth of a millisecond, ratios to a tenth of a thousandth."""
     digits = {"vs_ideal": 4, "speedup": 3, "kv_share": 4}
     return {name: round(v, digits.get(name, 2)) if isinstance(v, float) else v for name, v in row.items()}
-
-
-def _processor() -> str:
-    """The processor's name as the system gives it."""
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def table(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ float32 is the strict check.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Check and report; 1 where a check failed."""
     from fsr.__main__ import write_json
 
-    result = check(args.model, args.device, args.dtype)
+    result = check(args.model, args.device, args.dtype, lambda line: print(line, file=sys.stderr, flush=True))
     if args.json:
         write_json(result, args.json)
     if args.json != "-":
@@ -65,14 +66,17 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result["passed"] else 1
 
 
-def check(model: str, device: str | None = None, dtype: str | None = None) -> dict[str, Any]:
-    """Load a model and check it.
+def check(
+    model: str, device: str | None = None, dtype: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Load a model and check it. say: told what is at work.
 
     Returns {"model", "title", "device", "dtype", "passed", "checks": [Finding], "relevance_sign": see `sign`}.
     Raises FsrError with one sentence when it cannot be loaded.
     """
     from fsr.vlm import load
 
+    say(f"loading {model}")
     vlm = load(model, device, dtype, media_cache=0)  # every encode is a new one
     if not isinstance(vlm, Llava):
         raise FsrError(f"{model} is of no family that can be checked.")
@@ -85,7 +89,11 @@ def check(model: str, device: str | None = None, dtype: str | None = None) -> di
         "video": lambda: video(vlm),
     }
     checks |= {f"layout {name}": lambda name=name: layout(vlm, name) for name in SHAPES}  # type: ignore[misc]
-    findings = [_found(name, one) for name, one in checks.items()]
+    findings = []
+    for name, one in checks.items():
+        say(f"checking {name}")
+        findings.append(_found(name, one))
+    say("measuring the relevance sign")
     return {
         "model": vlm.id,
         "title": vlm.title,
