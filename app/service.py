@@ -25,7 +25,7 @@ from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
 from fsr.pruners.frames import in_mode
 from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
-from fsr.tokens import InvalidInput, check_budget
+from fsr.tokens import SHARED_UP_TO, InvalidInput, VisualTokens, check_budget
 from fsr.trace import SHARES, answer_record, build_trace, method_record
 from fsr.video import FRAMES, is_clip
 from fsr.vlm import VLM, Encoding, load
@@ -280,9 +280,14 @@ class Service:
                 media = vlm.encode_media([shown.image], needs=needs)
             self._encodings[key] = vlm.encode(media, request.question, needs)
         self._encodings.move_to_end(key)
-        while len(self._encodings) > self.settings.cached_questions:
+        while len(self._encodings) > 1 and self._full():
             self._encodings.popitem(last=False)
         return self._encodings[key]
+
+    def _full(self) -> bool:
+        """Whether there are too many encodings, or what methods keep of them may take too much memory."""
+        nbytes = sum(shared_bytes(encoding.tokens) for encoding in self._encodings.values())
+        return len(self._encodings) > self.settings.cached_questions or nbytes > self.settings.question_cache_mb * 1e6
 
     def trace(self, vlm: VLM, encoding: Encoding, request: Request, method: str = "") -> dict[str, Any]:
         """`method`, and every method whose plan is one order of the tokens; others follow when looked at."""
@@ -363,6 +368,12 @@ class Service:
         """Delete what visitors brought."""
         self.pictures.close()
         self.clips.close()
+
+
+def shared_bytes(tokens: VisualTokens) -> int:
+    """What methods keep of these tokens at most, for each other: unit rows and all similarities."""
+    n, width = tokens.embeddings.shape
+    return 4 * n * (width + (n if n <= SHARED_UP_TO else 0))
 
 
 def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:

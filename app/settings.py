@@ -42,6 +42,7 @@ class Settings:
     max_new_tokens: int = 128
     cached_pictures: int = 32
     cached_questions: int = 32
+    question_cache_mb: int = 1000  # of similarities of the tokens that questions were asked about
     media_cache_mb: int = 512  # of encoded pictures and clips
     cached_clips: int = 4
     max_clip_s: int = 120

@@ -78,19 +78,22 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question")
     parser.add_argument("--method", default="fsr", help="pruning method (see: methods); default fsr")
     parser.add_argument("--budget", type=int, help="visual tokens to keep; default a ninth of them (64 of 576)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a clip, evenly spaced in time; default 8")
+    parser.add_argument("--frames", type=int, help="frames of a clip, evenly spaced in time; default the model's own")
     parser.add_argument("--budget-mode", default="global", help="global (frames compete) or per_frame (equal shares)")
-    parser.add_argument("--share", default="global", help="global, or per_group: an equal share for every tile or frame")
+    parser.add_argument(
+        "--share", default="global", help="global, or per_group: an equal share for every tile or frame"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
     parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
     _add_model_arguments(parser)
 
 
 def _add_fidelity_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", help="a JPEG, PNG or WebP file")
+    parser.add_argument("media", help="a JPEG, PNG or WebP file, or a clip")
     parser.add_argument("question")
     parser.add_argument("--methods", default="fsr,random", help="pruning methods with commas; default fsr,random")
     parser.add_argument("--budgets", help="visual tokens to keep, with commas; default a third of them to a 36th")
+    parser.add_argument("--frames", type=int, help="frames of a clip; default the model's own")
     parser.add_argument("--figure", metavar="FILE", help="draw the curves into FILE, a .pdf, .svg or .png")
     _add_model_arguments(parser)
 
@@ -138,11 +141,11 @@ def run_answer(args: argparse.Namespace) -> int:
         raise InvalidInput("give --share or --budget-mode, not both.")
     single = make(args.method, **parsed(args.set))
     pruner = in_mode(single, "per_frame" if by_groups else args.budget_mode)
-    frames, clip = loaded(args.media, args.frames)
+    frames, clip = loaded(args.media, frames_for(args))
     _quiet()
 
     vlm = opened(args)
-    media = vlm.encode_media(frames, clip and clip["timestamps_s"], pruner.requires)
+    media = vlm.encode_media(frames, clip and seconds(clip), pruner.requires)
     encoding = vlm.encode(media, args.question, pruner.requires)
     if by_groups:
         pruner = in_mode(single, "per_frame", media.group)
@@ -178,6 +181,19 @@ def run_answer(args: argparse.Namespace) -> int:
     return 0
 
 
+def frames_for(args: argparse.Namespace) -> int:
+    """Those asked for, or what the model reads by default."""
+    from fsr.video import FRAMES
+    from fsr.vlm.clips import clip_frames
+
+    return args.frames if args.frames is not None else clip_frames(args.model) or FRAMES
+
+
+def seconds(clip: dict[str, Any]) -> list[float]:
+    """When each frame is shown, counted from the first."""
+    return [t - clip["timestamps_s"][0] for t in clip["timestamps_s"]]
+
+
 def loaded(path: str, count: int) -> tuple[list[Image], dict[str, Any] | None]:
     """The picture in a file, or `count` frames of the clip in it and the clip's facts: the content decides."""
     from fsr.media import load_image
@@ -204,20 +220,19 @@ def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens:
 
 def run_fidelity(args: argparse.Namespace) -> int:
     from fsr.chart import checked_format
-    from fsr.media import load_image
     from fsr.pruners import make
     from fsr.pruners.plan import usual_budgets
 
     pruners = {name: make(name) for name in args.methods.split(",") if name != "full"}
     if args.figure:
         checked_format(Path(args.figure).suffix.lower().removeprefix("."))
-    picture = load_image(args.picture)
+    frames, clip = loaded(args.media, frames_for(args))
     _quiet()
     from fsr.fidelity import curve, greedy_answer
 
     vlm = opened(args)
     needs = frozenset().union(*(p.requires for p in pruners.values()))
-    encoding = vlm.encode(vlm.encode_media([picture], needs=needs), args.question, needs)
+    encoding = vlm.encode(vlm.encode_media(frames, clip and seconds(clip), needs), args.question, needs)
     n = len(encoding.tokens)
     budgets = _budgets(args.budgets) if args.budgets else usual_budgets(n)[::-1]
     for budget in budgets:

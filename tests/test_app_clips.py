@@ -18,7 +18,7 @@ import fsr.vlm
 from app.compare import compare, report, requests_of
 from app.curves import curves
 from app.examples import Examples
-from app.service import Request, Service
+from app.service import Request, Service, shared_bytes
 from app.settings import ROOT, Settings
 from app.ui.handlers import Handlers, Session
 from fsr.pruners import make
@@ -126,6 +126,15 @@ def test_by_default_a_clip_has_the_frames_that_the_model_was_made_for(service, m
     put(tmp_path / "config.json", b'{"model_type": "llava_onevision"}')
     put(tmp_path / "fsr.json", b'{"clip_frames": 8}')
     assert clip_frames(str(tmp_path)) == 8
+
+
+def test_what_is_kept_of_earlier_questions_is_bounded_in_memory(service, asked):
+    service.analyse(asked)
+    service.settings = replace(service.settings, question_cache_mb=0.000001)
+    service.analyse(replace(asked, question="and now?"))
+    assert [encoding.question for encoding in service._encodings.values()] == ["and now?"]
+    tokens = next(iter(service._encodings.values())).tokens
+    assert shared_bytes(tokens) == 4 * 3 * GRID * (3 * GRID + tokens.embeddings.shape[1])
 
 
 def test_the_same_bytes_are_decoded_once_whatever_their_name(service, mp4, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from fsr.__main__ import ONE_PICTURE, described, loaded, main
 from tests.test_video import written
+from tests.tiny_families import save_onevision
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,18 @@ def test_a_clip_is_answered_in_both_budget_modes(clip, tiny_folder, capsys):
     assert "clip: 4 s, 64 x 48 pixels, 10 frames/s" in text
     assert "frames 0 (0.00 s), 39 (3.90 s), read by decord; budget per_frame" in text
     assert "fsr, 20 of 50 visual tokens" in text
+
+
+def test_a_model_for_clips_is_given_their_times_and_its_own_number_of_frames(clip, tmp_path, capsys):
+    """OneVision reads them as one video, 4 x 4 tokens a frame; as so many pictures it would read 7 x 7."""
+    folder = save_onevision(tmp_path / "tiny-video")
+    (folder / "fsr.json").write_text('{"clip_frames": 3}')
+    command = [str(clip), "what?", "--model", str(folder), "--max-new-tokens", "2", "--json"]
+    assert main(["answer", *command, "--only", "--budget", "5"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["visual_tokens"], record["clip"]["indices"]) == (3 * 16, [0, 19, 39])
+    assert main(["fidelity", *command, "--methods", "fsr", "--budgets", "9", "--frames", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["visual_tokens"] == 2 * 16
 
 
 def test_the_content_decides_what_a_file_is(clip, picture, tmp_path):
