@@ -58,10 +58,10 @@ def example_value(example: Example) -> dict[str, Any]:
 
 def upload_value(shown: Picture | Film) -> dict[str, Any]:
     """A visitor's picture or clip that nothing is known about yet."""
-    film = isinstance(shown, Film)
-    pictures = film_values(shown) if film else [picture_value(shown.file, shown.image.size)]
-    value = {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None, "pictures": pictures}
-    return value | {"clip": clip_record(shown.clip, shown.name)} if film else value
+    value = {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None}
+    if isinstance(shown, Film):
+        return value | {"pictures": film_values(shown), "clip": clip_record(shown.clip, shown.name)}
+    return value | {"pictures": [picture_value(shown.file, shown.image.size)]}
 
 
 def film_values(film: Film, grids: int | None = None) -> list[dict[str, Any]]:
