@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from app.offers import Offer
+from app.offers import Offer, parameters
 from app.settings import Settings
 from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm import VLM
 from fsr.vlm.progress import LoadProgress, LoadStopped, Report
 
 POLL_S = 0.1
+LARGE = 5e8  # parameters; such a model is loaded for a question only, not for a look at a picture
 
 
 class Models:
@@ -52,6 +53,13 @@ class Models:
     def loaded(self, model: str) -> VLM | None:
         """What answers for it, if that is in memory."""
         return self.held if self.held is not None and self.held_id == self.resolved(model) else None
+
+    def loads_later(self, model: str) -> str:
+        """For a large model that is not in memory, that it waits for a question; else empty."""
+        offer = self.settings.offers[self.resolved(model)]
+        count = parameters(offer)
+        large = count is None or count > LARGE
+        return f"{offer.title} is loaded at the first question." if large and self.loaded(model) is None else ""
 
     def opening(self, model: str, stop: threading.Event | None = None) -> Iterator[str]:
         """Load it, or its fallback, with a line for every step; nothing where it is in memory.

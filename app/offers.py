@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fsr.tokens import InvalidInput
 from fsr.vlm.catalogue import CATALOGUE
 from fsr.vlm.checkpoint import EMBEDDED, NAMES, is_hub_id
+from fsr.vlm.hub import WEIGHTS
 
 SHAPES = "shapes"
 CLIPS_ONLY = "shapes-video"  # the embedded model that knows drawn clips
@@ -65,7 +68,8 @@ def offered(texts: Iterable[str]) -> dict[str, Offer]:
 
 def offer_of(text: str, taken: Iterable[str] = ()) -> Offer:
     """A model with its options after colons, e.g. "llava-hf/llava-v1.6-vicuna-7b-hf:paper". taken: ids of others."""
-    source, words = text, []
+    source = text
+    words: list[str] = []
     while ":" in source and source.rpartition(":")[2] in WORDS:
         source, _, word = source.rpartition(":")
         words.insert(0, word)
@@ -90,3 +94,23 @@ def check(offer: Offer) -> None:
     listed = CATALOGUE.get(offer.source)
     if "mode" in offer.options and listed is not None and listed.family != "llava_next":
         raise InvalidInput(f"the mode {offer.options['mode']} is for LLaVA-NeXT; {listed.title} has none.")
+
+
+def parameters(offer: Offer) -> float | None:
+    """How many numbers its weights have: as listed, or from the size of its files; None where neither is known."""
+    if offer.source in CATALOGUE:
+        return CATALOGUE[offer.source].parameters * 1e9
+    if offer.folder is None:
+        return None
+    size = next((n for kind in WEIGHTS if (n := sum(f.stat().st_size for f in offer.folder.glob(kind)))), 0)
+    config = config_of(offer.folder)
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return size / (4 if stored == "float32" else 2) or None
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading says what is wrong with it
+        return {}
+    return found if isinstance(found, dict) else {}

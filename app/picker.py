@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from app.models import Models
-from app.offers import Offer
+from app.offers import Offer, config_of, parameters
 from app.settings import Settings
 from fsr.vlm import VLM
 from fsr.vlm.catalogue import CATALOGUE, tower_of, uses
 from fsr.vlm.checkpoint import NAMES
-from fsr.vlm.hub import WEIGHTS, in_cache
+from fsr.vlm.hub import in_cache
 from fsr.vlm.llava import Llava
 from fsr.vlm.memory import FOUR_BIT_BYTES, SLACK, free_bytes, free_together
 from fsr.vlm.placement import DTYPES, FOUR_BIT, MAPS
@@ -92,18 +90,6 @@ def is_here(offer: Offer) -> bool:
     return offer.folder is not None or in_cache(offer.source)
 
 
-def parameters(offer: Offer) -> float | None:
-    """How many numbers its weights have: as listed, or from the size of its files; None where neither is known."""
-    if offer.source in CATALOGUE:
-        return CATALOGUE[offer.source].parameters * 1e9
-    if offer.folder is None:
-        return None
-    size = next((n for kind in WEIGHTS if (n := sum(f.stat().st_size for f in offer.folder.glob(kind)))), 0)
-    config = config_of(offer.folder)
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    return size / (4 if stored == "float32" else 2) or None
-
-
 def licence(offer: Offer) -> str:
     if offer.source in NAMES:
         return "Apache-2.0"
@@ -122,11 +108,3 @@ def pathways(offer: Offer) -> dict[str, str]:
     else:
         return {}
     return found | {"relevance": BY_EMBEDDING} if "relevance" in offer.options else found
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # loading says what is wrong with it
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -225,6 +225,22 @@ def test_the_picker_tells_size_memory_licence_and_pathways(folders, monkeypatch)
     service.close()
 
 
+def test_an_upload_does_not_load_a_large_model(service, folders, tmp_path):
+    handlers = Handlers(service, Examples(tmp_path))
+    session = Session("tiny-llava", asked(service, tmp_path, "tiny-llava").picture)
+    stage, _, _ = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session)
+    assert stage["trace"]  # a small one looks at the picture at once
+    hub = Service(Settings(model=DEFAULT_ON_GPU, models=f"some/body,{folders['tiny-llava']}"))
+    assert hub.models.loads_later(DEFAULT_ON_GPU) == "LLaVA-1.5 7B is loaded at the first question."
+    assert hub.models.loads_later("some/body") == "body is loaded at the first question."
+    assert hub.models.loads_later("tiny-llava") == ""
+    handlers = Handlers(hub, Examples(tmp_path))
+    session = Session(DEFAULT_ON_GPU, asked(hub, tmp_path, "").picture)
+    stage, answers, _ = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session)
+    assert (answers["status"]["text"], hub.models.loads) == ("LLaVA-1.5 7B is loaded at the first question.", 0)
+    hub.close()
+
+
 def test_the_limit_of_encoded_media_is_a_setting(folders):
     service = Service(Settings(model=str(folders["tiny-llava"]), media_cache_mb=3))
     assert service.open_model("tiny-llava")._media.nbytes == 3_000_000

@@ -142,9 +142,11 @@ class Handlers:
         """
         model, others = session.model, self.service.clip_models
         if is_clip_id(session.picture or "") and model not in others:
-            return gr.skip(), values.offer_value(self.service.reads_no_clips(model), others), gr.skip()
+            return gr.skip(), values.offer_value(told(InvalidInput(self.service.reads_no_clips(model))), others), gr.skip()
         if not question.strip():
             return gr.skip(), values.status_value("idle"), gr.skip()
+        if later := self.service.models.loads_later(model):
+            return gr.skip(), values.status_value("idle", later), gr.skip()
         with speaking():
             asked = self._request(question, view, session)
             found, shown = self.service.analyse(asked), self.service.opened(asked)
