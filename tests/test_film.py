@@ -14,7 +14,7 @@ import torch
 from app.settings import ROOT
 from app.static_files import script
 from fsr.pruners import make
-from fsr.pruners.frames import anchors_from_other_frames
+from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.tokens import Grid, Layout, Role, VisualTokens
 
 NODE = shutil.which("node")
@@ -114,6 +114,22 @@ def test_tokens_through_time_are_those_of_the_selection(tokens, trace, budget):
             assert column[name] == int((roles == role).sum()), (f, name)
         assert column["all"] == int((roles >= Role.KEPT).sum())
     assert shown[1] == anchors_from_other_frames(selection, tokens.layout).tolist()
+
+
+def test_frames_with_budgets_of_their_own_merge_within_themselves(tokens, trace):
+    pruner, budget = in_mode(make("fsr"), "per_frame"), 30
+    selection, record = pruner(tokens, budget), pruner.plan(tokens).to_json()
+    merged = selection.roles == Role.MERGED
+    roles, anchor, weight, foreign = run(
+        f"(t) => {{ {VIEW} return [[...view.roles], [...view.refine.anchor], [...view.refine.weight],"
+        " [...life.foreignOf(view, t)]]; }",
+        trace | {"plan": record, "budget": budget},
+    )
+    assert merged.any()
+    assert roles == selection.roles.tolist()
+    assert torch.tensor(anchor)[merged].tolist() == selection.anchor[merged].tolist()
+    assert weight == pytest.approx(selection.weight.tolist(), abs=1e-6)
+    assert not any(foreign)
 
 
 def test_an_anchor_says_what_it_holds_of_other_frames(tokens, trace):

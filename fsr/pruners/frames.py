@@ -62,17 +62,32 @@ class PerFrame(Pruner):
             return RankPlan(_joined_rank(indices, ranks))
 
         @cache
-        def roles_of(frame: int, count: int) -> Tensor:
-            return self.pruner(frames[frame][1], count).roles
+        def chosen(frame: int, count: int) -> tuple[Tensor, Tensor]:
+            selection = self.pruner(frames[frame][1], count)
+            return selection.roles.cpu(), selection.anchor.cpu()
 
         def at(budget: int) -> Tensor:
             roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
             for frame, count in enumerate(shares(sizes, budget)):
                 if count:
-                    roles[indices[frame]] = roles_of(frame, count).cpu()
+                    roles[indices[frame]] = chosen(frame, count)[0]
             return roles
 
-        return TablePlan(n, table_budgets(n), at)
+        def anchors(budget: int) -> Tensor:
+            anchor = torch.full((n,), -1)
+            for frame, count in enumerate(shares(sizes, budget)):
+                if count:
+                    index, own = indices[frame], chosen(frame, count)[1]
+                    anchor[index] = torch.where(own < 0, -1, index[own])
+            return anchor
+
+        focus = getattr(self.pruner, "focus", None)
+        if focus is None:
+            return TablePlan(n, table_budgets(n), at)
+        phi = torch.zeros(n)
+        for index, part in frames:
+            phi[index] = focus(part).scores["priority"]
+        return TablePlan(n, table_budgets(n), at, anchors, phi)
 
 
 def in_mode(pruner: Pruner, mode: str, group: Tensor | None = None) -> Pruner:
