@@ -1,4 +1,4 @@
-"""Checkpoints whose pictures are not one square grid, through the service: their traces, and budgets shared by tiles."""
+"""Pictures that are not one square grid, through the service: their traces, and budgets shared by tiles."""
 
 from __future__ import annotations
 
