@@ -163,7 +163,8 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
     lines = [(line, font) for line in wrapped(question, font, SHEET_WIDTH - 2 * PAD, 2)]
     for answer in answers:
         lines += [(line, lettering(18)) for line in wrapped(answer, lettering(18), SHEET_WIDTH - 2 * PAD, 2)]
-    top, row = PAD + 32 * len(lines), tall + small.size + 2 * PAD
+    step = small.size + 4
+    top, row = PAD + 32 * len(lines), tall + 2 * step + PAD
     sheet = Image.new("RGB", (SHEET_WIDTH, top + row * math.ceil(n / columns) + 44), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (line, ink) in enumerate(lines):
@@ -171,8 +172,8 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
     for i, image in enumerate(drawn):
         x, y = PAD + (i % columns) * (cell + PAD), top + (i // columns) * row
         sheet.paste(Image.fromarray(image).resize((cell, tall), Image.Resampling.LANCZOS), (x, y))
-        words = wrapped(told(sent, i), small, cell, 1)[0]
-        draw.text((x, y + tall + 5), words, fill=rgb(MUTED), font=small)
+        for at, line in enumerate(wrapped(told(sent, i), small, cell, 2)):
+            draw.text((x, y + tall + 3 + step * at), line, fill=rgb(MUTED), font=small)
     legend(draw, sent.reading, PAD, sheet.height - 38, lettering(18))
     out = io.BytesIO()
     sheet.save(out, "PNG", compress_level=6)

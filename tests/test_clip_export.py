@@ -14,13 +14,17 @@ from typing import Any
 import decord
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from app import clip_export
 from app.clip_export import Sent, film, lettering, saved, wrapped
 from app.overlay import VEIL_ON_BRIGHT, cells, foreign_anchors, painted, veil_for
+from fsr.bench_video import layout_of
+from fsr.pruners import make
+from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.pruners.reading import read_plan
-from fsr.tokens import FsrError, InvalidInput, Role
+from fsr.tokens import FsrError, InvalidInput, Role, VisualTokens
 from fsr.trace import Trace
 
 N, SIDE, FRAMES = 4, 240, 3  # cells along an edge, pixels, frames
@@ -163,6 +167,30 @@ def test_an_anchor_that_holds_tokens_of_other_frames_has_a_second_ring(frames):
     assert len(changed) > 50
     assert (changed >= [y0, x0]).all()
     assert (changed < [y1, x1]).all()
+
+
+@pytest.mark.parametrize("cap", [0.5, 1.0])
+@pytest.mark.parametrize("mode", ["global", "per_frame"])
+def test_rings_are_those_of_the_selection_whatever_the_plan(cap, mode):
+    """A table for the share of Focus that is capped and for frames apart, else one plan of every budget."""
+    frames, grid = 4, (3, 3)
+    n = frames * grid[0] * grid[1]
+    generator = torch.Generator().manual_seed(3)
+    base = torch.randn(grid[0] * grid[1], 8, generator=generator)
+    near_by = base.repeat(frames, 1) + 0.3 * torch.randn(n, 8, generator=generator)
+    saliency, relevance = torch.rand(2, n, generator=generator)
+    tokens = VisualTokens(near_by, layout_of(frames, grid), saliency=saliency, relevance=relevance)
+    pruner = in_mode(make("fsr", focus_cap=cap, rho=0.2), mode)
+    plan = json.loads(json.dumps(pruner.plan(tokens).to_json()))
+    for budget in (8, 17, 24):
+        selection, reading = pruner(tokens, budget), read_plan(plan, n, budget)
+        merged = (selection.roles == int(Role.MERGED)).nonzero()[:, 0].tolist()
+        assert reading.roles == selection.roles.tolist()
+        assert reading.anchor == {i: int(selection.anchor[i]) for i in merged}
+        held = anchors_from_other_frames(selection, tokens.layout)
+        foreign = foreign_anchors(reading, tokens.layout.frame.tolist())
+        assert foreign == set(held.nonzero()[:, 0].tolist())
+        assert bool(foreign) == (mode == "global")
 
 
 def test_text_is_broken_to_the_width_and_ends_in_an_ellipsis():

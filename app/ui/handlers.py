@@ -142,7 +142,8 @@ class Handlers:
         """
         model, others = session.model, self.service.clip_models
         if is_clip_id(session.picture or "") and model not in others:
-            return gr.skip(), values.offer_value(told(InvalidInput(self.service.reads_no_clips(model))), others), gr.skip()
+            why = told(InvalidInput(self.service.reads_no_clips(model)))
+            return gr.skip(), values.offer_value(why, others), gr.skip()
         if not question.strip():
             return gr.skip(), values.status_value("idle"), gr.skip()
         if later := self.service.models.loads_later(model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,7 +38,9 @@ def read_plan(plan: Mapping[str, Any], n: int, budget: int) -> Reading:
     if plan["kind"] == "table":
         at = max(0, sum(b <= budget for b in plan["budgets"]) - 1)
         packed = base64.b64decode(plan["roles"][at])
-        return Reading(unpack(packed, n, plan["packing"]).tolist(), plan["budgets"][at])
+        roles = unpack(packed, n, plan["packing"]).tolist()
+        anchors = _anchors(plan["anchors"][at], roles) if "anchors" in plan else {}
+        return Reading(roles, plan["budgets"][at], dict(Counter(anchors.values())), anchors)
     if plan["kind"] == "layers":
         nearest = min(plan["budgets"], key=lambda b: (abs(b - budget), b))
         depth = plan["depth"][plan["budgets"].index(nearest)]
@@ -45,6 +48,13 @@ def read_plan(plan: Mapping[str, Any], n: int, budget: int) -> Reading:
     if plan["kind"] == "nested":
         return _nested(plan, budget)
     raise InvalidInput(f"there is no plan of kind {plan['kind']!r}.")
+
+
+def _anchors(packed: str, roles: list[int]) -> dict[int, int]:
+    """Merged token -> anchor, from `TablePlan.to_json`."""
+    merged = [i for i, role in enumerate(roles) if role == Role.MERGED]
+    absorbing = [anchor for (anchor,) in struct.iter_unpack("<H", base64.b64decode(packed))]
+    return dict(zip(merged, absorbing, strict=True))
 
 
 def _nested(plan: Mapping[str, Any], budget: int) -> Reading:
