@@ -12,7 +12,7 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-export function mountFilm(root, store, config, { exportClip }) {
+export function mountFilm(root, store, { exportClip }) {
   const at = refs(root);
   let palette = readPalette(root); // reading styles makes the browser compute them: not at every repaint
   const strip = mountStrip(at, store, () => palette);
@@ -34,7 +34,7 @@ export function mountFilm(root, store, config, { exportClip }) {
   mountLife(at, store);
   mountNumbers(at, store);
   mountKeys(root, store);
-  mountSave(at, store, config, exportClip);
+  mountSave(at, store, exportClip);
   at.wrap.addEventListener("click", () => {
     const on = at.strip.classList.toggle("fx-strip-all");
     at.wrap.setAttribute("aria-pressed", String(on));
@@ -48,12 +48,13 @@ function readPalette(root) {
   return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#ffffff" };
 }
 
-function aboutText({ name, width, height, fps, count, decoder, duration }, frames) {
+function aboutText({ name, width, height, fps, count, decoder, duration, sampled }, frames) {
   const file = [name, `${width} × ${height}`, `${sig3(duration)}\u202fs`, `${sig3(fps)} frames a second`].filter(Boolean).join(" · ");
   const numbers = frames.map((f) => f.index);
   const few = numbers.length > 8 ? [...numbers.slice(0, 3), "…", ...numbers.slice(-2)] : numbers;
   const read = { decord: "decord", opencv: "OpenCV" }[decoder] ?? decoder;
-  return `${file}. ${frames.length} of ${count} frames sampled (${few.join(", ")}), read with ${read}.`;
+  const together = sampled > frames.length ? ` The model reads several as one: the first of each ${Math.ceil(sampled / frames.length)} is shown.` : "";
+  return `${file}. ${sampled} of ${count} frames sampled (${few.join(", ")}), read with ${read}.${together}`;
 }
 
 // -- time
@@ -273,7 +274,7 @@ function savedOf({ trace, answers, method, view }, kind) {
   return { kind, key: keys[1], budget: view.budget, method, trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }) };
 }
 
-function mountSave(at, store, config, exportClip) {
+function mountSave(at, store, exportClip) {
   const buttons = [...at.save.querySelectorAll("button")];
   for (const button of buttons) {
     button.addEventListener("click", () => {
