@@ -216,7 +216,8 @@ def lettering(size: int) -> ImageFont.FreeTypeFont:
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, width: float, most: int) -> list[str]:
     """At most so many lines of at most so many pixels; what does not fit ends in an ellipsis."""
-    lines, rest = [], text
+    lines: list[str] = []
+    rest = text
     while rest and len(lines) < most:
         fits = next((n for n in range(len(rest), 0, -1) if font.getlength(rest[:n]) <= width), 1)
         if fits < len(rest) and len(lines) < most - 1:

@@ -145,7 +145,7 @@ def run_answer(args: argparse.Namespace) -> int:
     _quiet()
 
     vlm = opened(args)
-    media = vlm.encode_media(frames, clip and seconds(clip), pruner.requires)
+    media = vlm.encode_media(frames, seconds(clip), pruner.requires)
     encoding = vlm.encode(media, args.question, pruner.requires)
     if by_groups:
         pruner = in_mode(single, "per_frame", media.group)
@@ -189,9 +189,9 @@ def frames_for(args: argparse.Namespace) -> int:
     return args.frames if args.frames is not None else clip_frames(args.model) or FRAMES
 
 
-def seconds(clip: dict[str, Any]) -> list[float]:
-    """When each frame is shown, counted from the first."""
-    return [t - clip["timestamps_s"][0] for t in clip["timestamps_s"]]
+def seconds(clip: dict[str, Any] | None) -> list[float] | None:
+    """When each frame is shown, counted from the first; None for a picture."""
+    return None if clip is None else [t - clip["timestamps_s"][0] for t in clip["timestamps_s"]]
 
 
 def loaded(path: str, count: int) -> tuple[list[Image], dict[str, Any] | None]:
@@ -232,7 +232,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
 
     vlm = opened(args)
     needs = frozenset().union(*(p.requires for p in pruners.values()))
-    encoding = vlm.encode(vlm.encode_media(frames, clip and seconds(clip), needs), args.question, needs)
+    encoding = vlm.encode(vlm.encode_media(frames, seconds(clip), needs), args.question, needs)
     n = len(encoding.tokens)
     budgets = _budgets(args.budgets) if args.budgets else usual_budgets(n)[::-1]
     for budget in budgets:

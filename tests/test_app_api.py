@@ -14,6 +14,7 @@ from PIL import Image
 from app.service import Service
 from app.settings import ROOT, Settings
 from app.ui.page import build_app, launch_options
+from tests.test_video import written
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,17 @@ def test_a_file_that_is_no_picture_is_refused(client, tmp_path):
     path.write_text("no picture")
     with pytest.raises(gradio_client.exceptions.AppError, match="not a JPEG, PNG or WebP"):
         client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
+
+
+def test_a_clip_goes_through_the_same_door_whatever_its_container(client, tmp_path):
+    """The served model reads pictures only: the sentence is about that, so the file itself was taken."""
+    for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "mp4v")):
+        path = written(tmp_path / name, 3, codec=codec)
+        with pytest.raises(gradio_client.exceptions.AppError, match="reads pictures only; none that reads clips"):
+            client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(gradio_client.exceptions.AppError, match="holds no video that can be read"):
+        client.predict(gradio_client.handle_file(path), "what?", "fsr", None, api_name="/analyse")
 
 
 def post(url: str, body: dict) -> int:

@@ -139,11 +139,14 @@ def failed_value(text: str) -> dict[str, Any]:
 
 
 def gallery_value(examples: Examples) -> dict[str, Any]:
-    rows = examples.all.values()
-    shown = {e.id: file_value(e.pictures[len(e.pictures) // 2]) for e in rows}  # of a clip its middle
-    about = [{"id": e.id, "title": e.title, "question": e.question, "clip": e.clip} for e in rows]
     recordings = [asdict(one) for one in examples.recordings.values()]
-    return {"examples": [tile | {"picture": shown[tile["id"]]} for tile in about], "recordings": recordings}
+    return {"examples": [tile_value(example) for example in examples.all.values()], "recordings": recordings}
+
+
+def tile_value(example: Example) -> dict[str, Any]:
+    middle = example.pictures[len(example.pictures) // 2]  # of a clip
+    about = {"id": example.id, "title": example.title, "question": example.question, "clip": example.clip}
+    return about | {"picture": file_value(middle)}
 
 
 def model_value(service: Service, model: str) -> dict[str, Any]:
