@@ -253,13 +253,23 @@ class Packed:
 PREFIX = ("<s>", "user", ":")
 
 
-def pack(scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict[str, float]) -> Packed:
-    """As many questions a scene as fit into `room` tokens, their types drawn by `weights`."""
+def pack(
+    scenes: list[Scene], rng: np.random.Generator, room: int, weights: dict[str, float], negated: float = 0.0
+) -> Packed:
+    """As many questions a scene as fit into `room` tokens, their types drawn by `weights`.
+
+    negated: for that share of the `exists` questions only a negated one ("is there no ...") will do; of the rest a
+    quarter are negated.
+    """
     p = np.array([weights[t] for t in TYPES])
 
     def asked(scene: Scene) -> Iterator[Question]:
         for _ in range(40):
-            question = ask(scene, str(rng.choice(TYPES, p=p / p.sum())), rng)
+            kind = str(rng.choice(TYPES, p=p / p.sum()))
+            question = ask(scene, kind, rng)
+            if negated and kind == "exists" and rng.random() < negated:
+                while question is not None and " no " not in question.text:
+                    question = ask(scene, kind, rng)
             if question is not None:
                 yield question
 

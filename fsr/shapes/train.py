@@ -1,6 +1,6 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Eight stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+Nine stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
 2. context: the same on larger pictures, and now each object's neighbours, its rank and how many are like it count too;
@@ -10,7 +10,8 @@ Eight stages, each resumable from its last checkpoint, each step's data a functi
 5. reading: the same, ending on full pictures.
 6. fluency: the same on full pictures alone, at a falling rate.
 7. together: tower, projector and Llama at once, from the labels of `polish` and the answers, on full pictures.
-8. text: the CLIP text tower learns to point at the patches a question is about.
+8. negation: projector and Llama once more, with many negated questions.
+9. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -44,6 +45,8 @@ WHERE_FIRST = {**READING, "where": 8.0, "relation": 8.0}
 LAST = {**EQUAL, "exists": 2.0, "count": 2.0, "digit": 1.5, "where": 2.0, "relation": 2.5, "list": 2.0}
 FLUENT = {**LAST, "exists": 3.0, "count": 2.5, "digit": 2.0, "where": 1.5, "relation": 3.5}
 HARDEST = {**EQUAL, "exists": 4.0, "count": 4.0, "digit": 3.0, "relation": 3.5, "list": 2.0}
+EXISTS_ALONE = {**EQUAL, "exists": 40.0}
+NEGATION = {**HARDEST, "exists": 7.0}
 DIGIT_FIRST = {**EQUAL, "digit": 12.0, "exists": 2.0, "where": 1.5}
 BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
 
@@ -67,6 +70,7 @@ class Phase:
     digits: float = 1.0
     room: int = 0
     kinds: dict[str, float] = field(default_factory=dict)
+    negated: float = 0.0
     per_answer: bool = False
 
 
@@ -102,13 +106,17 @@ def phases(stage: str, scale: float) -> list[Phase]:
         "together": [
             Phase(2000, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST, per_answer=True)
         ],
+        "negation": [
+            Phase(200, 8, 8, 64, small=0.2, room=80, kinds=EXISTS_ALONE, negated=0.7, per_answer=True),
+            Phase(250, 24, 24, 8, room=352, kinds=NEGATION, negated=0.25, per_answer=True),
+        ],
         "text": [Phase(240, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
 
 
 # The place is part of the data's seed: append, never reorder.
-STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency", "together")
+STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency", "together", "negation")
 
 
 class Run:
@@ -222,7 +230,7 @@ def _set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
 def language_loss(
     llava: Any, run_llama: Callable, features: Tensor, scenes: list, rng: Any, phase: Phase
 ) -> tuple[Tensor, dict]:
-    packed = data.pack(scenes, rng, phase.room, phase.kinds)
+    packed = data.pack(scenes, rng, phase.room, phase.kinds, phase.negated)
     embedding = llava.get_input_embeddings()
     prefix = data.prefix_ids().expand(len(scenes), -1)
     ahead = prefix.shape[1] + features.shape[1]
@@ -377,6 +385,7 @@ def main(options: argparse.Namespace) -> int:
     answer_stage("reading", 2e-3, fall=0.62)
     answer_stage("fluency", 1.2e-3, fall=0.8)
     joint_stage("together", 1e-3, fall=0.85)
+    answer_stage("negation", 1e-3, fall=0.5)
 
     clip.vision_model.load_state_dict(tower.state_dict())
     clip.vision_model.requires_grad_(False)
