@@ -57,8 +57,8 @@ class ClipPhase:
     knows: float = 0.3
 
 
-CLIPS = (ClipPhase(350, 12, 8, 2, room=224), ClipPhase(750, 24, 4, 4))
-POINTING = (ClipPhase(80, 24, 4, 4),)
+CLIPS = (ClipPhase(350, 12, 8, 2, room=224), ClipPhase(670, 24, 4, 4))
+POINTING = (ClipPhase(126, 24, 4, 4),)
 STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
 
 
@@ -206,7 +206,7 @@ def main(options: argparse.Namespace) -> int:
         return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
 
     plan, modules = phases("clips", options.scale), {"reader": reader, "heads": heads}
-    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.6, plan=plan)
+    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.68, plan=plan)
 
     def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
         if step % CHECKPOINT == 0:
