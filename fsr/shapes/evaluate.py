@@ -273,6 +273,7 @@ def report(
         out["retention"] = nested({k: round(float(v.mean() / full.mean()), 4) for k, v in right.items()})
     if ("fsr", budgets[0]) in right:
         out["versus_fsr"] = versus_fsr(right)
+    if k_focus:
         shares = {str(b): round(float(np.median([max(0.0, b - k) / b for k in k_focus])), 3) for b in budgets}
         quantiles = [round(float(q), 1) for q in np.quantile(k_focus, [0.05, 0.25, 0.5, 0.75, 0.95])]
         out["k_focus"] = {"quantiles_5_25_50_75_95": quantiles, "median_share_left_to_scan": shares}
