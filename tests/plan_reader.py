@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from typing import Any
 
 DROPPED, MERGED, KEPT, SCAN, FOCUS = range(5)
 
 
 def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[float]]:
-    """roles, anchor (-1: none) and weight of every token at this budget; a table knows only the roles.
+    """roles, anchor (-1: none) and weight of every token at this budget; a table knows the roles, and the others
+    where it says who absorbed whom.
 
     A table of some budgets shows the nearest that is not above, or else its first; layers show the nearest of the
     budgets that were run, the lower of two, and keep what is alive in the last layer.
@@ -20,8 +22,15 @@ def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[
         return roles, [-1] * len(roles), [float(role == KEPT) for role in roles]
     if plan["kind"] == "table":
         below = [b for b in plan["budgets"] if b <= budget]
-        roles = unpacked(plan, max(0, len(below) - 1))
-        return roles, [], []
+        at = max(0, len(below) - 1)
+        roles = unpacked(plan, at)
+        if "anchors" not in plan:
+            return roles, [], []
+        merged = [i for i, role in enumerate(roles) if role == MERGED]
+        anchor = [-1] * len(roles)
+        for i, j in zip(merged, struct.unpack(f"<{len(merged)}H", base64.b64decode(plan["anchors"][at])), strict=True):
+            anchor[i] = j
+        return roles, anchor, weights(roles, anchor, plan["phi"])
     if plan["kind"] == "layers":
         nearest = min(plan["budgets"], key=lambda b: (abs(b - budget), b))
         depth = plan["depth"][plan["budgets"].index(nearest)]
