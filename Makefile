@@ -52,6 +52,7 @@ train-shapes-video: $(READY)
 
 record: $(READY)
 	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw
+	$(BIN)/python -m fsr record --model shapes-video --clips --examples assets/examples --out assets/traces --draw
 
 fmt: $(READY)
 	$(BIN)/ruff format .

@@ -27,8 +27,9 @@ def test_the_space_runs_the_gradio_that_is_tested():
     assert (ROOT / card["app_file"]).exists()
 
 
-def test_the_measured_table_of_the_readme_is_the_recorded_one():
-    result = json.loads((ROOT / "assets/shapes/evaluation.json").read_text())
+@pytest.mark.parametrize("name", ["evaluation", "evaluation-2000"])
+def test_the_measured_tables_of_the_readme_are_the_recorded_ones(name):
+    result = json.loads((ROOT / f"assets/shapes/{name}.json").read_text())
     assert summary(result) in README
 
 
