@@ -39,6 +39,11 @@ def ready(page, condition: str) -> None:
     page.wait_for_function(f"(() => {{ const s = {STATE}; return s.view && ({condition}); }})()", timeout=SLOW)
 
 
+def drawn(page) -> None:
+    """Changes of the store are drawn with the next frame."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def middle(page, token: int) -> tuple[float, float]:
     """Where the page must show a token: its rectangle on the picture, through the view's window."""
     rect, window = page.evaluate(
@@ -126,7 +131,8 @@ def test_the_budget_is_shared_by_tiles_and_back_without_encoding(visit):
     seen = f"[[...{STATE}.view.roles], Object.keys({STATE}.answers)]"
     before = page.evaluate(seen)
     page.locator(".fx-stage .fx-ways button").nth(1).click()
-    ready(page, "s.share === 'per_group'")
+    ready(page, "s.share === 'per_group' && s.trace.methods[s.method]")
+    drawn(page)
     tile, roles = page.evaluate(f"[{STATE}.trace.tokens.tile, [...{STATE}.view.roles]]")
     shares = Counter(t for t, role in zip(tile, roles, strict=True) if role >= 2)
     assert max(shares.values()) - min(shares.get(t, 0) for t in set(tile)) <= 1
@@ -137,6 +143,7 @@ def test_the_budget_is_shared_by_tiles_and_back_without_encoding(visit):
     page.locator(".fx-stage .fx-ways button").nth(1).focus()
     page.keyboard.press("ArrowLeft")
     ready(page, "s.share === 'global'")
+    drawn(page)
     assert page.evaluate(seen) == before, "plans and answers of both ways are kept"
 
 
