@@ -84,10 +84,12 @@ def test_the_gallery_is_drawn_by_the_scenes_of_the_embedded_model():
 
 
 def test_every_recorded_trace_is_valid_and_says_where_it_was_recorded():
-    for example in Examples(ROOT / "assets").all.values():
+    examples = Examples(ROOT / "assets").all.values()
+    assert [e.id for e in examples if e.trace() is None] == ["dog"], "the embedded models know nothing of real films"
+    for example in examples:
         record = example.trace()
         if record is None:
-            pytest.skip("not recorded yet")
+            continue
         trace = Trace.from_json(record)
         assert trace.question == example.question
         assert trace.recorded
