@@ -6,7 +6,6 @@ Bad input ends with one sentence on stderr and exit code 2.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fsr.arguments import add_json, whole_numbers, write_json
 from fsr.tokens import FsrError, InvalidInput, check_budget
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def build_parser(bench: bool = False) -> argparse.ArgumentParser:
     _add_fidelity_arguments(fidelity)
     fidelity.set_defaults(run=run_fidelity)
     methods = commands.add_parser("methods", help="list the pruning methods and their parameters")
-    methods.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(methods)
     methods.set_defaults(run=run_methods)
     models = commands.add_parser("models", help="list the models that can be given by name")
-    models.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(models)
     models.set_defaults(run=run_models)
     check = commands.add_parser("check", help="compare a checkpoint with the unmodified model behind it")
     _add_check_arguments(check)
@@ -106,14 +106,14 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", help="of LLaVA-NeXT: native, or paper (2 x 2 tiles without newlines, 2880 tokens)")
     parser.add_argument("--relevance", default="clip", help="clip or llm_embedding; default clip")
     parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(parser)
 
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="shapes, a checkpoint directory or a hub id")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
     parser.add_argument("--dtype", help="float32 (the strict check), float16 or bfloat16")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(parser)
 
 
 def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,7 +234,7 @@ def run_fidelity(args: argparse.Namespace) -> int:
     needs = frozenset().union(*(p.requires for p in pruners.values()))
     encoding = vlm.encode(vlm.encode_media(frames, seconds(clip), needs), args.question, needs)
     n = len(encoding.tokens)
-    budgets = _budgets(args.budgets) if args.budgets else usual_budgets(n)[::-1]
+    budgets = whole_numbers(args.budgets, "--budgets") if args.budgets else usual_budgets(n)[::-1]
     for budget in budgets:
         check_budget(budget, n)
     answer = greedy_answer(vlm, encoding, args.max_new_tokens)
@@ -256,13 +256,6 @@ def run_fidelity(args: argparse.Namespace) -> int:
         return write_json(record, args.json)
     print(compared(record))
     return 0
-
-
-def _budgets(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--budgets takes whole numbers with commas, for example 64,32, not {text!r}.") from None
 
 
 def _draw(record: dict[str, Any], labels: dict[str, str], to: Path) -> None:
@@ -394,19 +387,6 @@ def run_bench(args: argparse.Namespace) -> int:
     from fsr import bench
 
     return bench.run(args)
-
-
-def write_json(value: Any, where: str) -> int:
-    """Write JSON to a file, or to standard output for "-"."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    if where == "-":
-        print(text)
-        return 0
-    try:
-        Path(where).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{where} cannot be written: {error.strerror}.") from error
-    return 0
 
 
 def opened(args: argparse.Namespace) -> VLM:

@@ -11,18 +11,17 @@ Methods that prune inside the language model are left out: they select while it 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsr import bench_prefill, bench_video
+from fsr.arguments import add_json, report
+from fsr.machine import processor_name
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import InvalidInput, Layout, VisualTokens, unit_rows
 
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
     parser.add_argument("--threads", type=_wholes, default=(1, 2), help="thread counts, e.g. 1,2")
     parser.add_argument("--repeats", type=int, default=5, help="times each case is run; small ones run more often")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,13 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_select(args: argparse.Namespace) -> int:
     result = select(args.cases, args.threads, args.repeats)
-    if args.json == "-":
-        print(json.dumps(result))
-    else:
-        print(table(result))
-        if args.json:
-            Path(args.json).write_text(json.dumps(result) + "\n")
-    return 0
+    return report(result, table(result), args.json)
 
 
 def select(
@@ -76,7 +69,7 @@ def select(
     if repeats < 1 or any(t < 1 for t in threads) or any(not 3 <= k <= n or d < 1 for n, k, d in cases):
         raise InvalidInput("a case needs 3 <= K <= N and D >= 1; repeats and threads must be at least 1.")
     before = torch.get_num_threads()
-    machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": before}
+    machine = {"processor": processor_name(), "torch": torch.__version__, "threads": before}
     try:
         measured = [
             measure(n, k, d, t, features, scores, repeats)

@@ -23,8 +23,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.bench_clock import StackClock, peak_bytes, processor_name, reset_peak
+from fsr.arguments import add_json, report, whole_numbers
+from fsr.bench_clock import StackClock
 from fsr.cost import Cost, timed
+from fsr.machine import peak_bytes, processor_name, reset_peak
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
 from fsr.tokens import InvalidInput, check_budget
@@ -74,20 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=4, help="rounds; default 4")
     parser.add_argument("--new-tokens", type=int, default=3, help="tokens of each answer, for decode; default 3")
     parser.add_argument("--threads", type=int, help="default torch's own number")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Build, measure and report; the exit status."""
-    from fsr.__main__ import write_json
-
     if not args.random_weights:
         raise InvalidInput("bench prefill measures random weights and downloads nothing: give --random-weights.")
     result = prefill(
         args.architecture,
         args.dtype,
         args.device,
-        None if args.budgets is None else _budgets(args.budgets),
+        None if args.budgets is None else whole_numbers(args.budgets, "--budgets"),
         args.layers,
         args.frames,
         args.repeats,
@@ -95,18 +95,7 @@ def run(args: argparse.Namespace) -> int:
         args.threads,
         lambda line: print(line, file=sys.stderr, flush=True),
     )
-    if args.json:
-        write_json(result, args.json)
-    if args.json != "-":
-        print(table(result))
-    return 0
-
-
-def _budgets(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--budgets takes whole numbers with commas, for example 192,64, not {text!r}.") from None
+    return report(result, table(result), args.json)
 
 
 def prefill(

@@ -9,16 +9,15 @@ was there before, `peak_matrices` the same in fp32 matrices of all pairs of toke
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from fsr.arguments import add_json, report
+from fsr.machine import peak_bytes, processor_name, reset_peak
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.frames import BUDGET_MODES, in_mode
 from fsr.tokens import Grid, InvalidInput, Layout, VisualTokens, unit_rows
@@ -38,20 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", help="with commas; default all that select before the language model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE (-: standard output)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report; the exit status."""
     names = None if args.methods is None else args.methods.split(",")
     result = measure(args.frames, args.grid, args.width, args.budget, names, args.threads, args.repeats)
-    if args.json == "-":
-        print(json.dumps(result))
-    else:
-        print(table(result))
-        if args.json:
-            Path(args.json).write_text(json.dumps(result) + "\n")
-    return 0
+    return report(result, table(result), args.json)
 
 
 def measure(
@@ -95,7 +88,7 @@ def measure(
             "peak_mb": None if peak is None else round(peak / 1e6, 1),
             "peak_matrices": None if peak is None else round(peak / (4 * n * n), 3),
         }
-    machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
+    machine = {"processor": processor_name(), "torch": torch.__version__}
     about = {"frames": frames, "grid": list(grid), "n": n, "k": k, "d": width, "threads": threads, "repeats": repeats}
     return {"machine": machine, **about, "gram_ms": round(gram, 3), "methods": methods, "problems": problems}
 
@@ -160,32 +153,16 @@ def _timed(jobs: dict[tuple[str, str], Job], repeats: int) -> tuple[dict[Any, fl
     peaks: dict[tuple[str, str], int | None] = dict.fromkeys(jobs)
     for i in range(repeats + 1):
         for key, job in jobs.items():
-            held = _reset_peak()
+            held = peak_bytes() if reset_peak() else None
             start = time.perf_counter()
             result = job()
             elapsed = time.perf_counter() - start
-            peak = None if held is None else _status("VmHWM") - held
+            peak = None if held is None else (peak_bytes() or 0) - held
             del result
             if i:
                 times[key].append(elapsed * 1e3)
                 peaks[key] = peak if peaks[key] is None or peak is None else max(peaks[key] or 0, peak)
     return {key: statistics.median(t) for key, t in times.items()}, peaks
-
-
-def _reset_peak() -> int | None:
-    """Bytes held now, from which the peak is counted; None where the system cannot tell."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    except OSError:
-        return None
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"no {name}")
 
 
 def table(result: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fsr.arguments import report
 from fsr.check_reach import attending, embedding_layer, forgetful, recorded, vision_of
 from fsr.check_sign import scene, sign
 from fsr.pruners import make
@@ -56,13 +57,8 @@ class Finding:
 
 def run(args: argparse.Namespace) -> int:
     """Check and report; 1 where a check failed."""
-    from fsr.__main__ import write_json
-
     result = check(args.model, args.device, args.dtype, lambda line: print(line, file=sys.stderr, flush=True))
-    if args.json:
-        write_json(result, args.json)
-    if args.json != "-":
-        print(table(result))
+    report(result, table(result), args.json)
     return 0 if result["passed"] else 1
 
 

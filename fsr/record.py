@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from PIL import Image
 
 from fsr.cost import timed
+from fsr.machine import processor_name
 from fsr.media import load_image
 from fsr.pruners import REGISTRY, Plan, Pruner, make
 from fsr.pruners.inside import InsidePruner, LayersPlan
@@ -217,9 +217,4 @@ def device_name(device: torch.device) -> str:
     """The GPU or processor as its maker calls it, where the system tells."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return processor_name()

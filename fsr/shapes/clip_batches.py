@@ -46,7 +46,8 @@ def random_clips(step: int, stage: int, batch: int, side: int, most: int) -> tup
 def distinct_frames(clips: list[Clip]) -> tuple[Tensor, Tensor]:
     """(which, back) int64: of all B * FRAMES frames those that differ, and which of these every frame is."""
     place: dict[tuple, int] = {}
-    which, back = [], []
+    which: list[int] = []
+    back: list[int] = []
     for k, clip in enumerate(clips):
         for f, time in enumerate(moments()):
             key = (k, clip.scene(time).things)

@@ -40,7 +40,8 @@ def build_onevision(picture_model: LlavaForConditionalGeneration) -> LlavaOnevis
     The class takes any tower and any language model; the tower's [CLS] token is dropped by the select strategy, and
     the class pools 24 x 24 patches to 12 x 12 tokens after the projector.
     """
-    index, old = {w: i for i, w in enumerate(words(clips=True))}, picture_model.config
+    index = {w: i for i, w in enumerate(words(clips=True))}
+    old: Any = picture_model.config
     text = type(old.text_config)(**{**old.text_config.to_dict(), "vocab_size": len(index)})
     config = LlavaOnevisionConfig(  # type: ignore[call-arg]
         vision_config=old.vision_config,
@@ -66,9 +67,10 @@ def build_onevision(picture_model: LlavaForConditionalGeneration) -> LlavaOnevis
 
 def build_pointer(clip: CLIPModel) -> CLIPModel:
     """The picture model's CLIP with the words of clips."""
-    text, vision = clip.config.text_config.to_dict(), clip.config.vision_config.to_dict()
+    old: Any = clip.config
+    text, vision = old.text_config.to_dict(), old.vision_config.to_dict()
     text["vocab_size"] = len(words(clips=True))
-    new = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=clip.config.projection_dim))
+    new = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=old.projection_dim))
     state = {name: value.float() for name, value in clip.state_dict().items()}
     name = "text_model.embeddings.token_embedding.weight"
     state[name] = grown(state[name], text["vocab_size"])

@@ -24,6 +24,7 @@ from transformers import CLIPModel, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from fsr.shapes import clip_batches as data
+from fsr.shapes import train
 from fsr.shapes.batches import IGNORE, Packed, prefix_ids, token_ids
 from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
 from fsr.shapes.clip_questions import CLIP_TYPES
@@ -110,7 +111,7 @@ def clip_blocks(llama: Any, x: Tensor, mask: Tensor, position: Tensor) -> tuple[
         h, a = layer.input_layernorm(x), layer.self_attn
         q, k, v = (p(h).unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in (a.q_proj, a.k_proj, a.v_proj))
         q, k = apply_rotary_pos_emb(q, k, *rope)
-        q, k, v = q.to(v.dtype), k.to(v.dtype), v
+        q, k = q.to(v.dtype), k.to(v.dtype)
         seen = F.scaled_dot_product_attention(q[:, :, :ahead], k[:, :, :ahead], v[:, :, :ahead], is_causal=True)
         asked = F.scaled_dot_product_attention(q[:, :, ahead:], k, v, attn_mask=mask)
         x = x + a.o_proj(torch.cat([seen, asked], 2).transpose(1, 2).flatten(2))
@@ -179,10 +180,7 @@ def pointing(clip: Any, seen: Tensor, clips: list[Clip], rng: Any, each: int = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=Path, default=Path("assets/shapes"), help="the picture model")
-    parser.add_argument("--work", type=Path, default=Path("train/shapes-video"), help="checkpoints and log")
-    parser.add_argument("--out", type=Path, default=Path("assets/shapes-video"), help="where the weights go")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on every phase's steps")
-    parser.add_argument("--seed", type=int, default=0, help="of the read-outs' initial weights")
+    train.add_arguments(parser, "shapes-video")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -206,11 +204,9 @@ def main(options: argparse.Namespace) -> int:
         return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
 
     plan, modules = phases("clips", options.scale), {"reader": reader, "heads": heads}
-    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.68, plan=plan)
+    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.68, plan=plan, save_every=CHECKPOINT)
 
     def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
-        if step % CHECKPOINT == 0:
-            run.checkpoint()
         clips, rng = clips_of("clips", step, phase)
         return answer_loss(model, heads, blocks, see_clips(tower, lower, clips), clips, rng, phase)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from fsr import pruners, vlm
+from fsr.arguments import add_json, whole_numbers
+from fsr.arguments import report as write
 from fsr.bootstrap import interval
 from fsr.cost import timed
 from fsr.fidelity import possible
@@ -339,14 +340,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budgets", help="default 192,128,64,32; for clips 576,460,346,230")
     parser.add_argument("--model", help="default shapes; for clips shapes-video")
     parser.add_argument("--stream", choices=("test", "validation"), default="test", help="which scenes to ask about")
-    parser.add_argument("--json", metavar="FILE", help="write the JSON there, '-' for standard output")
+    add_json(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     from fsr.shapes import clip_evaluate
 
     methods, types = options.methods.split(","), clip_evaluate.CLIP_TYPES if options.clips else TYPES
-    budgets = _budgets(options.budgets or ("576,460,346,230" if options.clips else "192,128,64,32"))
+    budgets = whole_numbers(options.budgets or ("576,460,346,230" if options.clips else "192,128,64,32"), "--budgets")
     for name in methods:
         pruners.make(name)
     if options.questions < len(types):
@@ -362,20 +363,8 @@ def main(options: argparse.Namespace) -> int:
     measure = clip_evaluate.evaluate_clips if options.clips else evaluate
     result = measure(model, options.questions, options.seed, methods, budgets, options.stream)
     asked = f"--questions {options.questions} --seed {options.seed}"
+    asked += "" if methods == list(pruners.REGISTRY) else f" --methods {options.methods}"
+    asked += f" --budgets {options.budgets}" if options.budgets else ""
+    asked += "" if options.stream == "test" else f" --stream {options.stream}"
     result["command"] = f"python -m fsr.shapes evaluate {'--clips ' if options.clips else ''}{asked}"
-    text = json.dumps(result, indent=1)
-    if options.json == "-":
-        print(text)
-    else:
-        print(summary(result), costs(result), sep="\n\n")
-        if options.json:
-            with open(options.json, "w") as file:
-                file.write(text + "\n")
-    return 0
-
-
-def _budgets(text: str) -> list[int]:
-    try:
-        return [int(b) for b in text.split(",")]
-    except ValueError:
-        raise InvalidInput(f"--budgets must be whole numbers with commas, not {text!r}.") from None
+    return write(result, f"{summary(result)}\n\n{costs(result)}", options.json)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,14 @@ class Run:
         stage: str,
         folder: Path,
         scale: float,
-        modules: dict[str, nn.Module],
+        modules: Mapping[str, nn.Module],
         lr: float,
         fall: float = 0.4,
         plan: Sequence[Any] | None = None,
+        save_every: int = 200,
     ) -> None:
-        """plan: phases of another model's stage, each with `steps` and `rows`."""
+        """plan: phases of another model's stage, each with `steps` and `rows`. save_every: steps to a checkpoint."""
+        self.save_every = save_every
         self.stage, self.folder, self.modules, self.lr, self.fall = stage, folder, modules, lr, fall
         self.data = 1 + STAGES.index(stage) if plan is None else 0
         self.phases = phases(stage, scale) if plan is None else plan
@@ -178,7 +180,7 @@ class Run:
                     {"step": self.step, "of": self.total, "grid": phase.rows, "steps_per_s": round(rate, 2), **means}
                 )
                 shown, start, since = {}, time.time(), self.step
-            if self.step % 200 == 0 or self.step == self.total:
+            if self.step % self.save_every == 0 or self.step == self.total:
                 self.checkpoint()
 
     def checkpoint(self) -> None:
@@ -197,7 +199,7 @@ class Run:
             file.write(line + "\n")
 
 
-def _optimizers(modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
+def _optimizers(modules: Mapping[str, nn.Module]) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside transformer blocks, AdamW for everything else."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
@@ -314,9 +316,10 @@ def compiled(function: Callable) -> Callable:
     return torch.compile(function, dynamic=False)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", type=Path, default=Path("train/shapes"), help="checkpoints and log")
-    parser.add_argument("--out", type=Path, default=Path("assets/shapes"), help="where the weights go")
+def add_arguments(parser: argparse.ArgumentParser, name: str = "shapes") -> None:
+    """name: of the folders."""
+    parser.add_argument("--work", type=Path, default=Path("train") / name, help="checkpoints and log")
+    parser.add_argument("--out", type=Path, default=Path("assets") / name, help="where the weights go")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on every phase's steps")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
 
