@@ -60,6 +60,8 @@ def compare(
     for request in requests:
         request.pruner()
     stop = stop or threading.Event()
+    for text in service.decoding(requests[0]):
+        yield Event("encoding", text, of=len(requests) + 1)
     if service.busy:
         yield Event("waiting", "Waiting for the model: another question is being answered.")
     with service.turn(stop) as mine:
@@ -77,8 +79,7 @@ def _compare(
         yield Event("stopped", "Stopped.")
         return
     vlm = service.open_model(first.model)
-    for text in service.opening(first):
-        yield Event("encoding", text, of=of)
+    yield Event("encoding", service.encoding(first), of=of)
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]

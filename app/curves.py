@@ -39,6 +39,8 @@ def curves(service: Service, requests: Sequence[Request], stop: threading.Event)
     requests = [service.checked(request) for request in requests]
     for request in requests:
         request.pruner()
+    for text in service.decoding(requests[0]):
+        yield Step("encoding", text)
     if service.busy:
         yield Step("waiting", "Waiting for the model: another question is being answered.")
     with service.turn(stop) as mine:
@@ -91,6 +93,8 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     """Steps, and at last the smallest budget found at which the answer stays the same."""
     request = service.checked(request)
     pruner = request.pruner()
+    for text in service.decoding(request):
+        yield Step("encoding", text)
     if service.busy:
         yield Step("waiting", "Waiting for the model: another question is being answered.")
     with service.turn(stop) as mine:
@@ -117,8 +121,7 @@ def _answered(
     """The model, the encoding that all methods share, and the unpruned answer."""
     first = requests[0]
     vlm: VLM = service.open_model(first.model)
-    for text in service.opening(first):
-        yield Step("encoding", text)
+    yield Step("encoding", service.encoding(first))
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     yield Step("encoding", "Answering with all tokens.")
     ids = greedy_answer(vlm, encoding, service.settings.max_new_tokens, stop)

@@ -165,6 +165,8 @@ class Service:
     def analyse(self, request: Request) -> dict[str, Any]:
         """The trace of one question without an answer: scores, and what every budget keeps."""
         request = self.checked(request)
+        for _ in self.decoding(request):
+            pass
         with self.turn():
             vlm = self.open_model(request.model)
             return self.trace(vlm, self.encoded(vlm, request), request, request.method)
@@ -172,6 +174,8 @@ class Service:
     def replan(self, request: Request) -> dict[str, Any]:
         """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
         request = self.checked(request)
+        for _ in self.decoding(request):
+            pass
         with self.turn():
             vlm = self.open_model(request.model)
             encoding = self.encoded(vlm, request)
@@ -184,6 +188,8 @@ class Service:
         """
         request = self.checked(request)
         stop = stop or threading.Event()
+        for text in self.decoding(request):
+            yield Event("encoding", text)
         if self.busy:
             yield Event("waiting", "Waiting for the model: another question is being answered.")
         with self.turn(stop) as mine:
@@ -197,8 +203,7 @@ class Service:
             yield Event("stopped", "Stopped.")
             return
         vlm = self.open_model(request.model)
-        for text in self.opening(request):
-            yield Event("encoding", text)
+        yield Event("encoding", self.encoding(request))
         encoding = self.encoded(vlm, request)
         n = len(encoding.tokens)
         budget = request.budget_for(n)
@@ -319,16 +324,22 @@ class Service:
         """A picture, or a clip's frames, by id."""
         return self.clips.get(name, self._count(model, frames)) if is_clip_id(name) else self.pictures.get(name)
 
-    def opening(self, request: Request) -> Iterator[str]:
-        """What is done before a question can be answered, in words; a clip is decoded on the way."""
-        if not is_clip_id(request.picture):
-            yield "Encoding the picture and the question."
-            return
-        known, count = self.clips.known(request.picture), self._count(request.model, request.frames)
-        if known is not None and not self.clips.holds(known.id, count):
-            yield f"Decoding {min(count, known.clip.count)} frames of {known.clip.count}."
-        film = self.clips.get(request.picture, count)
-        yield f"Encoding {len(film.files)} frames and the question."
+    def decoding(self, request: Request) -> Iterator[str]:
+        """Decode the clip that is asked about where its frames are not here, with a line for it.
+
+        Before the turn, which is for the model alone.
+        """
+        if is_clip_id(request.picture):
+            known, count = self.clips.known(request.picture), self._count(request.model, request.frames)
+            if known is not None and not self.clips.holds(known.id, count):
+                yield f"Decoding {min(count, known.clip.count)} frames of {known.clip.count}."
+            self.clips.get(request.picture, count)
+
+    def encoding(self, request: Request) -> str:
+        """What is done before a question can be answered, in words."""
+        shown = self.opened(request)
+        what = f"{len(shown.files)} frames" if isinstance(shown, Film) else "the picture"
+        return f"Encoding {what} and the question."
 
     def clip_frames(self, model: str) -> int:
         """How many frames of a clip the model reads unless asked for another number; 0: it reads pictures only."""

@@ -112,6 +112,11 @@ def test_another_number_of_frames_is_decoded_from_the_file_that_is_held(service,
     texts = [e.text for e in service.answer(more) if e.phase == "encoding"]
     assert texts[:2] == [f"Decoding 5 frames of {FRAMES}.", "Encoding 5 frames and the question."]
     assert len(service.analyse(more)["frames"]) == 5
+    with service.turn():  # another visitor's: decoding needs no model
+        events = service.answer(replace(asked, frames=4))
+        assert next(events).text == f"Decoding 4 frames of {FRAMES}."
+        assert next(events).phase == "waiting"
+        assert service.clips.holds(asked.picture, 4)
     assert more.setting != asked.setting
     with pytest.raises(InvalidInput, match="number of frames must be from 1 to 5, not 6"):
         service.analyse(replace(asked, frames=6))

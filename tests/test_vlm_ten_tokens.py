@@ -24,7 +24,7 @@ from tests import test_vlm_onevision as onevision
 from tests import test_vlm_qwen as qwen
 from tests.test_vlm_llava_next import GRIDS, inputs_of
 from tests.tiny import save_tiny
-from tests.tiny_families import QUESTION, noise, save_next, save_onevision, save_qwen
+from tests.tiny_families import QUESTION, newline_rows, noise, save_next, save_onevision, save_qwen
 
 NEW = 10
 MAKERS = {
@@ -172,15 +172,11 @@ def test_frames_of_llava_video_give_the_logits_of_inputs_built_by_hand_for_ten_t
     encoding = vlm.encode(vlm.encode_media(*FRAMES["video"]), QUESTION)
     assert len(encoding.tokens) == 27
     selection = make("fsr")(encoding.tokens, budget)
-    kept = {int(i): row for i, row in zip(selection.kept, selection.embeddings, strict=True)}
-    sequence = []
-    for row in range(9):
-        inside = [kept[i] for i in range(3 * row, 3 * row + 3) if i in kept]
-        sequence += inside + ([model.model.image_newline.detach()] if inside else [])
+    sequence = newline_rows(selection, 9, 3, model.model.image_newline.detach())
     table = model.get_input_embeddings().weight.detach()
     ids = encoding.prompt
     place = (ids == model.config.video_token_id).nonzero().flatten()
-    embeds = torch.cat([table[ids[: place[0]]], torch.stack(sequence), table[ids[place[-1] + 1 :]]])[None]
+    embeds = torch.cat([table[ids[: place[0]]], sequence, table[ids[place[-1] + 1 :]]])[None]
     agree(answered(vlm, encoding, selection), generated(model, {"inputs_embeds": embeds}))
 
 

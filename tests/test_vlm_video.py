@@ -23,6 +23,7 @@ from tests.tiny_families import (
     answer,
     covered,
     greedy,
+    newline_rows,
     noise,
     onevision_parts,
 )
@@ -170,12 +171,8 @@ def test_a_frame_is_averaged_and_its_rows_are_closed(encoding, by_hand, vlm, mod
 @pytest.mark.parametrize("budget", [1, 8, 20])
 def test_pruned_frames_equal_those_built_by_hand(encoding, vlm, model, budget):
     selection = make("fsr")(encoding.tokens, budget)
-    kept = {int(i): row for i, row in zip(selection.kept, selection.embeddings, strict=True)}
-    sequence = []
-    for row in range(9):
-        inside = [kept[i] for i in range(3 * row, 3 * row + 3) if i in kept]
-        sequence += inside + ([model.model.image_newline.detach()] if inside else [])
-    embeds = read(model, encoding.prompt, vlm.model.config.video_token_id, torch.stack(sequence))
+    sequence = newline_rows(selection, 9, 3, model.model.image_newline.detach())
+    embeds = read(model, encoding.prompt, vlm.model.config.video_token_id, sequence)
     with torch.no_grad():
         expected = model(inputs_embeds=embeds).logits[0]
     assert (vlm.logits(encoding, selection) - expected).abs().max() <= 1e-5

@@ -259,3 +259,13 @@ def covered(grid: Any, rect: Tensor) -> tuple[int, int, int, int] | None:
     x0, y0, x1, y1 = (round(v) for v in rect.tolist())
     inside = x0 >= 0 and y0 >= 0 and x1 <= grid.width and y1 <= grid.height and x1 - x0 > 1 and y1 - y0 > 1
     return (x0, y0, x1, y1) if inside else None
+
+
+def newline_rows(selection: Any, rows: int, cols: int, newline: Tensor) -> Tensor:
+    """What LLaVA-Video's language model reads of a selection: a newline behind every row that keeps a token."""
+    kept = {int(i): row for i, row in zip(selection.kept, selection.embeddings, strict=True)}
+    sequence = []
+    for row in range(rows):
+        inside = [kept[i] for i in range(cols * row, cols * (row + 1)) if i in kept]
+        sequence += [*inside, newline] if inside else []
+    return torch.stack(sequence)
