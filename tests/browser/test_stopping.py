@@ -30,21 +30,43 @@ def never_ends(model: Path) -> None:
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_running_answer_can_be_stopped_and_what_was_said_stays(browser, talkative):
+@pytest.fixture
+def page(browser, talkative):
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.watch = Watch(talkative.url)
     page.watch.on(page)
     page.goto(talkative.url)
     page.wait_for_selector(READY)
+    yield page
+    assert page.watch.errors == []
+    page.context.close()
+
+
+def stop(page) -> None:
+    page.click("#fx-stopbutton")
+    page.wait_for_selector(".fx-status[data-phase=stopped]", timeout=20_000)
+
+
+def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
     page.click("#fx-askbutton")
     page.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
     assert page.evaluate(f"{STATE}.answers.full.done") is False, "the answer streams before it is done"
-    page.click("#fx-stopbutton")
-    page.wait_for_selector(".fx-status[data-phase=stopped]", timeout=20_000)
+    stop(page)
     answer = page.evaluate(f"{STATE}.answers.full")
     assert answer["done"] is False
     assert answer["text"]
     assert page.locator("[data-ref=fulltext]").get_attribute("data-state") == "stopped"
     page.wait_for_selector("#fx-askbutton:visible")
-    assert page.watch.errors == []
-    page.context.close()
+
+
+def test_a_running_comparison_can_be_stopped(page):
+    page.click("[data-mode=compare]")
+    page.click("#fx-askbutton")
+    page.wait_for_function(
+        f"Object.values({STATE}.answers).some((a) => a.method !== 'full' && a.text)", timeout=120_000
+    )
+    page.click("#fx-stopbutton")
+    page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
+    answers, chosen = page.evaluate(f"[{STATE}.answers, {STATE}.chosen]")
+    assert answers["full"]["done"], "all tokens answer first"
+    assert len(answers) < len(chosen) + 1, "the others are not asked any more"
