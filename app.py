@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.ui.page import build_app, launch_options
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what visitors brought is deleted at the end
     settings = Settings.from_environment()
     build_app(settings).launch(**launch_options(settings))
 

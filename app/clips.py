@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class Clips:
     def __init__(self, size: int, limits: ClipLimits) -> None:
         self.size, self.limits = size, limits
         self.folder = Path(tempfile.mkdtemp(prefix="fsr-clips-"))
+        self._delete = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._held: OrderedDict[str, Film] = OrderedDict()
         self._lock = threading.Lock()
         self._decoding = threading.Semaphore(AT_ONCE)
@@ -141,4 +143,5 @@ class Clips:
         return self.folder / f"{digest}.clip"
 
     def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the files; the end of the process does so, too."""
+        self._delete()

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Pictures:
     def __init__(self, size: int, max_side: int, max_bytes: int) -> None:
         self.size, self.max_side, self.max_bytes = size, max_side, max_bytes
         self.folder = Path(tempfile.mkdtemp(prefix="fsr-pictures-"))
+        self._delete = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._held: OrderedDict[str, Picture] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,4 +63,5 @@ class Pictures:
         return file
 
     def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the files; the end of the process does so, too."""
+        self._delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from dataclasses import replace
@@ -177,6 +178,16 @@ def test_the_caches_are_bounded_and_forgotten_pictures_leave_no_file(service, re
     assert len(service._encodings) <= 2
     with pytest.raises(InvalidInput, match="no longer here"):
         service.analyse(request_)
+
+
+def test_nothing_that_visitors_brought_outlives_the_app(tiny_folder, tmp_path):
+    service = Service(Settings(model=str(tiny_folder)))
+    service.open_media(saved(tmp_path, (1, 2, 3)))
+    folders = [service.pictures.folder, service.clips.folder]
+    assert all(folder.is_dir() for folder in folders)
+    del service  # as at the end of the process, where nobody closes it
+    gc.collect()
+    assert not any(folder.exists() for folder in folders)
 
 
 def test_equal_pixels_are_one_picture_whatever_their_file(service, tmp_path):
