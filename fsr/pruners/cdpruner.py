@@ -32,7 +32,7 @@ class CDPruner(GreedyPruner):
     requires: ClassVar[frozenset[str]] = frozenset({"relevance"})
     optional: ClassVar[frozenset[str]] = frozenset({"relevance"})
 
-    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; None: the model's own")
+    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; by default the model's own")
 
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
         scores: dict[str, Tensor] = {}

@@ -61,9 +61,9 @@ class FocusScanRefine(Pruner):
     rho: float = number(0.9, 0, 1, "share of the total priority that Focus covers, Eq. 4", above=True)
     kappa: float = number(1.0, 0, None, "tokens merged for every scan token, Eq. 9")
     focus_cap: float | None = optional_number(
-        0, 1, "largest share of the budget for Focus; None: 1, or 0.5 where there is no relevance term", above=True
+        0, 1, "largest share of the budget for Focus; by default 1, or 0.5 where there is no relevance term", above=True
     )
-    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; None: the model's own")
+    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; by default the model's own")
     similarity: str = choice(
         "projected", ("projected", "encoder"), "features that distances are measured on: after or before the projector"
     )

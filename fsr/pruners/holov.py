@@ -64,7 +64,7 @@ class HoloV(Pruner):
     requires: ClassVar[frozenset[str]] = frozenset({"saliency"})
 
     alpha: float = number(0.09, 0, None, "weight of the variance of a token's similarities in its score, with diverse")
-    chunks: int | None = optional_whole(1, 1024, "stretches of the sequence; None: (1024 / 576) N / K")
+    chunks: int | None = optional_whole(1, 1024, "stretches of the sequence; by default (1024 / 576) N / K")
     diverse: bool = choice(False, (False, True), "choose within a chunk by the whole score; False: by attention alone")
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:

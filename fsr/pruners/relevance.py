@@ -19,7 +19,7 @@ class TopRelevance(RankPruner):
     paper: ClassVar[str] = ""
     requires: ClassVar[frozenset[str]] = frozenset({"relevance"})
 
-    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the cosine; None: the model's own")
+    relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the cosine; by default the model's own")
 
     def order(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
         assert tokens.relevance is not None
