@@ -254,7 +254,7 @@ function drawCount(cell, entries) {
 
 /** Two of them apart: tokens that only one keeps, and those that both keep. */
 function drawPair(cell, entries, [one, other], store) {
-  setText(cell.title, "Two apart");
+  setText(cell.title, "Where two differ");
   label(cell, `Tokens that only ${one.label}, only ${other.label}, or both keep.`);
   if (!cell.selects) {
     cell.selects = [0, 1].map((side) => el("select", { "aria-label": side ? "second of the pair" : "first of the pair", onchange: (event) => {
