@@ -50,6 +50,7 @@ export function mountStage(root, store) {
     if (store.state.trace?.clip && store.state.frame > 0) return; // one veil a clip: it must not flicker
     stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
     store.set({ veil: stage.veil });
+    document.body.style.setProperty("--fx-veil", stage.veil); // the legend's swatches show the veil that lies there
     redraw();
   });
   store.on(["trace", "frame", "tile", "pictures"], fit);
