@@ -131,6 +131,10 @@ def test_padding_shows_the_whole_picture_and_cropping_its_middle():
     assert view(processor, 140, 420).seen() == pytest.approx((0, 140, 140, 280))
 
 
+def test_a_picture_one_pixel_from_a_square_is_padded_too():
+    assert view(PROCESSORS["clip"], 210, 209, "pad").scale == (SIDE / 210, SIDE / 210)
+
+
 def test_rectangles_tile_the_seen_part_without_gaps():
     where = layout([view(PROCESSORS["clip"], 420, 140)], PATCH)
     rect = where.rect.reshape(5, 5, 4)

@@ -46,11 +46,10 @@ def view(processor: Any, width: int, height: int, framing: str = "processor") ->
     """
     if framing not in FRAMINGS:
         raise InvalidInput(f"framing must be one of {', '.join(FRAMINGS)}, not {framing!r}.")
-    pad = (0, 0)
+    pad, padded = (0, 0), (width, height)
     if framing == "pad" or (getattr(processor, "do_pad", False) and hasattr(processor, "pad_to_square")):
         side = max(width, height)
-        pad = ((side - width) // 2, (side - height) // 2)
-    padded = (side, side) if pad != (0, 0) else (width, height)
+        pad, padded = ((side - width) // 2, (side - height) // 2), (side, side)
     resized = _resized(processor, *padded)
     output, shift = _cropped(processor, *resized)
     scale = (resized[0] / padded[0], resized[1] / padded[1])
