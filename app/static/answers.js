@@ -44,7 +44,8 @@ function draw(at, state, config) {
   setText(at.asked, !state.status.text && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
   const shown = label(ours?.method ?? state.method);
-  setText(at.ourstitle, stale ? shown : `${shown}, ${ours?.budget ?? state.view?.budget ?? state.budget} tokens`);
+  const budget = ours?.budget ?? state.view?.budget; // before the model has looked, nobody knows how many tokens there are
+  setText(at.ourstitle, stale || !budget ? shown : `${shown}, ${budget} tokens`);
   drawBadge(at.oursbadge, at.ours, stale ? `answered at ${ours.budget} tokens` : "");
   if (state.edited[state.method] && ours) drawBadge(at.oursbadge, at.ours, "other parameters");
   const difference = full?.done && ours?.done ? firstDifference(full.text, ours.text) : null;
@@ -88,7 +89,7 @@ export function drawText(node, answer, range, status, side) {
 function drawVerdict(node, full, ours, difference, stale) {
   const known = full?.done && ours?.done;
   node.dataset.same = known ? String(!difference) : "";
-  setText(node, !known ? "" : difference ? "The answers differ from the marked word on." : `The same answer${stale ? " then" : ""}.`);
+  setText(node, !known ? "" : difference ? "The answers differ from the marked word on." : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`);
 }
 
 /** Every known answer of this method: its budget, its text, and whether it equals the full one. */
@@ -112,24 +113,31 @@ export function sameText(a, b) {
   return a.text.trim() === b.text.trim();
 }
 
-const MINOR = new Set(["encode_ms", "select_ms", "peak_bytes", "flops_estimated"]); // left out in projector mode
+const MINOR = new Set(["encode_ms", "select_ms", "prefill_ms", "peak_bytes", "flops_estimated"]); // left out in projector mode
 
 const COSTS = [
   ["Visual tokens", "visual_tokens", String, "fewer", "more"],
   ["Vision encode", "encode_ms", milliseconds, "", ""],
   ["Selection", "select_ms", milliseconds, "", ""],
-  ["Prefill", "prefill_ms", milliseconds, "faster", "slower"],
-  ["Decode, a token", "decode_ms_per_token", milliseconds, "faster", "slower"],
+  ["Prefill", "prefill_ms", milliseconds, "", ""],
+  ["Selection + prefill", "first_ms", milliseconds, "faster", "slower"],
+  ["Decode per token", "decode_ms_per_token", milliseconds, "faster", "slower"],
   ["KV cache", "kv_bytes", bytes, "smaller", "larger"],
   ["Peak memory", "peak_bytes", bytes, "smaller", "larger"],
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
-function drawCosts(at, full, ours, n, running) {
-  toggle(at.costs, Boolean(full || ours || running));
-  const shown = [full, ours, n, running];
+/** What is faster by pruning is the prefill; what is paid for it is the selection. */
+function withFirst(cost) {
+  return isNumber(cost?.prefill_ms) ? { ...cost, first_ms: cost.prefill_ms + (cost.select_ms ?? 0) } : cost;
+}
+
+function drawCosts(at, fullCost, oursCost, n, running) {
+  toggle(at.costs, Boolean(fullCost || oursCost || running));
+  const shown = [fullCost, oursCost, n, running];
   if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
   at.shown = shown;
+  const [full, ours] = [withFirst(fullCost), withFirst(oursCost)];
   setText(at.fullhead, n ? `all ${n}` : "all");
   setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
   const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]) || (running && key !== "peak_bytes"));
