@@ -19,8 +19,8 @@ from fsr.pruners import describe
 
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
 NOTES = {
-    "shapes": "The embedded model knows drawn scenes only. Photographs mean nothing to it.",
-    "shapes-video": "The embedded clip model knows drawn clips only. Films mean nothing to it.",
+    "shapes": "The embedded model knows drawn scenes only: what it says of photographs means nothing.",
+    "shapes-video": "The embedded clip model knows drawn clips only: what it says of filmed ones, or of pictures, means nothing.",
 }
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
@@ -94,13 +94,13 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
 def _question(text: str, limit: int) -> tuple[gr.Textbox, gr.Button, gr.Button]:
     with gr.Group(elem_id="fx-ask"):
         question = gr.Textbox(
-            text, label="Question", placeholder="What do you want to know about the picture?",
+            text, label="Question", placeholder="What do you want to know about the picture or clip?",
             lines=1, max_lines=3, max_length=limit, submit_btn=False, elem_id="fx-question", autofocus=False,
         )  # fmt: skip
         with gr.Row(elem_id="fx-buttons"):
             ask = gr.Button("Ask", variant="primary", elem_id="fx-askbutton", size="md", scale=0)
             stop = gr.Button("Stop", variant="secondary", elem_id="fx-stopbutton", size="md", scale=0)
-            gr.Checkbox(False, label="Ask again on release", elem_id="fx-again", container=False)
+            gr.Checkbox(False, label="Ask again when the slider is let go", elem_id="fx-again", container=False)
     return question, ask, stop
 
 
