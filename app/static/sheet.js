@@ -204,7 +204,7 @@ function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
   const same = known && sameText(answer, full);
   cell.agree.dataset.same = known ? String(same) : "";
   const where = difference?.left ? ` from “${full.text.slice(...difference.left)}”` : " from the unpruned answer";
-  setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " then" : ""}` : `Differs${where}`);
+  setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " there" : ""}` : `Differs${where}`);
 }
 
 function drawLayers(cell, { plan, method, label: name, layer, view }, store) {

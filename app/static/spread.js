@@ -3,6 +3,8 @@
 import { percent } from "./format.js";
 import { el, fill, toggle } from "./dom.js";
 
+const MANY = 20; // questions
+
 /** Linear between the two nearest of ascending values, as numpy's default. */
 export function quantile(sorted, q) {
   const at = (sorted.length - 1) * q;
@@ -22,13 +24,20 @@ export function spreadOf(state) {
   return { n, kFocus: facts.k_focus, cap: facts.focus_cap ?? 1, share: facts.k_focus / n, shares: [...others].sort((a, b) => a - b), recorded };
 }
 
+/** The middle 90 %; of few, all: their quantiles would say more than is known. */
+function middle(shares) {
+  return shares.length < MANY ? [shares[0], shares.at(-1)] : [quantile(shares, 0.05), quantile(shares, 0.95)];
+}
+
 export function sentence({ n, kFocus, cap, shares, recorded }) {
   const capped = cap < 1 ? `, at most ${percent(cap)} of the budget` : "";
   const own = `Focus asks for ${kFocus} of ${n} tokens${capped}`;
   if (shares.length < 2) return `${own}.`;
-  const tokens = (q) => Math.round(quantile(shares, q) * n);
+  const tokens = (share) => Math.round(share * n);
   const which = recorded ? "recorded questions" : "questions of this session";
-  return `${own}; over the ${shares.length} ${which}: median ${tokens(0.5)}, 5–95 %: ${tokens(0.05)}–${tokens(0.95)}.`;
+  const [low, high] = middle(shares).map(tokens);
+  const range = shares.length < MANY ? `${low} to ${high}` : `5–95 %: ${low}–${high}`;
+  return `${own}; over the ${shares.length} ${which}: median ${tokens(quantile(shares, 0.5))}, ${range}.`;
 }
 
 export function mountSpread(node, store) {
@@ -45,13 +54,13 @@ export function mountSpread(node, store) {
   });
 }
 
-/** A dot a question from 0 to the highest, the middle 90 % as a band, this question as a tall mark. */
+/** A dot a question from 0 to the highest, `middle` as a band, this question as a tall mark. */
 function draw(plot, { share, shares }) {
   toggle(plot, shares.length > 1);
   if (plot.hidden) return;
   const top = Math.max(share, shares.at(-1)) || 1;
   const at = (v) => `--at:${v / top}`;
-  const [low, high] = [quantile(shares, 0.05), quantile(shares, 0.95)];
+  const [low, high] = middle(shares);
   fill(plot, el("i", { class: "fx-spread-band", style: `${at(low)};--to:${high / top}` }), ...shares.map((v) => el("i", { class: "fx-spread-dot", style: at(v) })),
     el("i", { class: "fx-spread-now", style: at(share) }));
 }
