@@ -21,7 +21,7 @@ class Step:
     """A step of the curves. phase: waiting, loading, encoding, running, done or stopped. at, of: points so far.
 
     point: method, budget, tokens (that a layer reads, on average), kl (nats) and probability. problem: why `method` has
-    no point at a budget. smallest: the outcome of the search for one method.
+    no point at a budget. smallest: the outcome of the search for one method, where it was not stopped.
     """
 
     phase: str
@@ -106,8 +106,10 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
         vlm, encoding, ids = yield from _answered(service, [request], stop)
         yield Step("running", f"{pruner.label}: answering at one budget after the other.")
         found = smallest_budget(vlm, encoding, request.pruner(encoding), ids, stop=stop)
-    phase, text = ("done", "") if found.finished else ("stopped", "Stopped.")
-    yield Step(phase, text, method=request.method, smallest=found)
+    if found.finished:
+        yield Step("done", method=request.method, smallest=found)
+    else:
+        yield Step("stopped", "Stopped.", method=request.method)
 
 
 def _loading(service: Service, request: Request, stop: threading.Event) -> Iterator[Step]:

@@ -224,6 +224,15 @@ def test_the_smallest_budget_is_told_with_its_runs(service, asked):
     assert last.smallest.runs == len(last.smallest.tried) > 0
 
 
+def test_a_search_that_was_stopped_tells_no_budget(service, asked):
+    stop, steps = threading.Event(), []
+    for step in smallest(service, asked, stop):
+        steps.append(step)
+        if step.phase == "running":
+            stop.set()
+    assert (steps[-1].phase, steps[-1].smallest) == ("stopped", None)
+
+
 @pytest.mark.parametrize(
     ("kind", "sent", "words"),
     [
