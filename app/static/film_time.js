@@ -25,8 +25,9 @@ export function clock(seconds, long = false) {
   if (!Number.isFinite(seconds)) return "";
   const digits = long ? 1 : 2;
   if (seconds < 60) return `${seconds.toFixed(digits)}\u202fs`;
-  const rest = (seconds % 60).toFixed(1).padStart(4, "0");
-  return `${Math.floor(seconds / 60)}:${rest}`;
+  const tenths = Math.round(10 * seconds); // rounded before it is split: 119.96 s is 2:00.0
+  const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+  return `${Math.floor(tenths / 600)}:${rest}`;
 }
 
 /** Frame i by its time or, where that is not known, its number. */
