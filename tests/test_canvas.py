@@ -16,7 +16,7 @@ from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 
 NODE = shutil.which("node")
-NAMES = ("plan", "format", "views", "geometry", "spread")
+NAMES = ("plan", "budget", "format", "views", "geometry", "spread")
 
 
 def in_node(expression: str, data: Any) -> Any:
@@ -134,6 +134,13 @@ def test_javascript_paints_every_other_method_as_the_library_selects(name):
         assert view["roles"] == pruner(tokens, budget).roles.tolist(), budget
 
 
+MOVED = """({ plan: p, n, moves }) => moves.map(([k, by]) => {
+  const state = { trace: { tokens: { n }, methods: { fsr: { plan: p } } }, method: "fsr", mode: "one", budget: k };
+  budget.moveBudget({ state, set: (patch) => Object.assign(state, patch) }, by);
+  return state.budget;
+})"""
+
+
 def test_a_table_of_some_budgets_snaps_to_the_nearest_that_is_not_above():
     plan = make("fsr", focus_cap=0.5).plan(tokens_of(8, 2, 3)).to_json()
     plan = {**plan, "budgets": [1, 4, 6], "roles": [plan["roles"][0], plan["roles"][3], plan["roles"][5]]}
@@ -143,6 +150,13 @@ def test_a_table_of_some_budgets_snaps_to_the_nearest_that_is_not_above():
         "({ plan: p }) => [[4, 5], [4, 3], [1, 0], [6, 7]].map(([a, b]) => plan.nextBudget(p, 6, a, b))", {"plan": plan}
     )
     assert steps == [6, 1, 1, 6], "one step by key always reaches the next budget of the table"
+
+    def moved(n, budgets, moves):
+        return run(MOVED, {"plan": plan | {"budgets": budgets}, "n": n, "moves": moves})
+
+    by_key = moved(6, [1, 4, 6], [[5, -1], [5, 1], [1, 8], [5, -8], [6, 8]])
+    assert by_key == [1, 6, 6, 1, 6], "from the budget on screen, which is 4 where 5 was wished"
+    assert moved(60, [1, 4, 30], [[4, 8]]) == [30], "eight would not be enough"
     notes = run(
         "({ plan: p }) => [p, { ...p, budgets: [4] }, { ...p, budgets: [1, 2, 3, 4, 5, 6] }, { kind: 'rank' }, null]"
         ".map((p) => plan.budgetNote(p, 6))",

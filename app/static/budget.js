@@ -1,6 +1,6 @@
 // The budget: one native range over a track that shows what the budget is spent on. Nothing here talks to the server.
 
-import { budgetNote, nextBudget, paperBudgets, ROLE } from "./plan.js";
+import { budgetNote, nextBudget, paperBudgets, ROLE, snapBudget } from "./plan.js";
 import { percent } from "./format.js";
 import { planOf } from "./store.js";
 import { sameText } from "./answers.js";
@@ -26,10 +26,21 @@ export function mountBudget(at, store, { shared = false } = {}) {
 
 /** Moves the budget; plans that hold only some budgets show the nearest that is not above. */
 export function setBudget(store, wanted) {
-  const { trace, budget, mode } = store.state;
+  const { trace, mode } = store.state;
   if (!trace) return;
   if (mode === "compare") store.set({ budget: Math.min(trace.tokens.n, Math.max(1, Math.round(wanted))) });
-  else store.set({ budget: nextBudget(planOf(store.state), trace.tokens.n, budget, wanted) });
+  else store.set({ budget: nextBudget(planOf(store.state), trace.tokens.n, shownBudget(store.state), wanted) });
+}
+
+/** By so many tokens, from the budget on screen; at least to the next one that the plan can show. */
+export function moveBudget(store, by) {
+  const now = shownBudget(store.state);
+  setBudget(store, now + by);
+  if (shownBudget(store.state) === now) setBudget(store, now + Math.sign(by));
+}
+
+function shownBudget(state) {
+  return state.trace && state.mode !== "compare" ? snapBudget(planOf(state), state.trace.tokens.n, state.budget) : state.budget;
 }
 
 function drawBudget(at, state) {
