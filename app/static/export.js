@@ -28,14 +28,14 @@ export function linkTo(state) {
 
 export async function copyLink(state, button) {
   const link = linkTo(state);
-  const said = button.textContent;
   try {
     await navigator.clipboard.writeText(link);
+    button.dataset.label ??= button.textContent; // pressed again it says "Copied" already
     button.textContent = "Copied";
+    setTimeout(() => (button.textContent = button.dataset.label), 1200);
   } catch {
     window.prompt("Copy this link", link); // no clipboard without https or permission
   }
-  setTimeout(() => (button.textContent = said), 1200);
 }
 
 function save(name, blob) {

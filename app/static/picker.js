@@ -16,7 +16,9 @@ export function mountPicker(root, store, config, { chosen, look }) {
     setText(at.notice, model.notice ?? "");
     toggle(at.notice, Boolean(model.notice));
     setText(at.room, room(rows));
+    const focused = at.offers.contains(document.activeElement) ? document.activeElement.closest("[data-model]").dataset.model : "";
     fill(at.offers, ...rows.map((row) => offer(row, model, choose)));
+    [...at.offers.children].find((node) => node.dataset.model === focused)?.querySelector("button").focus();
   };
   const choose = (id) => {
     at.models.close();
