@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +67,7 @@ class Sent:
             raise InvalidInput(f"the budget must be a whole number from 1 to {trace['tokens']['n']} visual tokens.")
         return Sent(str(kind), trace, method, budget)
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         return read_plan(self.trace["methods"][self.method]["plan"], self.trace["tokens"]["n"], self.budget)
 
