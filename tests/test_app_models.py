@@ -194,6 +194,11 @@ def test_a_default_that_cannot_be_loaded_is_replaced_and_says_why(folders, tmp_p
 
     again = [e.phase for e in service.answer(asked(service, tmp_path, DEFAULT_ON_GPU))]
     assert "loading" not in again  # it is not tried at every question, but where it is chosen anew
+    steps = list(handlers.ask("what is it?", {"method": "fsr", "budget": 0}, session, visit))
+    bars = [step[2] for step in steps if "notice" in step[2]]
+    assert bars, "who comes later is told as well, although nothing is loaded"
+    assert (bars[-1]["answering"], bars[-1]["notice"]) == ("tiny-llava", bar["notice"])
+    assert not any("chosen" in bar for bar in bars), "an answer never changes which model is chosen"
     handlers.choose_model(type("Event", (), {"_data": {"id": DEFAULT_ON_GPU}})(), session)
     assert values.model_value(service, DEFAULT_ON_GPU)["notice"] == ""
     with pytest.raises(FsrError, match="broken cannot be loaded"):
@@ -238,6 +243,9 @@ def test_an_upload_does_not_load_a_large_model(service, folders, tmp_path):
     session = Session(DEFAULT_ON_GPU, asked(hub, tmp_path, "").picture)
     stage, answers, _ = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session)
     assert (answers["status"]["text"], hub.models.loads) == ("LLaVA-1.5 7B is loaded at the first question.", 0)
+    event = type("Event", (), {"_data": {"method": "fsr", "parameters": {"rho": 0.5}}})()
+    _, answers, _ = handlers.replan(event, "what is it?", session)
+    assert (answers["status"]["phase"], hub.models.loads) == ("refused", 0), "nor does a parameter or another method"
     hub.close()
 
 

@@ -121,8 +121,9 @@ def handlers(tiny_folder, tiny_vlm):
 def session(handlers, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
-    *_, (_, session, _) = handlers.upload(str(path), Session(handlers.service.settings.first), VISITOR)
-    return session
+    first = Session(handlers.service.settings.first)
+    *_, (name, _) = handlers.upload(str(path), first, VISITOR)
+    return handlers.show_upload(name, first)[1]
 
 
 def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):
@@ -206,6 +207,23 @@ def test_a_refused_parameter_is_told_in_the_drawer(handlers, session):
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})
     stage = handlers.replan(event, "what?", session)[0]
     assert json.loads(stage["patch"])["methods"]["fsr"]["parameters"]["rho"] == 0.5
+
+
+def test_a_method_is_selected_for_the_question_of_the_trace_not_for_one_that_is_being_typed(handlers, session):
+    steps = handlers.ask("what?", {"method": "fsr", "budget": 4}, session, VISITOR)
+    setting = next(s[0]["setting"] for s in steps if "trace" in s[0])
+    list(steps)
+    sent = {"method": "random", "parameters": {}, "question": "what?"}
+    assert handlers.replan(SimpleNamespace(_data=sent), "what on earth", session)[0]["setting"] == setting
+    sent |= {"question": "what on earth"}
+    assert handlers.replan(SimpleNamespace(_data=sent), "what?", session)[0]["setting"] != setting
+
+
+def test_a_picture_that_cannot_be_looked_at_does_not_leave_the_page_waiting(handlers, session):
+    _, answers, _ = handlers.analyse_upload("what? " * 200, {"method": "fsr", "budget": 4, "about": 3}, session)
+    assert answers["status"]["phase"] == "refused"
+    assert "at most 500 are allowed" in answers["status"]["text"]
+    assert answers["about"] == 3
 
 
 def test_the_unforeseen_is_told_without_the_visitors_data(caplog):

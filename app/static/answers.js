@@ -20,6 +20,11 @@ export function isRunning(status) {
   return RUNNING.has(status.phase);
 }
 
+/** Whether the server is at work for this page: at an answer, or at a selection. */
+export function isBusy(status) {
+  return isRunning(status) || status.phase === "planning";
+}
+
 /** The two answers to show: the one for the budget on screen if it is known, else, marked stale, the last one asked for
  *  or, of recorded ones, the nearest. */
 export function sides(state) {
@@ -99,14 +104,16 @@ function drawSweep(node, state, setBudget) {
   toggle(node, known.length > 1);
   if (node.hidden) return;
   known.sort((a, b) => a.budget - b.budget);
+  const focused = node.contains(document.activeElement) ? document.activeElement.dataset.budget : "";
   fill(node, ...known.map((a) => {
     const same = full?.done ? sameText(a, full) : null;
     const compared = same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
     const attributes = { type: "button", class: same === false ? "fx-differs" : "", title: `At ${a.budget} tokens${compared}` };
-    const pressed = { "aria-pressed": String(a.budget === state.view?.budget), onclick: () => setBudget(a.budget) };
+    const pressed = { "data-budget": a.budget, "aria-pressed": String(a.budget === state.view?.budget), onclick: () => setBudget(a.budget) };
     const text = same ? null : el("span", {}, a.text);
     return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text);
   }));
+  if (focused) node.querySelector(`[data-budget="${focused}"]`)?.focus();
 }
 
 export function sameText(a, b) {
@@ -150,16 +157,21 @@ function drawCosts(at, fullCost, oursCost, n, running) {
 
 /** Where recorded answers come from, and what asking would do; nothing for a live trace. */
 export function recordedText(state) {
-  const { trace, where } = state;
-  if (!trace?.recorded || where) return "";
-  const by = isForeign(state) ? ` with ${trace.model.title}` : "";
-  return `Recorded${by} on ${trace.recorded.on}, ${trace.recorded.device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
+  const { origin, where } = state;
+  if (!origin || where) return "";
+  const by = withOther(state);
+  return `Recorded${by} on ${origin.on}, ${origin.device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
+}
+
+/** Which model gave the answers on screen, where it is no longer the one in use. */
+export function withOther(state) {
+  return isForeign(state) ? ` with ${state.trace.model.title}` : "";
 }
 
 function drawSource(at, state) {
   const { trace } = state;
   const where = recordedText(state);
-  const measured = state.where ? `Measured here, on ${state.where}. One answer at a time.` : "";
+  const measured = state.where ? `Measured here${withOther(state)}, on ${state.where}. One answer at a time.` : "";
   setText(at.source, where || measured);
   const unknown = trace?.unknown_words ?? [];
   toggle(at.unknown, unknown.length > 0);

@@ -1,7 +1,7 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
 import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from "./comparing.js";
-import { isRunning, recordedText } from "./answers.js";
+import { isRunning, recordedText, withOther } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { mountShare } from "./share.js";
@@ -21,7 +21,7 @@ export function mountCompare(root, store, config, stageOf, figure) {
   });
   mountViews(at.sheetframes, store, false);
   mountShare(at.ways, store);
-  store.on(["status", "mode", "where", "trace", "question", "answers"], (state) => drawProgress(at, state));
+  store.on(["status", "mode", "where", "trace", "question", "answers", "model"], (state) => drawProgress(at, state));
   store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => drawMade(at.made, state, config));
 }
 
@@ -99,7 +99,6 @@ function mountExport(at, store, config, figure) {
     button.addEventListener("click", () => {
       store.set({ drawing: true });
       figure({ figure: at.figure.value, format: button.dataset.format, ...figureOf(store.state, config) });
-      setTimeout(() => store.set({ drawing: false }), 20000); // where the server refused
     });
   }
   store.on(["trace", "chosen", "arrange", "rowMethod", "budget", "drawing"], (state) => {
@@ -132,13 +131,14 @@ function drawProgress(at, state) {
   setText(at.progresstext, status.text ? count + status.text : sourceOf(state));
 }
 
-function sourceOf({ trace, where, answers, question, pictures, model }) {
+function sourceOf(state) {
+  const { where, answers, question, pictures } = state;
   if (!pictures.length) return "Choose an example, or upload a picture.";
   if (!Object.keys(answers).length) return "Press Ask to get every method's answer.";
   const asked = question ? `“${question}” ` : "";
-  const recorded = recordedText({ trace, where, model });
+  const recorded = recordedText(state);
   if (recorded) return `${asked}${recorded}`;
-  return where ? `${asked}Measured here, on ${where}, one answer at a time.` : asked;
+  return where ? `${asked}Measured here${withOther(state)}, on ${where}, one answer at a time.` : asked;
 }
 
 /** What stands for the scores that the methods read, in this model. */

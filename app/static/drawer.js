@@ -2,6 +2,7 @@
 // server from what is already encoded; the picture is never encoded again.
 
 import { sig3 } from "./format.js";
+import { isBusy } from "./answers.js";
 import { isForeign } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
@@ -9,15 +10,20 @@ const SETTLE_MS = 180;
 
 export function mountDrawer(root, store, config, ask) {
   const at = refs(root);
+  let timer = 0;
+  const waiting = new Map(); // by method: one selection at a time, so that the last change has the last word
   const replan = (detail) => {
+    const { trace, status, share, about } = store.state;
+    if (!trace) return;
     if (isForeign(store.state)) {
-      store.set({ status: { phase: "refused", text: `This was recorded with ${store.state.trace.model.title}. Ask, to select and answer with the model in use.` } });
+      store.set({ status: { phase: "refused", text: `These tokens were selected with ${trace.model.title}. Ask, to select and answer with the model in use.` } });
       return;
     }
+    if (isBusy(status)) return void waiting.set(detail.method, detail);
+    if (isKnown(trace.methods[detail.method], detail.parameters)) return;
     store.set({ status: { phase: "planning", text: "Selecting again." } });
-    ask({ ...detail, share: store.state.share, about: store.state.about });
+    ask({ ...detail, question: trace.question, share, about });
   };
-  let timer = 0;
   const change = (name, value) => {
     const { method, edited } = store.state;
     const values = { ...valuesOf(store.state, config), [name]: value };
@@ -29,13 +35,14 @@ export function mountDrawer(root, store, config, ask) {
     const { method, edited } = store.state;
     const rest = { ...edited };
     delete rest[method];
+    clearTimeout(timer);
     store.set({ edited: rest });
     replan({ method, parameters: {} });
     build();
   });
   const open = (shown) => {
     toggle(at.panel, shown);
-    if (shown) at.close.focus();
+    (shown ? at.close : document.querySelector(".fx-rail [data-ref=drawer]"))?.focus();
   };
   const build = () => buildForm(at, store.state, config, change);
   at.close.addEventListener("click", () => open(false));
@@ -43,10 +50,19 @@ export function mountDrawer(root, store, config, ask) {
   window.addEventListener("fsr:plan", (event) => replan(event.detail));
   window.addEventListener("fsr:drawer", () => open(at.panel.hidden));
   store.on(["method", "about"], build);
+  store.on(["about"], () => (clearTimeout(timer), waiting.clear()));
   store.on(["status"], ({ status }) => {
     setText(at.problem, status.phase === "refused" ? status.text : "");
     toggle(at.problem, status.phase === "refused");
+    const [next] = isBusy(status) ? [] : waiting.values();
+    if (next) (waiting.delete(next.method), replan(next));
   });
+}
+
+/** Whether the plan on screen was made with these parameters; none stand for the defaults, which only Python knows. */
+function isKnown(record, parameters) {
+  const wanted = Object.entries(parameters);
+  return Boolean(record && wanted.length) && wanted.every(([name, value]) => record.parameters[name] === value);
 }
 
 function methodOf(state, config) {

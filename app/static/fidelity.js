@@ -8,6 +8,10 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 const LOWEST_KL = 1e-5; // nats; below, differences are rounding
 const RUNNING = new Set(["waiting", "loading", "encoding", "running"]);
 
+export function isLearning(fidelity) {
+  return RUNNING.has(fidelity.phase);
+}
+
 export function mountFidelity(root, store, config, { curves, halt, figure }) {
   const at = refs(root);
   const about = (name) => config.compare.find((m) => m.name === name);
@@ -15,7 +19,8 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
     const { fidelity, edited, share, about: picture } = store.state;
     const fresh = task === "curves" ? { points: [], problems: {}, methods, found: {} } : {};
     store.set({ fidelity: { ...fidelity, ...fresh, task, phase: "waiting", text: "Asking.", at: 0, of: 0 } });
-    curves({ methods, method: "fsr", share, parameters: edited, smallest: task === "smallest", about: picture });
+    const same = task === "smallest" ? { smallest: true, question: fidelity.question } : {}; // as the curves, whatever stands in the box
+    curves({ methods, method: "fsr", share, parameters: edited, about: picture, ...same });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
   for (const button of at.exportcurves.querySelectorAll("button")) {
@@ -28,7 +33,7 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
   store.on(["fidelity", "chosen", "arrange", "rowMethod", "budget", "mode"], (state) => {
     if (state.mode !== "compare") return;
     const { fidelity } = state;
-    const running = RUNNING.has(fidelity.phase);
+    const running = isLearning(fidelity);
     toggle(at.draw, !running);
     setText(at.draw, fidelity.points.length ? "Draw again" : "Draw the curves");
     toggle(at.exportcurves, !running && fidelity.points.length > 0);

@@ -280,7 +280,6 @@ function mountSave(at, store, exportClip) {
     button.addEventListener("click", () => {
       store.set({ drawing: true });
       exportClip(savedOf(store.state, button.dataset.kind));
-      setTimeout(() => store.set({ drawing: false }), 60000); // where the server refused
     });
   }
   store.on(["trace", "view", "drawing", "mode"], ({ trace, view, drawing, mode }) => {

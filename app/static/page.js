@@ -1,13 +1,16 @@
 // The page around the panels: one store, keyboard, theme, projector mode, and the doors to the server.
 
-import { LAYERS, NO_CURVES, createStore, flipLayer, planOf, repaints } from "./store.js";
-import { setBudget } from "./budget.js";
+import { LAYERS, NO_CURVES, createStore, flipLayer, isForeign, planOf, repaints } from "./store.js";
+import { moveBudget, setBudget } from "./budget.js";
 import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
-import { answerKey, isRunning } from "./answers.js";
+import { answerKey, isBusy, isRunning } from "./answers.js";
+import { isLearning } from "./fidelity.js";
 import { MOST, entriesOf, wantedOf } from "./comparing.js";
 import { seen } from "./spread.js";
 import { nextView } from "./views.js";
+
+const FAILED = "The server could not take this. Try again in a moment.";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
@@ -19,8 +22,9 @@ export function createPage(config) {
   /** A new record from the server: a whole trace, or a patch of the one on screen. */
   page.receive = (value) => {
     if (!value || isOld(value)) return;
-    if (value.patch) applyPatch(store, JSON.parse(value.patch));
-    else applyTrace(store, { ...value, trace: value.trace && JSON.parse(value.trace) }, config);
+    if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting);
+    page.before = {}; // answers of the trace before do not belong to this one
+    applyTrace(store, { ...value, trace: value.trace && JSON.parse(value.trace) }, config);
   };
 
   /** A step of the running answer. */
@@ -28,11 +32,9 @@ export function createPage(config) {
     if (!value || isOld(value)) return;
     const patch = { status: value.status ?? { phase: "idle" } };
     if (patch.status.phase === "failed") Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
-    if (value.answers) patch.answers = { ...store.state.answers, ...value.answers };
+    if (value.answers) Object.assign(patch, { answers: { ...store.state.answers, ...value.answers }, question: value.question, where: value.where });
     if (value.problems) patch.problems = { ...store.state.problems, ...value.problems };
     if (value.asked) patch.asked = value.asked;
-    if (value.where !== undefined) patch.where = value.where;
-    if (value.question !== undefined) patch.question = value.question;
     store.set(patch);
   };
 
@@ -52,6 +54,14 @@ export function createPage(config) {
     (place?.matches("a, button") ? place : place?.querySelector("a, button"))?.click();
     store.set({ drawing: false });
   }, 60);
+
+  /** Something failed on its way, e.g. because too many wait: no further word will come, Gradio's message says why. */
+  page.failed = (what) => {
+    const { status, fidelity } = store.state;
+    if (what === "answers" && isBusy(status)) page.hear({ status: { phase: isRunning(status) ? "failed" : "refused", text: FAILED } });
+    if (what === "fidelity" && isLearning(fidelity)) store.set({ fidelity: { ...fidelity, phase: "failed", text: FAILED } });
+    if (what === "drawing") store.set({ drawing: false });
+  };
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
   page.view = () => {
@@ -96,7 +106,7 @@ export function createPage(config) {
 function planMissing(store, config) {
   let wanted = null;
   store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state) => {
-    if (state.mode !== "compare" || !state.setting || !state.trace || isRunning(state.status)) return;
+    if (state.mode !== "compare" || !state.setting || !state.trace || isForeign(state) || isRunning(state.status)) return;
     if (state.status.phase === "refused" && wanted) {
       store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });
       wanted = null;
@@ -122,7 +132,7 @@ function applyTrace(store, value, config) {
     ...comparisonOf(link, config),
     ...(fresh ? { fidelity: NO_CURVES } : {}),
     share: trace?.share ?? (fresh ? "global" : state.share), held: value.setting && value.setting === state.setting ? state.held : {},
-    trace, method, scene: value.scene ?? "", setting: value.setting ?? "", problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
+    trace, method, scene: value.scene ?? "", setting: value.setting ?? "", origin: trace?.recorded ?? null, problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
     ...(fresh ? { about: value.run, example: value.example, recording: value.recording ?? state.recording, question: trace?.question ?? "" } : {}),
@@ -169,9 +179,11 @@ function fromLink() {
   };
 }
 
-function applyPatch(store, patch) {
+/** One method of the trace on screen anew; not of an older one. setting: what it is about, see `Request.setting`. */
+function applyPatch(store, patch, setting) {
   const { trace, answers } = store.state;
   if (!trace || (patch.share ?? "global") !== store.state.share) return;
+  if (store.state.setting && setting !== store.state.setting) return;
   const methods = { ...trace.methods, ...patch.methods };
   const scores = { ...trace.scores, ...patch.scores };
   const changed = patch.replaces ?? [];
@@ -202,10 +214,6 @@ function mountKeys(store, config) {
 
 export function flipMode(store) {
   store.set({ mode: store.state.mode === "compare" ? "one" : "compare", cursor: -1 });
-}
-
-function moveBudget(store, by) {
-  setBudget(store, store.state.budget + by);
 }
 
 function nextLayer(store) {

@@ -46,7 +46,7 @@ export function mountShare(node, store) {
 /** Why the other way cannot be had now, or nothing. */
 function whyNot(state) {
   if (isRunning(state.status)) return "Wait until the answer is there.";
-  return isForeign(state) && !state.held[other(state.share)] ? "Only this way was recorded; it takes the model to select the other." : "";
+  return isForeign(state) && !state.held[other(state.share)] ? "Only this way is known; it takes the model of these answers to select the other." : "";
 }
 
 function other(share) {

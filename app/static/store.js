@@ -11,7 +11,7 @@ export function createStore(initial) {
     about: 0, scene: "", trace: null, pictures: [], clip: null, example: null, question: "", where: "",
     method: "fsr", budget: 0, frame: 0, tile: -1, recording: "", share: "global", held: {}, focusSeen: {}, layer: "roles", layers: new Set(LAYERS), cursor: -1,
     view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
-    mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", veil: "",
+    mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", origin: null, veil: "",
     fidelity: NO_CURVES, drawing: false, playing: false, speed: 1, marking: false, region: null,
     ...initial,
   };
@@ -53,9 +53,9 @@ export function planOf(state) {
   return state.trace?.methods?.[state.method]?.plan ?? null;
 }
 
-/** Whether the trace on screen was recorded with a model that is not the one in use: nothing can be selected anew. */
+/** Whether the trace on screen is of another model than the one that would answer now: nothing can be selected anew. */
 export function isForeign({ trace, model }) {
-  return Boolean(trace?.recorded && model && trace.model.id !== model.id);
+  return Boolean(trace && model && trace.model.id !== model.answering);
 }
 
 export function flipLayer(store, name) {

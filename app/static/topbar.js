@@ -6,7 +6,11 @@ import { mountPicker } from "./picker.js";
 export function mountTopbar(root, store, config, { watch, props, chosen, look, tools }) {
   const at = refs(root);
   mountPicker(root, store, config, { chosen, look });
-  const show = () => store.set({ model: props.value ?? null });
+  const show = () => {
+    const { value } = props;
+    const now = store.state.model;
+    if (value?.chosen || value?.id === now?.id) store.set({ model: value ?? null }); // not word of a question to the model before
+  };
   show();
   watch("value", show);
   store.on(["model", "status"], (state) => {

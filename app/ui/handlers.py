@@ -61,7 +61,8 @@ class Handlers:
         recording = wanted if wanted in self.examples.recordings else session.recording
         if name not in self.examples.all or (name, recording) == (session.example, session.recording):
             return gr.skip(), gr.skip(), session, gr.skip()
-        return self._example(name, session, recording)
+        with speaking():
+            return self._example(name, session, recording)
 
     def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar."""
@@ -72,25 +73,31 @@ class Handlers:
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
         model = self.service.model_for(session.model, example.clip)
-        bar = gr.skip() if model == session.model else values.model_value(self.service, model)
+        bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
         session = replace(session, example=example.id, picture=None, model=model, recording=example.recording)
         if not example.clip or example.trace_file.is_file():
             return values.example_value(example), example.question, session, bar
         stage = values.upload_value(self._shown(session))  # a clip that nothing was recorded about
         return stage | {"example": example.id, "question": example.question}, example.question, session, bar
 
-    def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-        """Values for stage, session and answers; a clip takes a while."""
+    def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any]]:
+        """The id of what was uploaded, and values for answers; a clip takes a while."""
         self.stop(request)
-        yield gr.skip(), gr.skip(), values.status_value("planning", "Reading the file.")
+        yield gr.skip(), values.status_value("planning", "Reading the file.")
         try:
             shown = received(self.service, path, session.model)
         except Exception as error:
             said = told(error)
-            yield gr.skip(), gr.skip(), values.status_value("refused", said)
+            yield gr.skip(), values.status_value("refused", said)
             raise gr.Error(said, duration=8, print_exception=False) from error
-        session = replace(session, picture=shown.id, example=None)
-        yield values.upload_value(shown), session, values.status_value("idle")
+        yield shown.id, gr.skip()
+
+    def show_upload(self, uploaded: str, session: Session) -> tuple[Any, Session, Any]:
+        """Values for stage, session and answers. The session may be another than when the upload began: its model."""
+        session = replace(session, picture=uploaded, example=None)
+        with speaking():
+            shown = self._shown(session)
+        return values.upload_value(shown), session, values.status_value("idle")
 
     # -- questions
 
@@ -116,8 +123,8 @@ class Handlers:
                 scene = "" if "compare" in view else asked.scene
                 stage = values.trace_value(event.trace, scene, asked.setting, self.service.opened(asked)) | about
             if event.patch is not None:
-                stage = values.patch_value(event.patch) | about
-            if loads != before:
+                stage = values.patch_value(event.patch, asked.setting) | about
+            if loads != before or event.trace is not None:
                 bar = values.model_value(self.service, asked.model)
             if event.answer is None or event.answer["end"] or pace.due():
                 yield stage, values.event_value(event, asked.question, self._where(asked)) | about, bar
@@ -148,11 +155,14 @@ class Handlers:
             return gr.skip(), values.status_value("idle"), gr.skip()
         if later := self.service.models.loads_later(model):
             return gr.skip(), values.status_value("idle", later), gr.skip()
-        with speaking():
+        about = about_of(view)
+        try:
             asked = self._request(question, view, session)
             found, shown = self.service.analyse(asked), self.service.opened(asked)
-            trace = values.trace_value(found, asked.scene, asked.setting, shown) | about_of(view)
-        return trace, values.status_value("idle"), values.model_value(self.service, asked.model)
+        except Exception as error:
+            return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
+        trace = values.trace_value(found, asked.scene, asked.setting, shown) | about
+        return trace, values.status_value("idle") | about, values.model_value(self.service, asked.model)
 
     def stop(self, request: gr.Request) -> None:
         stop = self._stops.get(request.session_hash or "")
@@ -160,16 +170,20 @@ class Handlers:
             stop.set()
 
     def replan(self, event: gr.EventData, question: str, session: Session) -> tuple[Any, Any, Any]:
-        """Values for stage, answers, topbar."""
-        method, about = event._data.get("method"), about_of(event._data)
-        view = {"method": method, "budget": 0, "parameters": {str(method): event._data.get("parameters")}}
-        view |= {"share": event._data.get("share", "global")}
+        """Values for stage, answers, topbar. The question is that of the trace, the box may hold another by now."""
+        sent, about = event._data, about_of(event._data)
+        method = sent.get("method")
+        view = {"method": method, "budget": 0, "parameters": {str(method): sent.get("parameters")}}
+        view |= {"share": sent.get("share", "global")}
+        if later := self.service.models.loads_later(session.model):
+            return gr.skip(), values.status_value("refused", later) | about, gr.skip()
         try:
-            patch = self.service.replan(self._request(question, view, session))
+            asked = self._request(sent.get("question", question), view, session)
+            patch = self.service.replan(asked)
         except Exception as error:
             return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
         bar = values.model_value(self.service, session.model)
-        return values.patch_value(patch) | about, values.status_value("idle") | about, bar
+        return values.patch_value(patch, asked.setting) | about, values.status_value("idle") | about, bar
 
     # -- fidelity
 
@@ -182,7 +196,8 @@ class Handlers:
         shown = values.FidelityValue()
         with self._stoppable(request.session_hash or "") as stop:
             try:
-                asked = replace(self._request(question, sent | {"budget": 0}, session), of=0)
+                asked = self._request(sent.get("question", question), sent | {"budget": 0}, session)
+                asked = replace(asked, of=0)
                 requests = requests_of(asked, sent.get("methods"), [1], least=1)
                 loads = self.service.models.loads
                 work = (
@@ -215,18 +230,18 @@ class Handlers:
         yield from offered(name, data)
 
     def _frames(self, session: Session, trace: dict[str, Any]) -> list[Image.Image]:
-        """One picture for every frame of the trace."""
+        """One picture for every frame of the trace; none where it is about a clip and the stage shows a picture."""
         clip, grids = trace["clip"], len(trace["frames"])
         shown = self._shown(session, clip["sampled"] if clip else 0)
         if not isinstance(shown, Film):
-            return [shown.image] * grids
+            return [] if clip else [shown.image] * grids
         return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
             model = self.service.check_model(event._data.get("id"))
         self.service.models.retry(model)
-        return values.model_value(self.service, model), replace(session, model=model)
+        return values.chosen_value(self.service, model), replace(session, model=model)
 
     def look(self, session: Session) -> Any:
         """What the model picker tells, as it is now; for the topbar."""

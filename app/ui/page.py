@@ -25,6 +25,7 @@ NOTES = {
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
+FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing")}
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
 FILM_EVENTS: dict[str, Any] = {"concurrency_id": "film", "concurrency_limit": 1, "show_progress": "hidden"}
 QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
@@ -39,9 +40,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
     first = examples.get(examples.first.id, recording) if examples.first else None
     session = Session(model=settings.first, example=first.id if first else None, recording=recording)
     with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
-        state = gr.State(session)
+        state, uploaded = gr.State(session), gr.State("")
         view = gr.JSON(visible=False)
-        topbar = panel("topbar", values.model_value(service, settings.first))
+        topbar = panel("topbar", values.chosen_value(service, settings.first))
         with gr.Row(elem_id="fx-main", equal_height=False):
             with gr.Column(elem_id="fx-col-stage"):
                 stage = panel("stage", values.example_value(first) if first else None)
@@ -64,24 +65,29 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
 
         private: dict[str, Any] = {"api_visibility": "private"}
         asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar]}
-        asking = {**asked, "js": ASK_JS, **MODEL_EVENTS, **private}
-        gr.on([ask.click, question.submit], handlers.ask, **asking)
-        stage.again(handlers.ask, **asking, trigger_mode="multiple")
+        several: dict[str, Any] = {**MODEL_EVENTS, **private, "trigger_mode": "multiple"}
+        asking = {**asked, "js": ASK_JS, **several}  # the next question stops the one before
+        answering = [gr.on([ask.click, question.submit], handlers.ask, **asking), stage.again(handlers.ask, **asking)]
         stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
         chosen = [stage, question, state, topbar]
         gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
-        upload.upload(handlers.upload, [upload, state], [stage, state, answers], **QUICK_EVENTS, **private).success(
-            handlers.analyse_upload, **asked, js=ANALYSE_JS, **MODEL_EVENTS, **private
+        read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)
+        shown = read.success(
+            handlers.show_upload, [uploaded, state], [stage, state, answers], **QUICK_EVENTS, **private
         )
-        drawer.replan(handlers.replan, [question, state], asked["outputs"], **MODEL_EVENTS, **private)
-        fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **MODEL_EVENTS, **private)
-        for shown in (compare, fidelity):
-            shown.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private).success(
-                None, None, None, js=DOWNLOAD_JS
-            )
-        film.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private).success(
-            None, None, None, js=DOWNLOAD_JS
-        )
+        answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
+        answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
+        curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
+        drawing = [
+            compare.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
+            fidelity.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
+            film.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
+        ]
+        for event in drawing:
+            event.success(None, None, None, js=DOWNLOAD_JS)
+        for what, events in (("answers", answering), ("fidelity", [curves]), ("drawing", drawing)):
+            for event in events:
+                event.failure(None, None, None, js=FAILED_JS[what])
         fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
@@ -137,16 +143,14 @@ def launch_options(settings: Settings) -> dict[str, Any]:
 
 
 def page_config(settings: Settings) -> dict[str, Any]:
-    """Constants of this app for its JavaScript: methods with their parameters, models, limits."""
+    """Constants of this app for its JavaScript: methods with their parameters, models."""
     methods = [m for m in describe() if m["exact_count"]]
     models = [{"id": m.id, "title": m.title, "note": NOTES.get(m.source, "")} for m in settings.offers.values()]
     compared = [m for m in describe() if m["name"] != "full"]
-    limits = {"maxUploadMb": settings.max_upload_mb}
     return {
         "methods": methods,
         "compare": compared,
         "compareFirst": COMPARED_FIRST,
         "models": models,
         "method": "fsr",
-        **limits,
     }

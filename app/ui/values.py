@@ -81,8 +81,9 @@ def trace_value(trace: dict[str, Any], scene: str, setting: str, shown: Picture 
     return value
 
 
-def patch_value(patch: dict[str, Any]) -> dict[str, Any]:
-    return {"run": run_id(), "patch": text_of(patch)}
+def patch_value(patch: dict[str, Any], setting: str) -> dict[str, Any]:
+    """One method of the trace that is on the stage. setting: as of `trace_value`."""
+    return {"run": run_id(), "patch": text_of(patch), "setting": setting}
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -150,10 +151,10 @@ def tile_value(example: Example) -> dict[str, Any]:
 
 
 def model_value(service: Service, model: str) -> dict[str, Any]:
-    """The model in use and where it runs; before it is loaded, where it will."""
+    """The model in use and where it runs; before it is loaded, where it will. answering: itself, or its fallback."""
     vlm = service.loaded(model)
     value: dict[str, Any] = {"run": run_id(), "id": model, "loaded": vlm is not None}
-    value["notice"] = service.models.notice(model)
+    value |= {"answering": service.models.resolved(model), "notice": service.models.notice(model)}
     if vlm is None:
         return value | {
             "device": device_name(str(service.settings.device or _default_device())),
@@ -163,8 +164,13 @@ def model_value(service: Service, model: str) -> dict[str, Any]:
     return value | {"device": device_name(str(vlm.device)), "dtype": vlm.numbers, "pathways": dict(vlm.pathways)}
 
 
+def chosen_value(service: Service, model: str) -> dict[str, Any]:
+    """The same of a model that is in use from now on; other values only tell news of the one that is."""
+    return model_value(service, model) | {"chosen": True}
+
+
 def picker_value(service: Service, model: str) -> dict[str, Any]:
-    """The same with a row for every model on offer, see `app.picker.rows`."""
+    """`model_value` with a row for every model on offer, see `app.picker.rows`."""
     return model_value(service, model) | {"rows": rows(service.models)}
 
 

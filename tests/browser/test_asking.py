@@ -109,6 +109,27 @@ def test_a_parameter_selects_again_without_encoding_again(page):
     assert page.evaluate(f"{STATE}.trace.methods.fsr.parameters.rho") == 0.2
 
 
+def test_the_last_of_quick_changes_counts_and_recorded_answers_stay_marked(page):
+    page.evaluate("""for (const rho of [0.3, 0.4])
+        window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: "fsr", parameters: { rho } } }))""")
+    page.wait_for_function(f"{STATE}.trace.methods.fsr.parameters.rho === 0.4", timeout=SLOW)
+    page.wait_for_function(f"{STATE}.status.phase === 'idle'")
+    assert page.evaluate(f"{STATE}.answers.full.done") is True
+    assert page.locator(".fx-source").inner_text().startswith("Recorded on")
+
+
+def test_a_server_that_takes_no_more_questions_does_not_leave_the_page_waiting(page):
+    before = page.locator("[data-ref=fulltext]").inner_text()
+    full = {"status": 503, "body": '{"detail": "Queue is full."}', "content_type": "application/json"}
+    page.route("**/queue/join*", lambda route: route.fulfill(**full))
+    page.click("#fx-askbutton")
+    page.wait_for_selector(".fx-status[data-phase=failed]")
+    assert "Try again in a moment" in page.locator(".fx-status").inner_text()
+    assert page.locator("#fx-askbutton").is_visible()
+    assert page.locator("[data-ref=fulltext]").inner_text() == before
+    page.watch.errors.clear()  # the browser reports the 503
+
+
 def test_an_uploaded_picture_is_shown_and_analysed(page):
     upload(page, "meadow.png", png(320, 200))
     page.wait_for_function(f"{STATE}.example === null && {STATE}.trace !== null", timeout=SLOW)

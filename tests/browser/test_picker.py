@@ -59,6 +59,11 @@ def test_a_model_is_replaced_by_the_fallback_and_another_is_chosen(visit, folder
     page.wait_for_function(f"{STATE}.model.id === 'tiny-qwen'", timeout=SLOW)
     assert page.locator("[data-ref=model]").inner_text() == "tiny-qwen"
     assert not page.locator(".fx-modelnotice").is_visible()
+    page.select_option("#fx-method", "cdpruner")  # the tokens on screen are those of the model before
+    page.wait_for_function(f"{STATE}.status.text?.startsWith('These tokens were selected with tiny-llava.')")
+    assert page.evaluate(f"'cdpruner' in {STATE}.trace.methods") is False
+    assert "Measured here with tiny-llava" in page.locator(".fx-source").inner_text()
+    page.select_option("#fx-method", "fsr")
     page.click("#fx-askbutton")
     page.wait_for_function(f"{STATE}.trace.model.id === 'tiny-qwen'", timeout=SLOW)
     until_done(page)
