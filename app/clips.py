@@ -28,7 +28,10 @@ GONE = "the clip is no longer here; choose an example or upload it again."
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """The sampled frames of a clip. id: a hash of the file's bytes. files: a picture of every frame, for a browser."""
+    """The sampled frames of a clip. id: a hash of the file's name and bytes, so that nobody sees another's name of it.
+
+    files: a picture of every frame, for a browser.
+    """
 
     id: str
     name: str
@@ -61,19 +64,14 @@ class Clips:
         self._lock = threading.Lock()
         self._decoding = threading.Semaphore(AT_ONCE)
 
-    def open(self, path: str | Path, count: int, name: str = "") -> Film:
+    def open(self, path: str | Path, count: int) -> Film:
         """`count` frames of an untrusted file. Raises InvalidInput with one sentence, and then nothing is kept."""
         path = Path(path)
         digest = self._digest(path)
         held = self._find(digest, count)
         if held is not None:
             return held
-        clip = self._decoded(path, count)
-        with self._lock:
-            source = self._source(digest)
-            if not source.is_file():
-                shutil.copyfile(path, source)
-        return self._kept(digest, name or path.name, clip)
+        return self._kept(digest, path.name, self._decoded(path, count), path)
 
     def get(self, digest: str, count: int) -> Film:
         """`count` frames of a clip opened before, decoded again where they are others. Raises InvalidInput."""
@@ -84,7 +82,8 @@ class Clips:
             known = self._held.get(digest)
         if known is None:
             raise InvalidInput(GONE)
-        return self._kept(digest, known.name, self._decoded(self._source(digest), count))
+        source = self._source(digest)
+        return self._kept(digest, known.name, self._decoded(source, count), source)
 
     def holds(self, digest: str, count: int) -> bool:
         """Whether `get` need not decode."""
@@ -96,11 +95,11 @@ class Clips:
             return self._held.get(digest)
 
     def _digest(self, path: Path) -> str:
-        """A hash of the file's bytes, of a file that is not too large."""
+        """A hash of the file's name and bytes, of a file that is not too large."""
         try:
             if path.stat().st_size > self.limits.bytes:
                 raise InvalidInput(f"the clip is larger than {self.limits.bytes / 1e6:g} MB.")
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(os.fsencode(path.name) + b"/")
             with path.open("rb") as file:
                 while block := file.read(1_000_000):
                     digest.update(block)
@@ -120,17 +119,19 @@ class Clips:
         with self._decoding:
             return load_clip(path, count, self.limits)
 
-    def _kept(self, digest: str, name: str, clip: Clip) -> Film:
-        files = []
-        for i, frame in enumerate(clip.frames):
-            file = self.folder / f"{digest}-{len(clip.frames)}-{i}.jpg"
-            if not file.is_file():
-                draft = file.with_suffix(f".{threading.get_ident()}")
-                frame.save(draft, "JPEG", quality=QUALITY)
-                os.replace(draft, file)
-            files.append(file)
-        film = Film(digest, name[-80:], clip, tuple(files))
+    def _kept(self, digest: str, name: str, clip: Clip, path: Path) -> Film:
+        """path: what the clip was decoded from; where that is our own copy it may have been forgotten meanwhile."""
+        source = self._source(digest)
+        files = tuple(self.folder / f"{digest}-{len(clip.frames)}-{i}.jpg" for i in range(len(clip.frames)))
         with self._lock:
+            if not source.is_file():
+                if path == source:
+                    raise InvalidInput(GONE)
+                shutil.copyfile(path, source)
+            for file, frame in zip(files, clip.frames, strict=True):
+                if not file.is_file():
+                    frame.save(file, "JPEG", quality=QUALITY)
+            film = Film(digest, name[-80:], clip, files)
             self._held[digest] = film
             self._held.move_to_end(digest)
             while len(self._held) > self.size:

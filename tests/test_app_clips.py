@@ -142,11 +142,14 @@ def test_what_is_kept_of_earlier_questions_is_bounded_in_memory(service, asked):
     assert shared_bytes(tokens) == 4 * 3 * GRID * (3 * GRID + tokens.embeddings.shape[1])
 
 
-def test_the_same_bytes_are_decoded_once_whatever_their_name(service, mp4, tmp_path):
+def test_the_same_file_is_decoded_once_and_nobody_sees_another_s_name_of_it(service, mp4, tmp_path):
     film = service.open_media(mp4, VIDEO, 2)
-    again = service.open_media(put(tmp_path / "renamed.png", mp4.read_bytes()), VIDEO, 2)
-    assert again is film
-    assert [f.suffix for f in film.files] == [".jpg", ".jpg"]
+    (tmp_path / "elsewhere").mkdir()
+    assert service.open_media(put(tmp_path / "elsewhere" / mp4.name, mp4.read_bytes()), VIDEO, 2) is film
+    renamed = service.open_media(put(tmp_path / "renamed.png", mp4.read_bytes()), VIDEO, 2)
+    assert (film.name, renamed.name) == (mp4.name, "renamed.png")
+    assert service.opened(Request(renamed.id, "what?", "fsr", 6, {}, VIDEO, frames=2)).name == "renamed.png"
+    assert [f.suffix for f in renamed.files] == [".jpg", ".jpg"]
 
 
 def test_forgotten_clips_leave_no_file(service, tmp_path, asked):
@@ -187,8 +190,8 @@ def handlers(service, tmp_path):
 
 
 def uploaded(handlers: Handlers, path: Path, model: str) -> tuple[dict, Session, dict]:
-    *_, last = handlers.upload(str(path), Session(model), VISITOR)
-    return last
+    *_, (name, _) = handlers.upload(str(path), Session(model), VISITOR)
+    return handlers.show_upload(name, Session(model))
 
 
 def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handlers, mp4):
@@ -200,6 +203,14 @@ def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handl
     steps = list(handlers.ask("what?", {"method": "fsr", "budget": 5, "of": 5 * GRID, "frames": 2}, session, VISITOR))
     trace = next(s[0] for s in steps if "trace" in s[0])
     assert len(trace["pictures"]) == 2
+
+
+def test_a_model_that_is_chosen_while_a_clip_is_read_stays_chosen(handlers, mp4):
+    *_, (name, _) = handlers.upload(str(mp4), Session(TINY), VISITOR)
+    bar, session = handlers.choose_model(SimpleNamespace(_data={"id": VIDEO}), Session(TINY))
+    _, session, _ = handlers.show_upload(name, session)
+    assert (bar["id"], bar["chosen"]) == (VIDEO, True)
+    assert (session.model, session.picture, session.example) == (VIDEO, name, None)
 
 
 def test_a_clip_under_a_model_for_pictures_is_shown_with_an_offer(handlers, mp4):
@@ -245,8 +256,8 @@ def test_a_hostile_clip_is_refused_at_the_door_and_nothing_is_left(handlers, mp4
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     steps = handlers.upload(str(path), Session(VIDEO), VISITOR)
-    assert next(steps)[2]["status"]["phase"] == "planning"
-    refused = next(steps)[2]["status"]
+    assert next(steps)[1]["status"]["phase"] == "planning"
+    refused = next(steps)[1]["status"]
     with pytest.raises(gr.Error) as caught:
         next(steps)
     assert refused == {"phase": "refused", "text": caught.value.message}
