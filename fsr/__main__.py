@@ -152,8 +152,9 @@ def run_answer(args: argparse.Namespace) -> int:
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
     answers = {}
+    check_budget(budget, n)  # an impossible budget is refused before anything answers
     if isinstance(pruner, InsidePruner):
-        pruner.schedule(n, vlm.shape.layers, budget)  # an impossible budget is refused before anything answers
+        pruner.schedule(n, vlm.shape.layers, budget)
     if args.method != "full" and not args.only:
         answers["full"] = _answered(vlm, encoding, make("full"), n, args.max_new_tokens)
     answers[args.method] = _answered(vlm, encoding, pruner, budget, args.max_new_tokens)

@@ -128,6 +128,7 @@ BAD = [
     (["{picture}", "what?", "--method", "magic"], "no method 'magic'; choose one of"),
     (["{picture}", "what?", "--budget", "0"], "budget must be a whole number from 1 to 25"),
     (["{picture}", "what?", "--budget", "26"], "budget must be a whole number from 1 to 25"),
+    (["{picture}", "what?", "--budget", "26", "--max-new-tokens", "0"], "budget must be"),  # before anything answers
     (["{picture}", "what?", "--set", "gamma=1"], "no parameter 'gamma'"),
     (["{picture}", "what?", "--set", "alpha=-1"], "alpha must be a number at least 0"),
     (["{picture}", "what?", "--set", "alpha=nan"], "alpha must be a number"),
