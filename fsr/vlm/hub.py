@@ -70,15 +70,15 @@ class Hub:
 
     def _here(self, patterns: list[str], weights: bool) -> Path:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
         assert self.error is not None
         try:
             folder = Path(snapshot_download(self.name, allow_patterns=patterns, local_files_only=True))
-        except IncompleteSnapshotError:
-            raise
-        except LocalEntryNotFoundError:
-            raise self.error from None
+        except LocalEntryNotFoundError as missing:
+            if type(missing) is LocalEntryNotFoundError:
+                raise self.error from None
+            raise  # IncompleteSnapshotError, which older clients do not know
         if weights and not any(path for kind in WEIGHTS for path in folder.glob(kind)):
             raise self.error
         return folder
