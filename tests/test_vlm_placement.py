@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlavaConfig
 
 import fsr.vlm
 from fsr.pruners import make
@@ -72,6 +72,13 @@ def test_what_does_not_go_together_is_one_sentence(options, words):
         return
     with pytest.raises(FsrError, match=words):
         placement.placed(LlamaConfig(), **options)
+
+
+def test_a_checkpoint_that_tells_its_numbers_with_its_language_model_is_read_in_them():
+    config = LlavaConfig(text_config=LlamaConfig(dtype="float16"))
+    assert config.dtype is None
+    assert placement._numbers(None, torch.device("cuda"), config) == torch.float16
+    assert placement._numbers(None, torch.device("cpu"), config) == torch.float32
 
 
 def test_packages_that_are_not_installed_are_named(monkeypatch):

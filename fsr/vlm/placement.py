@@ -127,6 +127,6 @@ def _numbers(dtype: str | torch.dtype | None, device: torch.device, config: Any)
         if dtype not in DTYPES:
             raise InvalidInput(f"dtype must be one of {', '.join([*DTYPES, FOUR_BIT])}, not {dtype!r}.")
         return DTYPES[dtype]
-    own = getattr(config, "dtype", None)
+    own = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
     half = device.type == "cuda" or dtype == FOUR_BIT
     return own if half and isinstance(own, torch.dtype) else torch.bfloat16 if dtype == FOUR_BIT else torch.float32
