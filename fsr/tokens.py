@@ -5,7 +5,8 @@ Letters: N visual tokens, K budget, D width of the language model, C width of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -24,6 +25,17 @@ class FsrError(Exception):
 
 class InvalidInput(FsrError, ValueError):  # noqa: N818
     """The caller's picture, question, budget or parameter cannot be used."""
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Raises FsrError where a GPU has no room for what the block does."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FsrError(
+            "the memory of the GPU is full; take a smaller picture, fewer frames, a smaller model or dtype 4bit."
+        ) from error
 
 
 class Role(IntEnum):

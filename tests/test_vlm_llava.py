@@ -93,6 +93,22 @@ def test_hooks_are_removed_when_the_tower_fails(tiny_folder):
     assert hooks_of(vlm.model) == before
 
 
+@pytest.mark.parametrize("part", ["vision_tower", "language_model"])
+def test_a_gpu_without_room_is_one_sentence(tiny_folder, part):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    vlm = fsr.vlm.load(str(tiny_folder))
+    encoding = vlm.encode(vlm.encode_media([other(1)]), QUESTION)
+    runs = {
+        "vision_tower": lambda: vlm.encode_media([other(2)]),
+        "language_model": lambda: last(vlm.generate(encoding)),
+    }
+    getattr(vlm.model.model, part).register_forward_pre_hook(full)
+    with pytest.raises(FsrError, match="the memory of the GPU is full"):
+        runs[part]()
+
+
 @pytest.fixture
 def counted(tiny_folder, picture):
     """A VLM whose tower counts its passes; warmed up, so that only real encodes count."""

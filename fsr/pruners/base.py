@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fsr.pruners.plan import Plan, RankPlan
-from fsr.tokens import InvalidInput, Role, Selection, VisualTokens, check_budget
+from fsr.tokens import InvalidInput, Role, Selection, VisualTokens, check_budget, within_memory
 
 
 def number(default: float, low: float, high: float | None, doc: str, *, above: bool = False) -> Any:
@@ -71,13 +71,14 @@ class Pruner(ABC):
         """Keep `budget` of the N tokens. Raises InvalidInput for a budget outside 1..N or a score that is missing."""
         check_budget(budget, len(tokens))
         self._check_scores(tokens)
-        with torch.inference_mode(False), torch.no_grad():  # what is cached on the tokens must outlive either mode
+        # what is cached on the tokens must outlive either mode
+        with within_memory(), torch.inference_mode(False), torch.no_grad():
             return self._select(tokens, budget)
 
     def plan(self, tokens: VisualTokens) -> Plan:
         """The role of every token at every budget."""
         self._check_scores(tokens)
-        with torch.inference_mode(False), torch.no_grad():
+        with within_memory(), torch.inference_mode(False), torch.no_grad():
             return self._plan(tokens)
 
     @abstractmethod

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fsr.cost import synchronize
+from fsr.tokens import within_memory
 from fsr.vlm.placement import device_of
 
 Around = Callable[[], AbstractContextManager[None]]  # entered around every forward pass, while the lock is held
@@ -77,7 +78,7 @@ class Decoder:
 
     @torch.no_grad()
     def _step(self, cache: Any, around: Around, **inputs: Tensor) -> tuple[int, float]:
-        with self.lock:
+        with self.lock, within_memory():
             synchronize(self.device)
             start = time.perf_counter()
             with around():
@@ -103,7 +104,7 @@ class Decoder:
         answers: list[list[int]] = [[] for _ in embeds]
         open_rows = set(range(len(embeds)))
         inputs: dict[str, Tensor] = {"inputs_embeds": padded, "position_ids": positions}
-        with self.lock:
+        with self.lock, within_memory():
             for _ in range(max_new_tokens):
                 out = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, attention_mask=mask, **inputs)
                 tokens = out.logits[:, -1].argmax(dim=-1)
@@ -122,7 +123,7 @@ class Decoder:
     @torch.no_grad()
     def logits(self, embeds: Tensor, around: Around = nullcontext, **inputs: Tensor) -> Tensor:
         """(L, V) next-token scores at every position of a prompt that comes out of the last layer."""
-        with self.lock, around():
+        with self.lock, within_memory(), around():
             return self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
 
     @torch.no_grad()
@@ -134,7 +135,7 @@ class Decoder:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.model.config)
-        with self.lock:
+        with self.lock, within_memory():
             with around():
                 prompt = self.model(
                     past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsr.cost import timed
-from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens, unit_rows
+from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens, unit_rows, within_memory
 from fsr.vlm import geometry, prompt
 from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
 from fsr.vlm.capture import capture, cls_attention, find, received_attention
@@ -131,7 +131,7 @@ class Llava(VLM):
         held = self._media.get(key)
         if held is not None and wanted.issubset(held.captures):
             return held
-        with self.lock:
+        with self.lock, within_memory():
             held = self._media.get(key)  # another thread may have encoded the same frames while we waited
             if held is None:
                 held = self._encode_frames(frames, key, seconds, wanted)
