@@ -26,7 +26,7 @@ from torch import Tensor
 from fsr.arguments import add_json, report, whole_numbers
 from fsr.bench_clock import StackClock
 from fsr.cost import Cost, timed
-from fsr.machine import peak_bytes, processor_name, reset_peak
+from fsr.machine import device_name, peak_bytes, reset_peak
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
 from fsr.tokens import InvalidInput, check_budget
@@ -145,7 +145,7 @@ def prefill(
             "weights_gb": round(weights / 1e9, 3),
             "dtype": str(kind).removeprefix("torch."),
             "device": str(place),
-            "processor": processor_name(),
+            "processor": device_name(place),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "build_s": round(ms / 1e3, 1),

@@ -1,9 +1,10 @@
-"""What a measurement says of this machine: the processor's name, the process's peak memory."""
+"""What a measurement says of this machine: what it ran on, the process's peak memory."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Any
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -34,3 +35,12 @@ def processor_name() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
+
+
+def device_name(device: Any) -> str:
+    """The GPU or processor that a torch.device stands for, as its maker calls it, where the system tells."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return processor_name()

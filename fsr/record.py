@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from fsr.cost import timed
-from fsr.machine import processor_name
+from fsr.machine import device_name
 from fsr.media import load_image
 from fsr.pruners import REGISTRY, Plan, Pruner, make
 from fsr.pruners.inside import InsidePruner, LayersPlan
@@ -211,10 +210,3 @@ def _save_frames(trace: Trace, scene: Scene, out: Path) -> None:
         old.unlink()
     for at in shown_frames(len(scene.frames), len(trace.frames)):
         scene.frames[at].save(folder / f"{scene.clip.indices[at]}.webp", quality=90)
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU or processor as its maker calls it, where the system tells."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return processor_name()
