@@ -20,7 +20,9 @@ from fsr.pruners import describe
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
 NOTES = {
     "shapes": "The embedded model knows drawn scenes only: what it says of photographs means nothing.",
-    "shapes-video": "The embedded clip model knows drawn clips only: what it says of filmed ones, or of pictures, means nothing.",
+    "shapes-video": (
+        "The embedded clip model knows drawn clips only: what it says of filmed ones, or of pictures, means nothing."
+    ),
 }
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
