@@ -154,19 +154,19 @@ class InsidePruning:
     def _view(self, i: int, hidden: Tensor) -> LayerView:
         assert self._rotary is not None
         assert self._embeddings is not None
-        cos, sin = (x[0].to(hidden.device) for x in self._rotary)
-        embeddings = self._embeddings.to(hidden.device)
+        device, length = hidden.device, hidden.shape[1]  # a device_map may have the layer and the last norm elsewhere
+        cos, sin = (x[0].to(device) for x in self._rotary)
+        embeddings = self._embeddings.to(device)
         own = self.pruner.looks_at == "own"
         attention = self.layers[i if own else i - 1].self_attn
-        normed = self.layers[i].input_layernorm(hidden)[0] if own else None
+        normed = self.layers[i].input_layernorm(hidden)[0].to(device) if own else None
 
         def heads(projected: Tensor, rows: Any = slice(None)) -> Tensor:
-            return rotated(projected.unflatten(-1, (-1, attention.head_dim)), cos[rows], sin[rows])
+            return rotated(projected.to(device).unflatten(-1, (-1, attention.head_dim)), cos[rows], sin[rows])
 
         def queries(rows: Tensor) -> Tensor:
             return heads(self._seen["q_proj"][0, rows] if normed is None else attention.q_proj(normed[rows]), rows)
 
-        device, length = hidden.device, hidden.shape[1]
         return LayerView(
             hidden=hidden[0],
             visual=self._visual.to(device),
@@ -174,7 +174,7 @@ class InsidePruning:
             keys=heads(self._seen["k_proj"][0] if normed is None else attention.k_proj(normed)),
             queries=queries,
             scale=attention.scaling,
-            norm=self.decoder.norm,
+            norm=lambda states: self.decoder.norm(states).to(device),
             read_visual=embeddings[self.first_visual.to(device)],
             read_text=embeddings[self.length - self._text :],
         )

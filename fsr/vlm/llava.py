@@ -228,7 +228,7 @@ class Llava(VLM):
     def _project(self, features: Tensor) -> Tensor:
         """(n, C) -> (n, D): the projector."""
         with self.lock:  # so that no pass that is being read takes this one for its own
-            return self.tower.projector(features.to(self.device, self.dtype))
+            return self.tower.projector(features.to(self.device, self.dtype)).to(self.device)
 
     def template(self, media: Media) -> tuple[str, str]:
         """The prompt before and after the question."""

@@ -1,0 +1,91 @@
+"""The same tokens and answers on another device, and spread over two: nothing is made or left on the wrong one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fsr.vlm
+from fsr.pruners import REGISTRY, make
+from tests.elsewhere import emulated, moved
+from tests.tiny import save_tiny
+from tests.tiny_families import save_qwen
+
+accelerate = pytest.importorskip("accelerate")
+
+SAVERS = {"llava": lambda folder: save_tiny(folder, layers=7), "qwen2_5_vl": save_qwen}
+METHODS = (
+    "full",
+    "fsr",
+    "cdpruner",
+    "vispruner",
+    "visionzip",
+    "prumerge",
+    "pool2x2",
+    "sparsevlm",
+    "dart",
+    "pyramiddrop",
+)
+SPREAD = ("fsr", "visionzip", "fastv", "dart", "pyramiddrop", "sparsevlm")
+NEEDS = frozenset().union(*(kind.requires for kind in REGISTRY.values()))
+
+
+def answers(vlm, picture, methods):
+    """What each method keeps of the picture, and the first tokens of its answer."""
+    vlm.decoder.eos = frozenset()
+    encoding = vlm.encode(vlm.encode_media([picture], needs=NEEDS), "what is it?", NEEDS)
+    found = {}
+    for name in methods:
+        selection = make(name)(encoding.tokens, 4 * len(encoding.tokens) // 7)
+        *_, step = vlm.generate(encoding, selection, 3)
+        found[name] = selection.kept.tolist(), step.token_ids
+    return found
+
+
+def spread(vlm, where):
+    """Put every part of the model where it belongs and let accelerate carry what passes through, as a device_map does.
+
+    where: module -> device; "": where the model is called.
+    """
+    from accelerate.hooks import attach_align_device_hook_on_blocks
+
+    offload = dict.fromkeys((name for name in where if name), False)
+    attach_align_device_hook_on_blocks(
+        vlm.model, execution_device=where, offload=offload, skip_keys=vlm.model._skip_keys_device_placement
+    )
+    vlm.device = torch.device(where[""])
+    if vlm.relevance_model is not None:
+        clip = vlm.relevance_model
+        for part in (clip.text_model, clip.text_projection, clip.post_layernorm, clip.visual_projection):
+            put(part, where[""])
+
+
+def put(module, device):
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        moved(module, name, device)
+
+
+def places(model, far):
+    """A device for every part: those in `far` on cuda:1."""
+    parts = [name for name, _ in model.model.named_children() if name != "language_model"]
+    inner = model.model.language_model
+    names = [f"model.{name}" for name in parts] + ["lm_head"]
+    names += [f"model.language_model.{name}" for name, _ in inner.named_children() if name != "layers"]
+    names += [f"model.language_model.layers.{i}" for i in range(len(inner.layers))]
+    return {"": "cuda:0"} | {name: "cuda:1" if name in far else "cuda:0" for name in names}
+
+
+@pytest.mark.parametrize(("family", "methods"), [("llava", METHODS), ("llava", SPREAD), ("qwen2_5_vl", METHODS[:3])])
+def test_other_devices_keep_and_answer_the_same(family, methods, tmp_path, picture, monkeypatch):
+    folder = str(SAVERS[family](tmp_path / family))
+    expected = answers(fsr.vlm.load(folder), picture, methods)
+    vlm = fsr.vlm.load(folder)
+    far = ()
+    if methods is SPREAD:
+        ends = ("model.multi_modal_projector", "lm_head", "model.language_model.norm")
+        far = (*ends, *(f"model.language_model.layers.{i}" for i in range(2, 7)))
+    monkeypatch.setattr("accelerate.hooks.set_module_tensor_to_device", moved)
+    with emulated(monkeypatch):
+        spread(vlm, places(vlm.model, far))
+        assert {str(p.device) for p in vlm.model.parameters()} == ({"cuda:0", "cuda:1"} if far else {"cuda:0"})
+        assert answers(vlm, picture, methods) == expected
