@@ -20,11 +20,12 @@ from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisio
 import fsr.vlm
 from fsr.pruners import make
 from fsr.shapes import clip_batches as data
+from fsr.shapes.answering import packed_blocks, question_mask
 from fsr.shapes.batches import prefix_ids
 from fsr.shapes.clip_evaluate import clip_cases, in_both_modes
 from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
-from fsr.shapes.clip_train import CLIPS, clip_blocks, phases, pooled, question_mask, see_clips
+from fsr.shapes.clip_train import CLIPS, phases, pooled, see_clips
 from fsr.shapes.clips import APART, FRAMES, SMALLEST, Actor, Clip, draw_clip, moments, random_clip, random_events
 from fsr.shapes.evaluate import summary
 from fsr.shapes.questions import Question
@@ -275,7 +276,7 @@ def test_training_reads_a_clip_as_transformers_does(vlm):
     ahead = before.shape[1] + data.TOKENS + 1
     position = torch.cat([torch.arange(3)[None], data.positions([EXAMPLE]), packed.position], 1)
     assert position[0, :ahead].tolist() == list(range(ahead))
-    hidden, _ = clip_blocks(model.model.language_model, x, question_mask(packed, ahead), position)
+    hidden, _ = packed_blocks(model.model.language_model, x, question_mask(packed, ahead), position)
     ids = packed.ids[0, packed.block[0] == 1]  # the second question, which must not see the first
     text = vlm.tokenizer.decode(ids).partition(" assistant")[0]
     expected = plain_logits(vlm, [Image.fromarray(f) for f in draw_clip(EXAMPLE)], text)

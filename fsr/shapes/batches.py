@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -230,7 +230,8 @@ class Packed:
 
     ids, position, target: (B, L) behind the picture. block: (B, L) which question a token belongs to, -1 for padding.
     kinds: (B, L) index into the types of every answer token, -1 elsewhere. share: (B, L) 1 / length of the token's
-    answer, but a long list weighs more than a word.
+    answer, but a long list weighs more than a word. asked: (picture, question, place of the token that is answered
+    first, answer tokens with the end) for each question.
     """
 
     ids: Tensor
@@ -239,15 +240,7 @@ class Packed:
     block: Tensor
     kinds: Tensor
     share: Tensor
-
-    def mask(self, prefix: int) -> Tensor:
-        """(B, 1, prefix + L, prefix + L) bool: True where a token may look."""
-        b, length = self.ids.shape
-        total = prefix + length
-        out = torch.ones(total, total, dtype=torch.bool).tril().repeat(b, 1, 1)
-        same = self.block[:, :, None] == self.block[:, None, :]
-        out[:, prefix:, prefix:] &= same
-        return out[:, None]
+    asked: list[tuple[int, Question, int, int]]
 
 
 PREFIX = ("<s>", "user", ":")
@@ -285,7 +278,7 @@ def packed(
     ids, target = np.zeros((b, room), np.int64), np.full((b, room), IGNORE, np.int64)
     position, block, kinds = np.zeros((b, room), np.int64), np.full((b, room), -1), np.full((b, room), -1)
     share = np.zeros((b, room), np.float32)
-    ask_end, eos = token_ids("assistant :"), _word_id()["</s>"]
+    ask_end, eos, done = token_ids("assistant :"), _word_id()["</s>"], []
     for k, questions in enumerate(asked):
         used = 0
         for number, question in enumerate(questions):
@@ -301,8 +294,65 @@ def packed(
             share[k, used + len(q) - 1 : used + size] = 1 / min(len(a), WHOLE)
             position[k, at] = start + np.arange(size)
             block[k, at] = number
+            done.append((k, question, used + len(q) - 1, len(a)))
             used += size
-    return Packed(*map(torch.from_numpy, (ids, target, position, block, kinds, share)))
+    t = torch.from_numpy
+    return Packed(t(ids), t(target), t(position), t(block), t(kinds), t(share), done)
+
+
+def looks(packed: Packed, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+    """Where the tokens that are answered should look, (B, L, prefix + patches) each: first, and in the layer after.
+
+    At the objects a question is about; of a relation first at the one it names, then at its neighbour; in a list at the
+    next object. At <s> for none, see `look_rows`.
+    """
+    maps = [focus_map(s, coverage(s)) for s in scenes]
+
+    def at(k: int, question: Question, token: int) -> tuple[np.ndarray, np.ndarray]:
+        first, then = _looked_at(question, token)
+        return maps[k][list(first)], maps[k][list(then)]
+
+    return look_rows(packed, maps[0].shape[1], at, lambda question: question.type in ("count", "exists"))
+
+
+def look_rows(
+    packed: Packed,
+    n: int,
+    looked_at: Callable[[int, Question, int], tuple[np.ndarray, np.ndarray]],
+    counted: Callable[[Question], bool],
+) -> tuple[Tensor, Tensor]:
+    """Two (B, L, prefix + n), the attention that each token which is answered should pay.
+
+    looked_at: (picture, question, token of its answer) to the maps of objects, (objects, n) each summing to one, in the
+    first layer and the next. <s>, the first token, is looked at for none; where objects are counted it has one share,
+    so that the share tells their number. Rows weigh as much as their token does, all others are zero.
+    """
+    b, length = packed.ids.shape
+    both = np.zeros((2, b, length, len(PREFIX) + n), np.float32)
+    for k, question, place, size in packed.asked:
+        for token in range(size):
+            for out, maps in zip(both, looked_at(k, question, token), strict=True):
+                nothing = counted(question) or not len(maps)
+                out[k, place + token, 0] = nothing / (nothing + len(maps))
+                out[k, place + token, len(PREFIX) :] = maps.sum(0) / (nothing + len(maps))
+    share = packed.share[..., None]
+    return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
+
+
+def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The objects behind an answer's token, in the first layer and in the next."""
+    about = question.about
+    if question.type == "relation":
+        return about[:1], about[1:]
+    if question.type == "list":
+        about = next_listed(about, token)
+    return about, about
+
+
+def next_listed(about: tuple[int, ...], token: int) -> tuple[int, ...]:
+    """The object of a list's token, or the next at a comma: each has a colour, a shape and a comma. () at the end."""
+    at = (token + 1) // 3
+    return about[at : at + 1]
 
 
 def prefix_ids() -> Tensor:

@@ -13,7 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsr.shapes.batches import COLOR_ID, IGNORE, MEAN, PREFIX, SHAPE_ID, STD, Packed, focus_map, packed
+from fsr.shapes.batches import (
+    COLOR_ID,
+    IGNORE,
+    MEAN,
+    PREFIX,
+    SHAPE_ID,
+    STD,
+    Packed,
+    focus_map,
+    look_rows,
+    next_listed,
+    packed,
+)
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip
 from fsr.shapes.clips import FRAMES, WAYS, Clip, draw_clip, moments, random_clip, random_events
 from fsr.shapes.questions import Question
@@ -25,10 +37,21 @@ WAY_ID = {way: i + 1 for i, way in enumerate(WAYS)}
 SEEN = 0.25  # share of a token that an object covers before the token is called its own
 MOVED = 20.0  # pixels from where an object was first, before it counts as moved
 
+STRIDE = 28.0  # pixels of a class of `far`
+FAR = 8  # classes of `far`
+
 # What a visual token should know, name -> classes, of its object, of what has gone from its place (0 for nothing), of
-# its frame. first: the colour it began with. new: whether it appeared. passed: it overtook, it was overtaken.
-KNOWS = {"color": 13, "shape": 10, "way": 5, "first": 13, "new": 2, "passed": 3, "gone_color": 13, "gone_shape": 10}
-KNOWS |= {"frame": FRAMES}
+# its frame. first: the colour it began with. new: the frame in which it appeared, 0 for the first. far: how far it has
+# come, in strides. passed: it overtook, it was overtaken. gone: the frame in which it was no longer there.
+KNOWS = {"color": 13, "shape": 10, "way": 5, "far": FAR, "first": 13, "new": FRAMES, "passed": 3, "frame": FRAMES}
+KNOWS |= {"gone": FRAMES, "gone_color": 13, "gone_shape": 10}
+
+# Where one layer of the Llama should look from a visual token, head by head: at its object where that was first seen,
+# at its own place in the first frame and in the frame before.
+GAZES = ("origin", "origin", "start", "start", "before")
+LOOK_TYPES = ("color", "shape")  # types of questions about how an object looks, which an event does not change
+QUERIES = 96  # tokens a clip whose look is trained
+ON_OBJECTS = 0.75  # share of them on objects or where one has gone
 
 
 def random_clips(step: int, stage: int, batch: int, side: int, most: int) -> tuple[list[Clip], np.random.Generator]:
@@ -105,10 +128,15 @@ def pack_clips(clips: list[Clip], rng: np.random.Generator, room: int, weights: 
 
 @dataclass
 class Known:
-    """heads: (B, tokens) classes by KNOWS, IGNORE where they do not count. weight: (B, tokens)."""
+    """heads: (B, tokens) classes by KNOWS, IGNORE where they do not count. weight: (B, tokens).
+
+    owner: (B, tokens) the actor that a token shows, -1 for none. gone: the actor that has gone from there, -1 for none.
+    """
 
     heads: dict[str, Tensor]
     weight: Tensor
+    owner: np.ndarray
+    gone: np.ndarray
 
 
 def label_clips(clips: list[Clip]) -> Known:
@@ -116,8 +144,9 @@ def label_clips(clips: list[Clip]) -> Known:
     shape = (len(clips), FRAMES, w.rows * w.cols // 4)
     heads = {name: np.full(shape, IGNORE, np.int64) for name in KNOWS}
     weight = np.zeros(shape, np.float32)
+    owners, left = np.full(shape, -1), np.full(shape, -1)
     heads["frame"][:] = np.arange(FRAMES)[:, None]
-    for name in ("color", "gone_color", "gone_shape"):
+    for name in ("color", "gone", "gone_color", "gone_shape"):
         heads[name][:] = 0
     for k, clip in enumerate(clips):
         for f, time in enumerate(moments()):
@@ -131,17 +160,85 @@ def label_clips(clips: list[Clip]) -> Known:
                 at = (owner == i) & mine
                 if at.any():
                     weight[k, f, at] = 1 / at.sum()
+                    owners[k, f, at] = i
                     for name, value in _facts(clip, i, time).items():
                         heads[name][k, f, at] = value
                 at = (ghost.argmax(0) == i) & (ghost.max(0) >= SEEN) & ~mine
                 if at.any():
                     weight[k, f, at] = 1 / at.sum()
+                    left[k, f, at] = i
+                    heads["gone"][k, f, at] = _frame_of(actor.vanishes)
                     heads["gone_color"][k, f, at] = COLOR_ID[actor.thing.color]
                     heads["gone_shape"][k, f, at] = SHAPE_ID[actor.thing.shape]
             rest = weight[k, f] == 0
             weight[k, f, rest] = 0.5 / max(rest.sum(), 1)
-    flat = {name: torch.from_numpy(v.reshape(len(clips), -1)) for name, v in heads.items()}
-    return Known(flat, torch.from_numpy(weight.reshape(len(clips), -1)))
+    b = len(clips)
+    flat = {name: torch.from_numpy(v.reshape(b, -1)) for name, v in heads.items()}
+    return Known(flat, torch.from_numpy(weight.reshape(b, -1)), owners.reshape(b, -1), left.reshape(b, -1))
+
+
+def gazes(known: Known, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """(queries, wanted): (B, QUERIES) int64 visual tokens, and (B, heads of GAZES, QUERIES, tokens) float32, where each
+    should look. A token sees itself and what comes before it."""
+    b, n = known.owner.shape
+    cells = n // FRAMES
+    queries = np.zeros((b, QUERIES), np.int64)
+    wanted = np.zeros((b, len(GAZES), QUERIES, n), np.float32)
+    rows = np.arange(QUERIES)
+    for k in range(b):
+        owner = known.owner[k]
+        busy = (owner >= 0) | (known.gone[k] >= 0)
+        chance = np.where(busy, ON_OBJECTS / max(busy.sum(), 1), (1 - ON_OBJECTS) / max((~busy).sum(), 1))
+        queries[k] = q = rng.choice(n, QUERIES, p=chance / chance.sum())
+        start, before = q % cells, np.where(q < cells, q, q - cells)
+        for h, name in enumerate(GAZES):
+            if name == "origin":
+                of = np.where(owner[q] >= 0, owner[q], known.gone[k, q])
+                for i in np.unique(of[of >= 0]):
+                    seen = np.flatnonzero(owner == i)
+                    if len(seen):
+                        first = seen[seen // cells == seen[0] // cells]
+                        wanted[k, h][np.ix_(of == i, first)] = 1
+                        wanted[k, h, of == i] *= np.arange(n) <= q[of == i, None]
+                wanted[k, h] /= np.maximum(wanted[k, h].sum(-1, keepdims=True), 1)
+            else:
+                wanted[k, h, rows, start if name == "start" else before] = 1
+    return torch.from_numpy(queries), torch.from_numpy(wanted)
+
+
+def looks(packed: Packed, clips: list[Clip]) -> tuple[Tensor, Tensor]:
+    """Where the tokens that are answered should look, (B, L, prefix + tokens) each: first, and in the layer after.
+
+    At the objects a question is about, where they are in the last frame or were before they vanished, for by then it is
+    known what became of them; in the first frame where the question is about that, or how they look. Where one of
+    several is asked for, first at all, then at that one; in a list at the next. At <s> for none, see `look_rows`.
+    """
+    w = clips[0].window
+    cells = w.rows * w.cols // 4
+    frames = {time: [_tokens_covered(clip, time) for clip in clips] for time in (0.0, 1.0)}
+
+    def rows(k: int, question: Question, objects: tuple[int, ...]) -> np.ndarray:
+        out = np.zeros((len(objects), FRAMES * cells), np.float32)
+        for row, i in zip(out, objects, strict=True):
+            early = "first frame" in question.text or (question.type in LOOK_TYPES and clips[k].actors[i].shown(0))
+            covered = frames[0.0 if early else 1.0][k][i]
+            (row[:cells] if early else row[-cells:])[:] = covered / max(covered.sum(), 1e-6)
+        return out
+
+    def at(k: int, question: Question, token: int) -> tuple[np.ndarray, np.ndarray]:
+        first = next_listed(question.about, token) if question.type == "frame" else question.about
+        one = question.type in ("order", "overtakes") and question.subject is not None
+        return rows(k, question, first), rows(k, question, (question.subject,) if one else first)  # type: ignore[arg-type]
+
+    def counted(question: Question) -> bool:
+        return question.type == "count" or (question.type == "happens" and question.subject is None)
+
+    return look_rows(packed, FRAMES * cells, at, counted)
+
+
+def _frame_of(time: float | None) -> int:
+    """The first frame at or after a moment."""
+    return 0 if time is None else next(f for f, t in enumerate(moments()) if t >= time)
 
 
 def _tokens_covered(clip: Clip, time: float) -> np.ndarray:
@@ -166,7 +263,8 @@ def _facts(clip: Clip, i: int, time: float) -> dict[str, int]:
         ahead = (fast.x - slow.x) * x + (fast.y - slow.y) * y
         passed = (1 if i == clip.overtaking[0] else 2) if ahead > MOVED / 2 else 0 if ahead < 0 else IGNORE
     facts = {"color": COLOR_ID[now.color], "shape": SHAPE_ID[now.shape], "way": way, "passed": passed}
-    return facts | {"first": COLOR_ID[first.color], "new": 0 if actor.appears is None else 1}
+    facts |= {"first": COLOR_ID[first.color], "new": _frame_of(actor.appears)}
+    return facts | {"far": min(int(far / STRIDE), FAR - 1)}
 
 
 def clip_focus(clip: Clip, about: tuple[int, ...]) -> np.ndarray:

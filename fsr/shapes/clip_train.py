@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel, LlavaForConditionalGeneration
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from fsr.shapes import clip_batches as data
 from fsr.shapes import train
-from fsr.shapes.batches import IGNORE, Packed, prefix_ids, token_ids
+from fsr.shapes.answering import LOOKS, look_loss, looks_loss, packed_blocks, question_mask, told_loss
+from fsr.shapes.batches import IGNORE, prefix_ids, token_ids
 from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
 from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, Clip
@@ -34,8 +34,9 @@ from fsr.shapes.scenes import GRID
 from fsr.shapes.seeing import embed, lower_blocks
 from fsr.shapes.train import Run, compiled, embed_questions, pointing_loss
 
-AT_ONCE = 8  # full frames in one pass of the tower
+AT_ONCE = 4  # full frames in one pass of the tower
 CHECKPOINT = 50  # steps
+GAZING = 1  # the layer of the Llama whose heads learn where to look
 MIDDLE = 3  # layers of the Llama before the read-outs
 EQUAL = dict.fromkeys(CLIP_TYPES, 1.0)
 EVENTFUL = {**dict.fromkeys(CLIP_TYPES, 1.5), "color": 0.5, "shape": 0.5, "frame": 0.4, "count": 1.0, "happens": 1.0}
@@ -46,7 +47,8 @@ EVENTFUL |= {"order": 2.5, "overtakes": 2.5}
 class ClipPhase:
     """Steps on clips of windows of rows x rows patches with at most `most` objects.
 
-    room: question tokens behind a clip. kinds: how often each type comes. knows: weight of the read-outs' loss.
+    room: question tokens behind a clip. kinds: how often each type comes. knows, gaze, looks: weights of the
+    losses of the read-outs, of where a clip's tokens look and where the answers do.
     """
 
     steps: int
@@ -56,9 +58,11 @@ class ClipPhase:
     room: int = 320
     kinds: dict[str, float] = field(default_factory=lambda: EVENTFUL)
     knows: float = 0.3
+    gaze: float = 0.5
+    looks: float = 0.0
 
 
-CLIPS = (ClipPhase(350, 12, 8, 2, room=224), ClipPhase(670, 24, 4, 4))
+CLIPS = (ClipPhase(500, 12, 8, 2, room=224), ClipPhase(900, 24, 4, 4), ClipPhase(1200, 24, 4, 4, looks=0.3))
 POINTING = (ClipPhase(126, 24, 4, 4),)
 STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
 
@@ -94,33 +98,6 @@ def _filled(x: Tensor, size: int) -> Tensor:
     return torch.cat([x, x[-1:].expand(size - len(x), *x.shape[1:])]) if len(x) < size else x
 
 
-def question_mask(packed: Packed, ahead: int) -> Tensor:
-    """(B, 1, L, ahead + L) bool: a question sees the clip and itself."""
-    own = packed.mask(0)
-    return torch.cat([own.new_ones(*own.shape[:3], ahead), own], -1)
-
-
-def clip_blocks(llama: Any, x: Tensor, mask: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """The Llama over a clip and the questions behind it: (states of the questions, of the clip after MIDDLE layers).
-
-    The same as its own forward pass with one large mask; apart, the clip's half that is masked costs nothing.
-    """
-    rope, ahead = llama.rotary_emb(x, position), x.shape[1] - mask.shape[2]
-    middle = x[:, :ahead]
-    for i, layer in enumerate(llama.layers):
-        h, a = layer.input_layernorm(x), layer.self_attn
-        q, k, v = (p(h).unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in (a.q_proj, a.k_proj, a.v_proj))
-        q, k = apply_rotary_pos_emb(q, k, *rope)
-        q, k = q.to(v.dtype), k.to(v.dtype)
-        seen = F.scaled_dot_product_attention(q[:, :, :ahead], k[:, :, :ahead], v[:, :, :ahead], is_causal=True)
-        asked = F.scaled_dot_product_attention(q[:, :, ahead:], k, v, attn_mask=mask)
-        x = x + a.o_proj(torch.cat([seen, asked], 2).transpose(1, 2).flatten(2))
-        x = x + layer.mlp(layer.post_attention_layernorm(x))
-        if i + 1 == MIDDLE:
-            middle = x[:, :ahead]
-    return llama.norm(x[:, ahead:]), middle
-
-
 def answer_loss(
     model: Any, heads: nn.ModuleDict, run_llama: Any, features: Tensor, clips: list[Clip], rng: Any, phase: ClipPhase
 ) -> tuple[Tensor, dict]:
@@ -134,19 +111,21 @@ def answer_loss(
         ahead = x.shape[1] - phase.room
         first = torch.arange(before.shape[1]).expand(b, -1)
         position = torch.cat([first, data.positions(clips), packed.position], 1)
-        hidden, middle = run_llama(x, question_mask(packed, ahead), position)
-    answered = packed.target != IGNORE
-    logits = model.lm_head(hidden[answered].float())
-    wanted, kinds, share = packed.target[answered], packed.kinds[answered], packed.share[answered]
-    loss = (F.cross_entropy(logits, wanted, reduction="none") * share).sum() / share.sum()
-    right = logits.argmax(-1) == wanted
-    facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}
-    for i, kind in enumerate(CLIP_TYPES):
-        of_kind = (kinds == i) & (wanted != 3)
-        if of_kind.any():
-            facts[kind] = right[of_kind].float().mean().item()
-    known, told = known_loss(heads, middle[:, before.shape[1] : -1].float(), data.label_clips(clips))
-    return loss + phase.knows * known, facts | told
+        mask = question_mask(packed, ahead)
+        hidden, (early, middle, *late) = run_llama(x, mask, position)
+    loss, facts = told_loss(model.lm_head, hidden, packed, CLIP_TYPES)
+    llama = model.model.language_model
+    looked, shares = looks_loss(llama, late, position, mask, packed, data.looks(packed, clips))
+    known = data.label_clips(clips)
+    prefix = before.shape[1]
+    knows, told = known_loss(heads, middle[:, prefix : ahead - 1].float(), known)
+    queries, wanted = data.gazes(known, rng)
+    place, wanted = prefix + queries, F.pad(wanted, (prefix, 0))
+    seen = (torch.arange(ahead) <= place[..., None])[:, None]
+    with torch.autocast("cpu", torch.bfloat16):
+        gaze = look_loss(llama, GAZING, early[:, :ahead], position[:, :ahead], place, seen, wanted)
+    loss = loss + phase.knows * knows + phase.gaze * gaze + phase.looks * looked
+    return loss, facts | told | shares | {"gaze": gaze.item()}
 
 
 def known_loss(heads: nn.ModuleDict, states: Tensor, known: data.Known) -> tuple[Tensor, dict]:
@@ -198,13 +177,13 @@ def main(options: argparse.Namespace) -> int:
     reader.register_parameter("newline", model.model.image_newline)
     print(f"{count(model)} + {count(clip)} weights, {torch.get_num_threads()} threads", flush=True)
     lower = compiled(lambda x: lower_blocks(tower, x))
-    blocks = compiled(lambda x, mask, position: clip_blocks(llama, x, mask, position))
+    blocks = compiled(lambda x, mask, position: packed_blocks(llama, x, mask, position, (GAZING, MIDDLE, *LOOKS)))
 
     def clips_of(stage: str, step: int, phase: ClipPhase) -> tuple[list[Clip], Any]:
         return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
 
     plan, modules = phases("clips", options.scale), {"reader": reader, "heads": heads}
-    run = Run("clips", options.work, 1.0, modules, lr=1.5e-3, fall=0.68, plan=plan, save_every=CHECKPOINT)
+    run = Run("clips", options.work, 1.0, modules, lr=2e-3, fall=0.75, plan=plan, save_every=CHECKPOINT)
 
     def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
         clips, rng = clips_of("clips", step, phase)
