@@ -191,7 +191,7 @@ def handlers(service, tmp_path):
 
 def uploaded(handlers: Handlers, path: Path, model: str) -> tuple[dict, Session, dict]:
     *_, (name, _) = handlers.upload(str(path), Session(model), VISITOR)
-    return handlers.show_upload(name, Session(model))
+    return handlers.show_upload(name, Session(model))[:3]
 
 
 def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handlers, mp4):
@@ -208,7 +208,7 @@ def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handl
 def test_a_model_that_is_chosen_while_a_clip_is_read_stays_chosen(handlers, mp4):
     *_, (name, _) = handlers.upload(str(mp4), Session(TINY), VISITOR)
     bar, session = handlers.choose_model(SimpleNamespace(_data={"id": VIDEO}), Session(TINY))
-    _, session, _ = handlers.show_upload(name, session)
+    _, session, *_ = handlers.show_upload(name, session)
     assert (bar["id"], bar["chosen"]) == (VIDEO, True)
     assert (session.model, session.picture, session.example) == (VIDEO, name, None)
 

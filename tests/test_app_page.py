@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.examples import Examples
 from app.service import Service
-from app.settings import ROOT, Settings
+from app.settings import CLIPS_ONLY, ROOT, Settings
 from app.static_files import STATIC, head, markup, script
 from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
 from app.ui.page import build_app, page_config
@@ -124,6 +124,20 @@ def session(handlers, tmp_path):
     first = Session(handlers.service.settings.first)
     *_, (name, _) = handlers.upload(str(path), first, VISITOR)
     return handlers.show_upload(name, first)[1]
+
+
+def test_an_uploaded_picture_is_not_for_the_model_that_knows_drawn_clips_alone(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
+    service = Service(Settings())
+    handlers = Handlers(service, Examples(ROOT / "assets"))
+    *_, (name, _) = handlers.upload(str(path), Session(CLIPS_ONLY), VISITOR)
+    _, session, _, bar = handlers.show_upload(name, Session(CLIPS_ONLY))
+    assert (session.model, bar["id"], bar["chosen"]) == ("shapes", "shapes", True)
+    _, session, _, bar = handlers.show_upload(name, Session("shapes"))
+    assert session.model == "shapes"
+    assert "chosen" not in bar
+    service.close()
 
 
 def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):

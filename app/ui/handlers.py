@@ -92,12 +92,15 @@ class Handlers:
             raise gr.Error(said, duration=8, print_exception=False) from error
         yield shown.id, gr.skip()
 
-    def show_upload(self, uploaded: str, session: Session) -> tuple[Any, Session, Any]:
-        """Values for stage, session and answers. The session may be another than when the upload began: its model."""
-        session = replace(session, picture=uploaded, example=None)
+    def show_upload(self, uploaded: str, session: Session) -> tuple[Any, Session, Any, Any]:
+        """Values for stage, session, answers and topbar. The session may be another than when the upload began: its
+        model. A picture is not for the model that knows drawn clips alone."""
+        model = session.model if is_clip_id(uploaded) else self.service.model_for(session.model, clip=False)
+        bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
+        session = replace(session, picture=uploaded, example=None, model=model)
         with speaking():
             shown = self._shown(session)
-        return values.upload_value(shown), session, values.status_value("idle")
+        return values.upload_value(shown), session, values.status_value("idle"), bar
 
     # -- questions
 

@@ -75,7 +75,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
         read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)
         shown = read.success(
-            handlers.show_upload, [uploaded, state], [stage, state, answers], **QUICK_EVENTS, **private
+            handlers.show_upload, [uploaded, state], [stage, state, answers, topbar], **QUICK_EVENTS, **private
         )
         answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))

@@ -119,8 +119,8 @@ def test_a_token_is_marked_in_every_picture_and_by_keys(page):
     page.locator(f"{RUNS} canvas").nth(1).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".fx-linked header b")
-    assert f"Token {page.evaluate(f'{STATE}.cursor')}, row" in page.locator("[data-ref=linked]").inner_text()
+    linked = "document.querySelector('[data-ref=linked]').innerText"
+    page.wait_for_function(f"{linked}.includes(`Token ${{{STATE}.cursor}}, row`)")  # drawn in the next frame
 
 
 def test_overlap_is_that_of_the_kept_sets_and_opens_two_apart(page):
