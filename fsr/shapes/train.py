@@ -85,7 +85,7 @@ def phases(stage: str, scale: float) -> list[Phase]:
             Phase(120, 12, 12, 32, room=160, kinds=READING),
         ],
         "reading": [Phase(600, 24, 24, 8, room=256, kinds=READING)],
-        "together": [Phase(1000, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST)],
+        "together": [Phase(1100, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST)],
         "text": [Phase(240, 24, 24, 10)],
     }[stage]
     return [replace(p, steps=max(2, round(p.steps * scale))) for p in plan]
