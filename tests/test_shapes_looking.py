@@ -12,62 +12,13 @@ from fsr.shapes import clip_batches as data
 from fsr.shapes.answering import look_loss, packed_blocks, question_mask
 from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, moments
-from fsr.shapes.questions import TYPES
-from fsr.shapes.scenes import coverage
 
-SINK = 0
 FIRST = len(batches.PREFIX)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    scenes, rng = batches.random_scenes(4, 9, 6, 20, 20)
-    packed = batches.pack(scenes, rng, 256, dict.fromkeys(TYPES, 1.0))
-    return scenes, packed, batches.looks(packed, scenes)
 
 
 @pytest.fixture(scope="module")
 def clips():
     return data.random_clips(5, 0, 24, 24, 4)
-
-
-def test_rows_weigh_as_much_as_their_token(pictures):
-    _, packed, both = pictures
-    for wanted in both:
-        assert torch.allclose(wanted.sum(-1), packed.share, atol=1e-5)
-
-
-def owner_of(scene, row):
-    """The object on which most of a row lies."""
-    covered = coverage(scene).reshape(len(scene.things), -1) > 0
-    return int((covered * row[FIRST:].numpy()).sum(1).argmax())
-
-
-def test_answers_look_at_what_they_are_about(pictures):
-    scenes, packed, (first, then) = pictures
-    met = set()
-    for k, question, place, size in packed.asked:
-        scene, share = scenes[k], packed.share[k, place]
-        if question.type in ("count", "exists"):
-            alike = len(question.about)
-            assert torch.isclose(first[k, place, SINK] / share, torch.tensor(1 / (1 + alike)))
-        elif question.type == "relation":
-            assert owner_of(scene, first[k, place]) == question.subject
-            if question.answer == "nothing":
-                assert then[k, place, SINK] == share
-            else:
-                assert " ".join(scene.things[owner_of(scene, then[k, place])].pair) == question.answer
-        elif question.type == "list":
-            named = [i for i in range(size - 1) if i % 3 == 0]
-            seen = [" ".join(scene.things[owner_of(scene, first[k, place + i])].pair) for i in named]
-            assert ", ".join(seen) == question.answer
-            commas = [owner_of(scene, first[k, place + i - 1]) for i in named[1:]]
-            assert commas == [owner_of(scene, first[k, place + i]) for i in named[1:]], "a comma looks at the next"
-            assert first[k, place + size - 1, SINK] == share, "nothing comes after the last"
-        else:
-            assert owner_of(scene, first[k, place]) == owner_of(scene, then[k, place]) == question.subject
-        met.add(question.type)
-    assert met == set(TYPES)
 
 
 def test_tokens_of_a_clip_look_at_their_object_and_place_before(clips):
@@ -101,6 +52,8 @@ def test_answers_about_a_clip_look_at_the_frame_that_shows_it(clips):
     packed = data.pack_clips(made, rng, 320, dict.fromkeys(CLIP_TYPES, 1.0))
     cells, met = data.CELLS**2, set()
     first, then = data.looks(packed, made)
+    for wanted in (first, then):
+        assert torch.allclose(wanted.sum(-1), packed.share, atol=1e-5), "rows weigh as much as their token"
     for k, question, place, _ in packed.asked:
         frames = np.unique(np.flatnonzero(first[k, place, FIRST:]) // cells)
         if question.type in ("moves", "turns", "disappears", "appears", "direction"):

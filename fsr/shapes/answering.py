@@ -17,9 +17,8 @@ LOOKS = {3: 3, 4: 2}  # layer of the Llama -> how many of its heads learn where 
 
 def question_mask(packed: Packed, ahead: int) -> Tensor:
     """(B, 1, L, ahead + L) bool: a question sees all that is ahead and itself up to each token."""
-    b, length = packed.ids.shape
-    own = torch.ones(length, length, dtype=torch.bool).tril() & (packed.block[:, :, None] == packed.block[:, None])
-    return torch.cat([own.new_ones(b, length, ahead), own], -1)[:, None]
+    own = packed.mask(0)
+    return torch.cat([own.new_ones(*own.shape[:3], ahead), own], -1)
 
 
 def packed_blocks(
@@ -46,14 +45,17 @@ def packed_blocks(
     return llama.norm(x[:, ahead:]), [kept[i] for i in keep]
 
 
-def told_loss(lm_head: Any, hidden: Tensor, packed: Packed, types: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
+def told_loss(
+    lm_head: Any, hidden: Tensor, packed: Packed, types: Sequence[str], per_answer: bool = True
+) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right, in all and by type of question.
 
-    hidden: (B, L, WIDTH). Answers weigh alike (`Packed.share`), not tokens.
+    hidden: (B, L, WIDTH). per_answer: answers weigh alike (`Packed.share`), not tokens.
     """
     answered = packed.target != IGNORE
     logits = lm_head(hidden[answered].float())
     wanted, kinds, share = packed.target[answered], packed.kinds[answered], packed.share[answered]
+    share = share if per_answer else torch.ones_like(share)
     loss = (F.cross_entropy(logits, wanted, reduction="none") * share).sum() / share.sum()
     right = logits.argmax(-1) == wanted
     facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}

@@ -242,6 +242,15 @@ class Packed:
     share: Tensor
     asked: list[tuple[int, Question, int, int]]
 
+    def mask(self, prefix: int) -> Tensor:
+        """(B, 1, prefix + L, prefix + L) bool: True where a token may look."""
+        b, length = self.ids.shape
+        total = prefix + length
+        out = torch.ones(total, total, dtype=torch.bool).tril().repeat(b, 1, 1)
+        same = self.block[:, :, None] == self.block[:, None, :]
+        out[:, prefix:, prefix:] &= same
+        return out[:, None]
+
 
 PREFIX = ("<s>", "user", ":")
 
@@ -300,21 +309,6 @@ def packed(
     return Packed(t(ids), t(target), t(position), t(block), t(kinds), t(share), done)
 
 
-def looks(packed: Packed, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
-    """Where the tokens that are answered should look, (B, L, prefix + patches) each: first, and in the layer after.
-
-    At the objects a question is about; of a relation first at the one it names, then at its neighbour; in a list at the
-    next object. At <s> for none, see `look_rows`.
-    """
-    maps = [focus_map(s, coverage(s)) for s in scenes]
-
-    def at(k: int, question: Question, token: int) -> tuple[np.ndarray, np.ndarray]:
-        first, then = _looked_at(question, token)
-        return maps[k][list(first)], maps[k][list(then)]
-
-    return look_rows(packed, maps[0].shape[1], at, lambda question: question.type in ("count", "exists"))
-
-
 def look_rows(
     packed: Packed,
     n: int,
@@ -337,16 +331,6 @@ def look_rows(
                 out[k, place + token, len(PREFIX) :] = maps.sum(0) / (nothing + len(maps))
     share = packed.share[..., None]
     return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
-
-
-def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The objects behind an answer's token, in the first layer and in the next."""
-    about = question.about
-    if question.type == "relation":
-        return about[:1], about[1:]
-    if question.type == "list":
-        about = next_listed(about, token)
-    return about, about
 
 
 def next_listed(about: tuple[int, ...], token: int) -> tuple[int, ...]:
