@@ -63,7 +63,8 @@ def test_a_running_comparison_can_be_stopped(page):
     page.click("[data-mode=compare]")
     page.click("#fx-askbutton")
     page.wait_for_function(
-        f"Object.values({STATE}.answers).some((a) => a.method !== 'full' && a.text)", timeout=120_000
+        f"Object.values({STATE}.answers).some((a) => a.method !== 'full' && a.text && a.done === false)",
+        timeout=120_000,
     )
     page.click("#fx-stopbutton")
     page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
