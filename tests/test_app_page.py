@@ -198,6 +198,15 @@ def test_the_next_question_stops_the_one_before(handlers, session):
     assert rest[-1][1]["ask"] == 1
 
 
+def test_a_stop_that_overtakes_its_question_in_the_queue_stops_that_question_alone(handlers, session):
+    handlers.stop_ask({"ask": 3}, VISITOR)
+    phases = {}
+    for ask in (3, 4):
+        steps = handlers.ask("what?", {"method": "fsr", "budget": 4, "of": 25, "ask": ask}, session, VISITOR)
+        phases[ask] = [s[1]["status"]["phase"] for s in steps][-1]
+    assert phases == {3: "stopped", 4: "done"}
+
+
 def test_a_new_picture_stops_the_answer_about_the_old_one(handlers, session, tmp_path):
     steps = handlers.ask("what?", {"method": "fsr", "budget": 4}, session, VISITOR)
     next(steps)

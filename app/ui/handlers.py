@@ -47,11 +47,12 @@ class Session:
 
 
 class Handlers:
-    """Handlers of one app. They hold the stop buttons of running answers and nothing else."""
+    """Handlers of one app. They hold the stop buttons of visitors and nothing else."""
 
     def __init__(self, service: Service, examples: Examples) -> None:
         self.service, self.examples = service, examples
         self._stops: OrderedDict[str, threading.Event] = OrderedDict()
+        self._stopped: OrderedDict[str, int] = OrderedDict()  # the last question that each visitor stopped
 
     # -- pictures
 
@@ -106,8 +107,10 @@ class Handlers:
 
     def ask(self, question: str, view: Any, session: Session, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yields values for stage, answers and topbar; each says which picture on the page it is about."""
-        about = about_of(view)
-        with self._stoppable(request.session_hash or "") as stop:
+        about, visitor = about_of(view), request.session_hash or ""
+        with self._stoppable(visitor) as stop:
+            if "ask" in about and self._stopped.get(visitor) == about["ask"]:
+                stop.set()
             try:
                 yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
@@ -167,7 +170,17 @@ class Handlers:
         trace = values.trace_value(found, asked.scene, asked.setting, shown) | about
         return trace, values.status_value("idle") | about, values.model_value(self.service, asked.model)
 
+    def stop_ask(self, view: Any, request: gr.Request) -> None:
+        """Stop a question, also one that still waits in the queue."""
+        about = about_of(view)
+        if "ask" in about:
+            self._stopped[request.session_hash or ""] = about["ask"]
+            while len(self._stopped) > MAX_RUNNING:
+                self._stopped.popitem(last=False)
+        self.stop(request)
+
     def stop(self, request: gr.Request) -> None:
+        """Stop what runs for this visitor."""
         stop = self._stops.get(request.session_hash or "")
         if stop is not None:
             stop.set()

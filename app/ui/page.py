@@ -25,6 +25,7 @@ NOTES = {
     ),
 }
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
+STOP_JS = "() => [{ask: fsrExplorer.page.ask}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing")}
@@ -70,7 +71,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         several: dict[str, Any] = {**MODEL_EVENTS, **private, "trigger_mode": "multiple"}
         asking = {**asked, "js": ASK_JS, **several}  # the next question stops the one before
         answering = [gr.on([ask.click, question.submit], handlers.ask, **asking), stage.again(handlers.ask, **asking)]
-        stop.click(handlers.stop, None, None, **QUICK_EVENTS, **private)
+        stop.click(handlers.stop_ask, [view], None, js=STOP_JS, **QUICK_EVENTS, **private)
         chosen = [stage, question, state, topbar]
         gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
         read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)

@@ -71,3 +71,9 @@ def test_a_running_comparison_can_be_stopped(page):
     answers, chosen = page.evaluate(f"[{STATE}.answers, {STATE}.chosen]")
     assert answers["full"]["done"], "all tokens answer first"
     assert len(answers) < len(chosen) + 1, "the others are not asked any more"
+
+
+def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
+    page.evaluate("['ask', 'stop'].forEach((name) => document.querySelector(`#fx-${name}button`).click())")
+    page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
+    page.wait_for_selector("#fx-askbutton:visible")
