@@ -17,8 +17,9 @@ LOOKS = {3: 3, 4: 2}  # layer of the Llama -> how many of its heads learn where 
 
 def question_mask(packed: Packed, ahead: int) -> Tensor:
     """(B, 1, L, ahead + L) bool: a question sees all that is ahead and itself up to each token."""
-    own = packed.mask(0)
-    return torch.cat([own.new_ones(*own.shape[:3], ahead), own], -1)
+    b, length = packed.ids.shape
+    own = torch.ones(length, length, dtype=torch.bool).tril() & (packed.block[:, :, None] == packed.block[:, None])
+    return torch.cat([own.new_ones(b, length, ahead), own], -1)[:, None]
 
 
 def packed_blocks(
@@ -71,7 +72,8 @@ def looks_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """`look_loss` of the tokens that are answered in each layer of LOOKS, summed.
 
-    inputs: of these layers. mask: as from `question_mask`. wanted: (B, L, n) for each layer, as from `look_rows`.
+    inputs: of these layers. mask: as from `question_mask`. wanted: (B, L, n) each, as
+    from `clip_batches.looks`.
     """
     answered = packed.target != IGNORE
     rows = answered.int().argsort(dim=1, descending=True, stable=True)[:, : int(answered.sum(1).max())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -242,15 +242,6 @@ class Packed:
     share: Tensor
     asked: list[tuple[int, Question, int, int]]
 
-    def mask(self, prefix: int) -> Tensor:
-        """(B, 1, prefix + L, prefix + L) bool: True where a token may look."""
-        b, length = self.ids.shape
-        total = prefix + length
-        out = torch.ones(total, total, dtype=torch.bool).tril().repeat(b, 1, 1)
-        same = self.block[:, :, None] == self.block[:, None, :]
-        out[:, prefix:, prefix:] &= same
-        return out[:, None]
-
 
 PREFIX = ("<s>", "user", ":")
 
@@ -307,36 +298,6 @@ def packed(
             used += size
     t = torch.from_numpy
     return Packed(t(ids), t(target), t(position), t(block), t(kinds), t(share), done)
-
-
-def look_rows(
-    packed: Packed,
-    n: int,
-    looked_at: Callable[[int, Question, int], tuple[np.ndarray, np.ndarray]],
-    counted: Callable[[Question], bool],
-) -> tuple[Tensor, Tensor]:
-    """Two (B, L, prefix + n), the attention that each token which is answered should pay.
-
-    looked_at: (picture, question, token of its answer) to the maps of objects, (objects, n) each summing to one, in the
-    first layer and the next. <s>, the first token, is looked at for none; where objects are counted it has one share,
-    so that the share tells their number. Rows weigh as much as their token does, all others are zero.
-    """
-    b, length = packed.ids.shape
-    both = np.zeros((2, b, length, len(PREFIX) + n), np.float32)
-    for k, question, place, size in packed.asked:
-        for token in range(size):
-            for out, maps in zip(both, looked_at(k, question, token), strict=True):
-                nothing = counted(question) or not len(maps)
-                out[k, place + token, 0] = nothing / (nothing + len(maps))
-                out[k, place + token, len(PREFIX) :] = maps.sum(0) / (nothing + len(maps))
-    share = packed.share[..., None]
-    return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
-
-
-def next_listed(about: tuple[int, ...], token: int) -> tuple[int, ...]:
-    """The object of a list's token, or the next at a comma: each has a colour, a shape and a comma. () at the end."""
-    at = (token + 1) // 3
-    return about[at : at + 1]
 
 
 def prefix_ids() -> Tensor:

@@ -22,8 +22,6 @@ from fsr.shapes.batches import (
     STD,
     Packed,
     focus_map,
-    look_rows,
-    next_listed,
     packed,
 )
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip
@@ -211,29 +209,39 @@ def looks(packed: Packed, clips: list[Clip]) -> tuple[Tensor, Tensor]:
 
     At the objects a question is about, where they are in the last frame or were before they vanished, for by then it is
     known what became of them; in the first frame where the question is about that, or how they look. Where one of
-    several is asked for, first at all, then at that one; in a list at the next. At <s> for none, see `look_rows`.
+    several is asked for, first at all, then at that one; in a list at the next. At the first token, <s>, for none;
+    where objects are counted it has one share, so that the share tells their number. Rows weigh as much as their token
+    does, all others are zero.
     """
-    w = clips[0].window
-    cells = w.rows * w.cols // 4
-    frames = {time: [_tokens_covered(clip, time) for clip in clips] for time in (0.0, 1.0)}
+    b, length = packed.ids.shape
+    cells = clips[0].window.rows * clips[0].window.cols // 4
+    covered = {time: [_tokens_covered(clip, time) for clip in clips] for time in (0.0, 1.0)}
+    both = np.zeros((2, b, length, len(PREFIX) + FRAMES * cells), np.float32)
+    for k, question, place, size in packed.asked:
+        counted = question.type == "count" or (question.type == "happens" and question.subject is None)
+        for token in range(size):
+            for out, objects in zip(both[:, k, place + token], _looked_at(question, token), strict=True):
+                nothing = counted or not objects
+                out[0] = nothing / (nothing + len(objects))
+                for i in objects:
+                    early = "first frame" in question.text
+                    early |= question.type in LOOK_TYPES and clips[k].actors[i].shown(0)
+                    seen = covered[0.0 if early else 1.0][k][i]
+                    frame = out[len(PREFIX) :][:cells] if early else out[-cells:]
+                    frame += seen / max(seen.sum(), 1e-6) / (nothing + len(objects))
+    share = packed.share[..., None]
+    return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
 
-    def rows(k: int, question: Question, objects: tuple[int, ...]) -> np.ndarray:
-        out = np.zeros((len(objects), FRAMES * cells), np.float32)
-        for row, i in zip(out, objects, strict=True):
-            early = "first frame" in question.text or (question.type in LOOK_TYPES and clips[k].actors[i].shown(0))
-            covered = frames[0.0 if early else 1.0][k][i]
-            (row[:cells] if early else row[-cells:])[:] = covered / max(covered.sum(), 1e-6)
-        return out
 
-    def at(k: int, question: Question, token: int) -> tuple[np.ndarray, np.ndarray]:
-        first = next_listed(question.about, token) if question.type == "frame" else question.about
-        one = question.type in ("order", "overtakes") and question.subject is not None
-        return rows(k, question, first), rows(k, question, (question.subject,) if one else first)  # type: ignore[arg-type]
-
-    def counted(question: Question) -> bool:
-        return question.type == "count" or (question.type == "happens" and question.subject is None)
-
-    return look_rows(packed, FRAMES * cells, at, counted)
+def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The objects behind an answer's token, in the first layer and in the next."""
+    about = question.about
+    if question.type == "frame":  # a list: a colour, a shape and a comma for each object, which looks at the next
+        at = (token + 1) // 3
+        about = about[at : at + 1]
+    if question.type in ("order", "overtakes") and question.subject is not None:
+        return about, (question.subject,)
+    return about, about
 
 
 def _frame_of(time: float | None) -> int:

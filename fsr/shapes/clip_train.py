@@ -115,7 +115,9 @@ def answer_loss(
         hidden, (early, middle, *late) = run_llama(x, mask, position)
     loss, facts = told_loss(model.lm_head, hidden, packed, CLIP_TYPES)
     llama = model.model.language_model
-    looked, shares = looks_loss(llama, late, position, mask, packed, data.looks(packed, clips))
+    if phase.looks:
+        looked, shares = looks_loss(llama, late, position, mask, packed, data.looks(packed, clips))
+        loss, facts = loss + phase.looks * looked, facts | shares
     known = data.label_clips(clips)
     prefix = before.shape[1]
     knows, told = known_loss(heads, middle[:, prefix : ahead - 1].float(), known)
@@ -124,8 +126,7 @@ def answer_loss(
     seen = (torch.arange(ahead) <= place[..., None])[:, None]
     with torch.autocast("cpu", torch.bfloat16):
         gaze = look_loss(llama, GAZING, early[:, :ahead], position[:, :ahead], place, seen, wanted)
-    loss = loss + phase.knows * knows + phase.gaze * gaze + phase.looks * looked
-    return loss, facts | told | shares | {"gaze": gaze.item()}
+    return loss + phase.knows * knows + phase.gaze * gaze, facts | told | {"gaze": gaze.item()}
 
 
 def known_loss(heads: nn.ModuleDict, states: Tensor, known: data.Known) -> tuple[Tensor, dict]:

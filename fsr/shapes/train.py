@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsr.shapes import batches as data
-from fsr.shapes.answering import told_loss
+from fsr.shapes.answering import packed_blocks, question_mask, told_loss
 from fsr.shapes.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
 from fsr.shapes.questions import TYPES
 from fsr.shapes.seeing import VisionHeads, blocks, lower_blocks, see, states, vision_loss
@@ -241,16 +241,8 @@ def language_loss(
     with torch.autocast("cpu", torch.bfloat16):
         visual = llava.model.multi_modal_projector(features)
         x = torch.cat([embedding(prefix), visual.float(), embedding(packed.ids)], 1)
-        hidden = run_llama(x, packed.mask(ahead), position)[:, ahead:]
+        hidden, _ = run_llama(x, question_mask(packed, ahead), position)
     return told_loss(llava.lm_head, hidden, packed, TYPES, phase.per_answer)
-
-
-def llama_blocks(llava: Any, x: Tensor, mask: Tensor, position: Tensor) -> Tensor:
-    model = llava.model.language_model
-    rope = model.rotary_emb(x, position)
-    for layer in model.layers:
-        x = layer(x, attention_mask=mask, position_embeddings=rope)
-    return model.norm(x)
 
 
 # ------------------------------------------------------------------------------------------------------------ text
@@ -327,7 +319,7 @@ def main(options: argparse.Namespace) -> int:
     lower_blocks_of_tower = compiled(lambda x: lower_blocks(tower, x))
     reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
     reader["lm_head"] = llava.lm_head
-    blocks_of_llama = compiled(lambda x, mask, position: llama_blocks(llava, x, mask, position))
+    blocks_of_llama = compiled(lambda x, mask, position: packed_blocks(llava.model.language_model, x, mask, position))
 
     def scenes_of(run: Run, step: int, phase: Phase) -> tuple[list, Any]:
         return data.random_scenes(step, run.data, phase.batch, phase.rows, phase.cols, phase.small)
