@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlavaForConditionalGeneration, MistralConfig, Qwen2Config
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers import LlamaConfig, MistralConfig, Qwen2Config
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
@@ -24,6 +22,7 @@ from fsr.tokens import FsrError, InvalidInput
 from fsr.trace import answer_record, build_trace
 from fsr.vlm.inside import InsidePruning
 from tests import plan_reader
+from tests.inside_references import LAYERS, Slow, clustered, masked
 from tests.methods import random_tokens
 from tests.references import reads
 from tests.test_vlm_llava import hooks_of, last, other
@@ -35,7 +34,7 @@ MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
 FAMILIES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
 QUESTION = "Which shape is left of the black ring?"
 BUDGETS = [10, 21]
-N, LAYERS = 25, 7
+N = 25
 
 
 @pytest.fixture(scope="module")
@@ -81,147 +80,6 @@ def encoding(vlm, picture):
 def run(vlm, encoding, method, budget, tokens=8):
     selection = make(method)(encoding.tokens, budget)
     return selection, last(vlm.generate(encoding, selection, tokens))
-
-
-# -- references
-
-
-def masked(vlm, encoding, depth, renumbered, ids=()):
-    """(S, V) scores of the unmodified layers on the whole sequence; masks hide what is not alive in a layer."""
-    text = vlm.model.model.language_model
-    answer = text.embed_tokens(torch.tensor([list(ids)], dtype=torch.long))
-    hidden = torch.cat([vlm.language_inputs(encoding, None)["inputs_embeds"], answer], dim=1)
-    length = hidden.shape[1]
-    for i, layer in enumerate(text.layers):
-        visible = torch.ones(length, dtype=torch.bool)
-        visible[encoding.visual[depth <= i]] = False
-        seen = (visible[None] & torch.ones(length, length).tril().bool()) | torch.eye(length).bool()
-        mask = torch.zeros(length, length).masked_fill(~seen, torch.finfo(torch.float32).min)
-        positions = (visible.cumsum(0) - 1).clamp(min=0) if renumbered else torch.arange(length)
-        rotary = text.rotary_emb(hidden, positions[None])
-        hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
-    return vlm.model.lm_head(text.norm(hidden))[0]
-
-
-class Slow:
-    """Every rule in plain loops, on the attention that eager layers give; the sequence is cut by hand."""
-
-    def __init__(self, folder, encoding, vlm):
-        eager = {"dtype": torch.float32, "attn_implementation": "eager"}
-        self.model = LlavaForConditionalGeneration.from_pretrained(folder, **eager).eval()
-        self.text = self.model.model.language_model
-        self.embeds = vlm.language_inputs(encoding, None)["inputs_embeds"]
-        self.start = encoding.visual.tolist()
-        self.after = self.embeds.shape[1] - 1 - self.start[-1]
-
-    def layer(self, i, hidden, positions):
-        """What layer i makes of a sequence, its attention (H, S, S) and its keys (S, G, d) after RoPE."""
-        layer, length = self.text.layers[i], hidden.shape[1]
-        weights = []
-        handle = layer.self_attn.register_forward_hook(lambda _m, _i, out: weights.append(out[1][0]))
-        mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
-        cos, sin = self.text.rotary_emb(hidden, torch.tensor([positions]))
-        out = layer(hidden, attention_mask=mask, position_embeddings=(cos, sin))
-        handle.remove()
-        heads = layer.self_attn.k_proj(layer.input_layernorm(hidden)).unflatten(-1, (-1, layer.self_attn.head_dim))
-        keys = apply_rotary_pos_emb(heads.transpose(1, 2), heads.transpose(1, 2), cos, sin)[1][0].transpose(0, 1)
-        return out, weights[0], keys
-
-    @torch.no_grad()
-    def read(self, method, schedule):
-        """(S, V) scores of what is left of the prompt, and the depth of every visual token."""
-        hidden, positions = self.embeds, list(range(self.embeds.shape[1]))
-        places = [(p, t) for t, p in enumerate(self.start)]  # position in the sequence, token or -1
-        depth = [LAYERS] * len(self.start)
-        attention = keys = None
-        for i in range(LAYERS):
-            if i in schedule:
-                if method == "pyramiddrop":
-                    attention = self.layer(i, hidden, positions)[1]
-                kept, made = getattr(self, method)(hidden, attention, keys, [p for p, _ in places], schedule[i])
-                for at, (_, token) in enumerate(places):
-                    if at not in kept and token >= 0:
-                        depth[token] = i
-                gone = {places[at][0] for at in range(len(places)) if at not in kept}
-                length = hidden.shape[1]
-                front = [p for p in range(length - self.after) if p not in gone]
-                back = list(range(length - self.after, length))
-                hidden = torch.cat([hidden[:, front], *(m[None, None] for m in made), hidden[:, back]], dim=1)
-                places = [(front.index(places[at][0]), places[at][1]) for at in kept]
-                places += [(len(front) + c, -1) for c in range(len(made))]
-                positions = [positions[p] for p in front] + [-1] * len(made) + [positions[p] for p in back]
-                if method in ("pyramiddrop", "sparsevlm"):
-                    positions = list(range(hidden.shape[1]))
-            hidden, attention, keys = self.layer(i, hidden, positions)
-        return self.model.lm_head(self.text.norm(hidden))[0], depth
-
-    def top(self, scores, count):
-        return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
-
-    def fastv(self, hidden, attention, keys, places, count):
-        row = attention[:, -1].mean(dim=0).tolist()
-        return self.top([row[p] for p in places], count), []
-
-    pyramiddrop = fastv
-
-    def dart(self, hidden, attention, keys, places, count):
-        size = [sum(abs(x) for x in key.flatten().tolist()) for key in keys]
-        text = list(range(len(size) - self.after, len(size)))
-        pivots = sorted(places, key=lambda p: (-size[p], p))[: min(4, count)]
-        kept = {places.index(p) for p in pivots}
-        pivots = pivots + sorted(text, key=lambda p: (-size[p], p))[:4]
-        normed = self.text.norm(hidden)[0]
-        quota = [0] * len(pivots)
-        for turn in range(count - len(kept)):
-            quota[turn % len(pivots)] += 1
-        for pivot, many in zip(pivots, quota, strict=True):
-            like = {
-                at: float(torch.cosine_similarity(normed[p], normed[pivot], dim=0))
-                for at, p in enumerate(places)
-                if at not in kept
-            }
-            kept |= set(sorted(like, key=lambda at: (like[at], at))[:many])
-        return sorted(kept), []
-
-    def sparsevlm(self, hidden, attention, keys, places, count):
-        visual, text = self.embeds[0, self.start], self.embeds[0, self.embeds.shape[1] - self.after :]
-        share = [0.0] * len(text)
-        for v in visual:
-            exps = [math.exp(float(v @ t)) for t in text]
-            share = [s + e / sum(exps) / len(visual) for s, e in zip(share, exps, strict=True)]
-        rating = [t for t, s in enumerate(share) if s > sum(share) / len(share)]
-        rows = [hidden.shape[1] - self.after + t for t in rating]
-        mean = attention.mean(dim=0)[rows].mean(dim=0).tolist()
-        scores = [mean[p] for p in places]
-        kept = self.top(scores, count)
-        out = [at for at in range(len(places)) if at not in kept]
-        if not out:
-            return kept, []
-        best = sorted(out, key=lambda at: (-scores[at], at))[: int(0.3 * len(out)) + 1]
-        points = hidden[0, [places[at] for at in sorted(best)]]
-        return kept, clustered(points, int(len(best) / 10) + 1)
-
-
-def clustered(points, clusters):
-    """DPC-KNN in loops; the means of the clusters by the place of their centres."""
-    n = len(points)
-    if clusters >= n:
-        return list(points)
-    far = [[float((a - b).norm()) / len(a) ** 0.5 for b in points] for a in points]
-    density = []
-    for i in range(n):
-        near = sorted(far[i][j] for j in range(n) if j != i)[:clusters]
-        density.append(math.exp(-sum(d * d for d in near) / len(near)))
-    apart = []
-    for i in range(n):
-        above = [far[i][j] for j in range(n) if (-density[j], j) < (-density[i], i)]
-        apart.append(min(above) if above else max(far[i]))
-    centres = sorted(sorted(range(n), key=lambda i: (-density[i] * apart[i], i))[:clusters])
-    members = {c: [c] for c in centres}
-    for i in range(n):
-        if i not in centres:
-            members[min(centres, key=lambda c: (far[i][c], c))].append(i)
-    return [points[members[c]].mean(dim=0) for c in centres]
 
 
 # -- nothing pruned, nothing changed

@@ -11,7 +11,7 @@ import fsr.vlm
 from fsr.pruners import make
 from fsr.tokens import InvalidInput
 from fsr.vlm import without_picture
-from tests.test_inside import masked
+from tests.inside_references import masked
 from tests.tiny import save_tiny
 
 QUESTION = "What is left of the black ring?"
