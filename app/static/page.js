@@ -102,10 +102,12 @@ export function createPage(config) {
   return page;
 }
 
-/** In the compare view every chosen method is drawn at once where the model has looked at the picture already. */
+/** In the compare view every chosen method is drawn at once where the model has looked at the picture already. After a
+ *  stop nothing begins by itself: not before something else is chosen. */
 function planMissing(store, config) {
   let wanted = null;
-  store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state) => {
+  store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state, keys) => {
+    if (keys.has("status") && state.status.phase === "stopped") return;
     if (state.mode !== "compare" || !state.setting || !state.trace || isForeign(state) || isRunning(state.status)) return;
     if (state.status.phase === "refused" && wanted) {
       store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });

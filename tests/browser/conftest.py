@@ -21,6 +21,7 @@ from tests.browser.finding import chromium_path
 NOT_RUN = "browser tests NOT RUN: no Chromium found ($CHROMIUM, PATH, Playwright's own)"
 READY = ".fx-stage canvas[data-budget]:not([data-budget=''])"
 START_S = 120
+FRAMES_MS = 40  # after every action: the page draws what changed in its next frame, and a person looks after that
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,7 +57,7 @@ def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], slow_mo=FRAMES_MS)
         yield chromium
         chromium.close()
 

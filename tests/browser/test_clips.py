@@ -187,7 +187,7 @@ def test_an_anchor_of_other_frames_is_linked_to_its_tokens(page):
 
 def test_a_region_is_followed_through_time(page):
     page.click("[data-ref=mark]")
-    box = page.locator("[data-ref=region]").bounding_box()
+    box = page.wait_for_selector("[data-ref=region]").bounding_box()
     page.mouse.move(box["x"] + 0.41 * box["width"], box["y"] + 0.01 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 0.79 * box["height"], steps=4)

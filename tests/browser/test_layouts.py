@@ -112,7 +112,9 @@ def test_a_recording_is_replayed_view_by_view_without_its_model(visit):
     )
     page.keyboard.press("c")
     page.wait_for_selector(".fx-cell-run")
-    page.locator(".fx-compare .fx-frames button").nth(2).click()
+    tile = page.locator(".fx-compare .fx-frames button").nth(2)
+    tile.click()
+    tile.and_(page.locator("[aria-pressed=true]")).wait_for()
     canvas = page.locator(".fx-cell-run canvas").first
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

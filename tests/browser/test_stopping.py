@@ -44,7 +44,7 @@ def page(browser, talkative):
 
 def stop(page) -> None:
     page.click("#fx-stopbutton")
-    page.wait_for_selector(".fx-status[data-phase=stopped]", timeout=20_000)
+    page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
 
 
 def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
@@ -55,7 +55,7 @@ def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
     answer = page.evaluate(f"{STATE}.answers.full")
     assert answer["done"] is False
     assert answer["text"]
-    assert page.locator("[data-ref=fulltext]").get_attribute("data-state") == "stopped"
+    page.wait_for_selector("[data-ref=fulltext][data-state=stopped]")
     page.wait_for_selector("#fx-askbutton:visible")
 
 
@@ -66,11 +66,15 @@ def test_a_running_comparison_can_be_stopped(page):
         f"Object.values({STATE}.answers).some((a) => a.method !== 'full' && a.text && a.done === false)",
         timeout=120_000,
     )
-    page.click("#fx-stopbutton")
-    page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
-    answers, chosen = page.evaluate(f"[{STATE}.answers, {STATE}.chosen]")
+    stop(page)
+    answers, chosen, methods = page.evaluate(f"[{STATE}.answers, {STATE}.chosen, Object.keys({STATE}.trace.methods)]")
     assert answers["full"]["done"], "all tokens answer first"
     assert len(answers) < len(chosen) + 1, "the others are not asked any more"
+    page.wait_for_timeout(500)
+    assert page.evaluate(f"{STATE}.status.phase") == "stopped", "nothing begins by itself after a stop"
+    missing = next(name for name in chosen if name not in methods)
+    page.click(f".fx-chip[data-method={missing}]")
+    page.wait_for_function(f"{STATE}.chosen.every((name) => {STATE}.trace.methods[name])", timeout=60_000)
 
 
 def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
