@@ -10,6 +10,8 @@ from torch import Tensor
 from fsr.focus import SLACK
 from fsr.similarity import Similarities
 
+TOGETHER = 1024  # tokens that are averaged at a time
+
 
 def nearest_anchor(similarities: Similarities, scan: Tensor) -> tuple[Tensor, Tensor]:
     """j*(i) = argmax over the scan tokens j of cos(v_i, v_j) (Eq. 8), ties to the lower index.
@@ -67,10 +69,11 @@ def merge(embeddings: Tensor, kept: Tensor, merged: Tensor, anchor: Tensor, weig
         return out
     anchors, group = anchor[merged].unique(return_inverse=True)
     mean = weight[anchors, None] * embeddings[anchors].float()
-    parts = weight[merged, None] * embeddings[merged].float()
-    if embeddings.device.type == "cpu":
-        mean.index_add_(0, group, parts)
-    else:  # the same sums without atomics, whose order changes from run to run
-        mean += torch.nn.functional.one_hot(group, len(anchors)).T.float() @ parts
+    for some, theirs in zip(merged.split(TOGETHER), group.split(TOGETHER), strict=True):
+        parts = weight[some, None] * embeddings[some].float()
+        if embeddings.device.type == "cpu":
+            mean.index_add_(0, theirs, parts)
+        else:  # the same sums without atomics, whose order changes from run to run
+            mean += torch.nn.functional.one_hot(theirs, len(anchors)).T.float() @ parts
     out[torch.searchsorted(kept, anchors)] = mean.to(out.dtype)
     return out

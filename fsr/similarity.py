@@ -17,6 +17,7 @@ SAMPLED_COLUMNS = 64  # tokens that agree in this many columns are compared in a
 WIDTH = 16  # matrix products of multiples of 16 columns are the fastest, and round alike
 BLOCK = 128  # columns of the Gram matrix computed at a time
 ROWS = 512  # rows looked at together
+GATHERED = 2048  # rows of some tokens that are copied together, to be multiplied
 ALL_UP_TO = 10_000  # tokens; of more, only as many rows are kept as take the memory of all rows of this many tokens
 
 
@@ -104,12 +105,12 @@ class Similarities:
         block = min(BLOCK, round_up(-(-len(rest) // 8)))
         if len(rest) == len(self):
             rows = self.unit.new_empty(len(self), len(self))
-            _symmetric_product(self.unit, list(rows.split(block)))
+            _symmetric_product(self.unit, None, list(rows.split(block)))
             self._keep(rest.tolist(), rest, _in_steps(rows))
             return
         known = [(torch.tensor(indices, device=rest.device), rows) for indices, rows in self._batches]
         parts = [self.unit.new_empty(len(some), len(rest)) for some in rest.split(block)]
-        _symmetric_product(self.unit.index_select(0, rest), parts)
+        _symmetric_product(self.unit, rest, parts)
         for some in rest.split(block):  # block by block, so that never more than one matrix is in memory
             part = _in_steps(parts.pop(0))
             rows = part.new_empty(len(some), len(self))
@@ -150,18 +151,28 @@ def _in_steps(cosines: Tensor) -> Tensor:
     return cosines.mul_(STEPS).round_().clamp_(-STEPS, STEPS)
 
 
-def _symmetric_product(x: Tensor, parts: Sequence[Tensor]) -> None:
-    """(m, D) -> x x^T, of which only the blocks on and below the diagonal are multiplied.
+def _symmetric_product(x: Tensor, some: Tensor | None, parts: Sequence[Tensor]) -> None:
+    """x x^T of (m, D), of which only the blocks on and below the diagonal are multiplied.
 
-    parts: the blocks of rows of the result, each as many rows but the last one, and m columns; they are written to.
+    some: (m,) int64, which rows of x; None for all. parts: the blocks of rows of the result, each as many rows but the
+    last one, and m columns; they are written to. Never more than 2 GATHERED rows of x are copied at a time.
     """
-    a, block = 0, len(parts[0])
-    for at, part in enumerate(parts):
-        product = x[a:] @ x[a : a + block].T
-        part[:, a:] = product.T
-        for below, piece in zip(parts[at + 1 :], product[block:].split(block), strict=False):
-            below[:, a : a + block] = piece
-        a += block
+    m, block = parts[0].shape[1], len(parts[0])
+    together = m if some is None else max(1, GATHERED // block) * block
+    for top in range(0, m, together):
+        right = _rows(x, some, top, top + together)
+        for low in range(top, m, together):
+            left = right if low == top else _rows(x, some, low, low + together)
+            for a in range(0, len(right), block):
+                b = a if low == top else 0  # where the product begins in `left`
+                product = left[b:] @ right[a : a + block].T
+                parts[(top + a) // block][:, low + b : low + len(left)] = product.T
+                for part, piece in zip(parts[(low + b) // block :], product.split(block), strict=False):
+                    part[:, top + a : top + a + block] = piece
+
+
+def _rows(x: Tensor, some: Tensor | None, start: int, end: int) -> Tensor:
+    return x[start:end] if some is None else x.index_select(0, some[start:end])
 
 
 def first_equal(x: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ def steps(x: Tensor) -> Similarities:
     return Similarities(unit_rows(x), first_equal(x))
 
 
-def test_refine_equals_the_reference() -> None:
+@pytest.mark.parametrize("together", [2, 1024])
+def test_refine_equals_the_reference(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsr.refine.TOGETHER", together)
     compared = 0
     for seed in range(300):
         generator = torch.Generator().manual_seed(seed)

@@ -106,8 +106,10 @@ def test_a_method_that_needs_all_pairs_says_so_beyond_the_limit() -> None:
         tokens.gram("projected")
 
 
-def test_what_is_left_of_a_matrix_is_filled_in_around_what_is_known() -> None:
+@pytest.mark.parametrize("gathered", [1, 150, 400, 2048])
+def test_what_is_left_of_a_matrix_is_filled_in_around_what_is_known(gathered, monkeypatch) -> None:
     """Rows that were computed one way keep their values; the others are symmetric to them."""
+    monkeypatch.setattr("fsr.similarity.GATHERED", gathered)
     x = features(2)
     s = similarities(x, N)
     known = s.rows([3, 699, 40, 50, 100])  # the last two are equal tokens

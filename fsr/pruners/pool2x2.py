@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan, TablePlan
-from fsr.refine import merge
+from fsr.refine import TOGETHER, merge
 from fsr.tokens import Layout, Role, Selection, VisualTokens
 
 
@@ -35,7 +35,8 @@ class Pool2x2(Pruner):
         anchor = first.masked_fill(is_first, -1)
         unit = tokens.space("projected")
         similarity = torch.full_like(weight, torch.nan)
-        similarity[merged] = (unit[merged] * unit[first[merged]]).sum(dim=1).clamp_(-1, 1)
+        for some in merged.split(TOGETHER):
+            similarity[some] = (unit[some] * unit[first[some]]).sum(dim=1).clamp_(-1, 1)
         return Selection(
             method=self.name,
             budget=len(kept),
