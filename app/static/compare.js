@@ -6,7 +6,7 @@ import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { mountShare } from "./share.js";
 import { mountViews } from "./views.js";
-import { el, fill, refs, setText, toggle } from "./dom.js";
+import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
 export function mountCompare(root, store, config, stageOf, figure) {
   const at = refs(root);
@@ -27,22 +27,10 @@ export function mountCompare(root, store, config, stageOf, figure) {
 
 function mountArrange(at, store) {
   const buttons = [...at.arrange.children];
-  for (const button of buttons) {
-    button.addEventListener("click", () => store.set({ arrange: button.dataset.arrange }));
-    button.addEventListener("keydown", (event) => {
-      if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-      event.preventDefault();
-      const other = buttons[1 - buttons.indexOf(button)];
-      other.focus();
-      other.click();
-    });
-  }
+  for (const button of buttons) button.addEventListener("click", () => store.set({ arrange: button.dataset.arrange }));
+  mountRadios(at.arrange, buttons);
   store.on(["arrange"], ({ arrange }) => {
-    for (const button of buttons) {
-      const on = button.dataset.arrange === arrange;
-      button.setAttribute("aria-checked", String(on));
-      button.tabIndex = on ? 0 : -1;
-    }
+    for (const button of buttons) setChecked(button, button.dataset.arrange === arrange);
     toggle(at.chips, arrange === "methods");
     toggle(at.row, arrange === "budgets");
     toggle(at.sharedbox, arrange === "methods");

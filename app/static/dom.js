@@ -28,3 +28,22 @@ export function toggle(node, shown) {
 export function fill(node, ...children) {
   node.replaceChildren(...children.filter(Boolean));
 }
+
+/** Buttons with the role of radios as a keyboard expects them: arrows choose the next one that can be had. */
+export function mountRadios(group, buttons) {
+  group.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    const possible = buttons.filter((button) => !button.hidden && !button.disabled);
+    if (!way || !possible.length) return;
+    event.preventDefault();
+    const next = possible[(possible.indexOf(event.target) + way + possible.length) % possible.length];
+    next.focus();
+    next.click();
+  });
+}
+
+/** The chosen one of a group is its only tab stop. */
+export function setChecked(radio, on) {
+  radio.setAttribute("aria-checked", String(on));
+  radio.tabIndex = on ? 0 : -1;
+}

@@ -5,7 +5,7 @@ import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
-import { el, fill, refs, setText, toggle } from "./dom.js";
+import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
 export function mountRail(root, store, config) {
   const at = refs(root);
@@ -44,11 +44,12 @@ function mountLayers(at, store) {
     }, SCORES[name]?.label ?? "Roles"),
   );
   fill(at.layers, ...buttons);
+  mountRadios(at.layers, buttons);
   store.on(["layer", "trace"], (state) => {
     const heat = heatOf(state.trace, state.layer);
     for (const button of buttons) {
       const { layer } = button.dataset;
-      button.setAttribute("aria-checked", String(state.layer === layer));
+      setChecked(button, layer === (heat ? state.layer : "roles"));
       toggle(button, layer === "roles" || Boolean(heatOf(state.trace, layer)));
     }
     toggle(at.scale, Boolean(heat));

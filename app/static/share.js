@@ -3,7 +3,7 @@
 
 import { isRunning } from "./answers.js";
 import { isForeign, planOf } from "./store.js";
-import { el, fill, toggle } from "./dom.js";
+import { el, fill, mountRadios, setChecked, toggle } from "./dom.js";
 
 export const SHARES = ["global", "per_group"];
 
@@ -20,13 +20,7 @@ export function waysOf(trace) {
 export function mountShare(node, store) {
   const buttons = SHARES.map((share) => el("button", { type: "button", role: "radio", "data-share": share, onclick: () => switchTo(store, share) }));
   fill(node, el("span", {}, "Budget:"), ...buttons);
-  node.addEventListener("keydown", (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-    event.preventDefault();
-    const other = buttons[1 - SHARES.indexOf(store.state.share)];
-    other.click();
-    other.focus();
-  });
+  mountRadios(node, buttons);
   store.on(["trace", "share", "status", "model"], (state) => {
     const ways = waysOf(state.trace);
     toggle(node, Boolean(ways));
@@ -35,8 +29,7 @@ export function mountShare(node, store) {
     buttons.forEach((button, i) => {
       const on = state.share === SHARES[i];
       button.textContent = ways[i];
-      button.setAttribute("aria-checked", String(on));
-      button.tabIndex = on ? 0 : -1;
+      setChecked(button, on);
       button.disabled = !on && Boolean(why);
       button.title = why || (i ? `An equal part of the budget for ${ways[1]}, pruned by itself` : "All visual tokens compete for the budget");
     });

@@ -166,6 +166,15 @@ def test_heat_layers_show_their_scale(page, layer):
     assert painted(page) == canvas.evaluate("(c) => c.width * c.height")
 
 
+def test_the_layers_are_one_tab_stop_and_arrows_choose_among_them(page):
+    stops = page.locator(".fx-segments button:not([tabindex='-1'])")
+    stops.and_(page.locator("[data-layer=roles]")).focus()
+    for key, layer in (("ArrowRight", "saliency"), ("ArrowLeft", "roles"), ("ArrowLeft", "priority")):
+        page.keyboard.press(key)
+        page.wait_for_selector(f".fx-segments [data-layer={layer}][aria-checked=true]:focus")
+        assert stops.count() == 1
+
+
 def test_every_method_of_the_registry_is_offered_and_painted(page):
     from fsr.pruners import REGISTRY
 
