@@ -192,19 +192,29 @@ def test_word_about_another_picture_can_be_told_apart(handlers, session):
 def test_the_next_question_stops_the_one_before(handlers, session):
     first = handlers.ask("what?", {"method": "fsr", "budget": 4, "ask": 1}, session, VISITOR)
     next(first)
-    with handlers._stoppable("visitor"):
+    with handlers._stoppable({}, VISITOR):
         rest = list(first)
     assert rest[-1][1]["status"]["phase"] == "stopped"
     assert rest[-1][1]["ask"] == 1
 
 
 def test_a_stop_that_overtakes_its_question_in_the_queue_stops_that_question_alone(handlers, session):
-    handlers.stop_ask({"ask": 3}, VISITOR)
+    handlers.stop_run({"ask": 3}, VISITOR)
     phases = {}
     for ask in (3, 4):
         steps = handlers.ask("what?", {"method": "fsr", "budget": 4, "of": 25, "ask": ask}, session, VISITOR)
         phases[ask] = [s[1]["status"]["phase"] for s in steps][-1]
     assert phases == {3: "stopped", 4: "done"}
+
+
+def test_a_stop_that_overtakes_its_curves_in_the_queue_stops_those_curves_alone(handlers, session):
+    phases = {}
+    handlers.halt(SimpleNamespace(_data={"curves": 1}), VISITOR)
+    for run in (1, 2):
+        asked = {"methods": ["random"], "method": "fsr", "question": "what?", "curves": run}
+        steps = handlers.fidelity(SimpleNamespace(_data=asked), "what?", session, VISITOR)
+        phases[run] = [json.loads(s[0]["fidelity"])["phase"] for s in steps][-1]
+    assert phases == {1: "stopped", 2: "done"}
 
 
 def test_a_new_picture_stops_the_answer_about_the_old_one(handlers, session, tmp_path):
@@ -215,10 +225,11 @@ def test_a_new_picture_stops_the_answer_about_the_old_one(handlers, session, tmp
 
 
 def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
-    with handlers._stoppable("one") as one, handlers._stoppable("other") as other:
-        handlers.stop(SimpleNamespace(session_hash="one"))
-        assert one.is_set()
-        assert not other.is_set()
+    one, other = (SimpleNamespace(session_hash=name) for name in ("one", "other"))
+    with handlers._stoppable({}, one) as first, handlers._stoppable({}, other) as second:
+        handlers.stop(one)
+        assert first.is_set()
+        assert not second.is_set()
     handlers.stop(SimpleNamespace(session_hash="nobody"))
 
 

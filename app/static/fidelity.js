@@ -15,12 +15,13 @@ export function isLearning(fidelity) {
 export function mountFidelity(root, store, config, { curves, halt, figure }) {
   const at = refs(root);
   const about = (name) => config.compare.find((m) => m.name === name);
+  let run = 0;
   const send = (methods, task) => {
     const { fidelity, edited, share, about: picture } = store.state;
     const fresh = task === "curves" ? { points: [], problems: {}, methods, found: {} } : {};
     store.set({ fidelity: { ...fidelity, ...fresh, task, phase: "waiting", text: "Asking.", at: 0, of: 0 } });
     const same = task === "smallest" ? { smallest: true, question: fidelity.question } : {}; // as the curves, whatever stands in the box
-    curves({ methods, method: "fsr", share, parameters: edited, about: picture, ...same });
+    curves({ methods, method: "fsr", share, parameters: edited, about: picture, curves: ++run, ...same });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
   for (const button of at.exportcurves.querySelectorAll("button")) {
@@ -29,7 +30,7 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
       figure({ figure: "curves", format: button.dataset.format, points, question });
     });
   }
-  at.halt.addEventListener("click", () => halt());
+  at.halt.addEventListener("click", () => halt({ curves: run }));
   store.on(["fidelity", "chosen", "arrange", "rowMethod", "budget", "mode"], (state) => {
     if (state.mode !== "compare") return;
     const { fidelity } = state;

@@ -33,6 +33,8 @@ from fsr.vlm import VLM
 
 log = logging.getLogger(__name__)
 
+Run = tuple[tuple[str, int], ...]  # the page's number of a question or of curves
+
 MAX_RUNNING = 256  # visitors whose stop button is remembered
 
 
@@ -52,7 +54,7 @@ class Handlers:
     def __init__(self, service: Service, examples: Examples) -> None:
         self.service, self.examples = service, examples
         self._stops: OrderedDict[str, threading.Event] = OrderedDict()
-        self._stopped: OrderedDict[str, int] = OrderedDict()  # the last question that each visitor stopped
+        self._stopped: OrderedDict[str, Run] = OrderedDict()  # what each visitor stopped last
 
     # -- pictures
 
@@ -107,10 +109,8 @@ class Handlers:
 
     def ask(self, question: str, view: Any, session: Session, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yields values for stage, answers and topbar; each says which picture on the page it is about."""
-        about, visitor = about_of(view), request.session_hash or ""
-        with self._stoppable(visitor) as stop:
-            if "ask" in about and self._stopped.get(visitor) == about["ask"]:
-                stop.set()
+        about = about_of(view)
+        with self._stoppable(view, request) as stop:
             try:
                 yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
@@ -170,14 +170,15 @@ class Handlers:
         trace = values.trace_value(found, asked.scene, asked.setting, shown) | about
         return trace, values.status_value("idle") | about, values.model_value(self.service, asked.model)
 
-    def stop_ask(self, view: Any, request: gr.Request) -> None:
-        """Stop a question, also one that still waits in the queue."""
-        about = about_of(view)
-        if "ask" in about:
-            self._stopped[request.session_hash or ""] = about["ask"]
-            while len(self._stopped) > MAX_RUNNING:
-                self._stopped.popitem(last=False)
+    def stop_run(self, view: Any, request: gr.Request) -> None:
+        """Stop a question or curves, also while they still wait in the queue."""
+        self._stopped[request.session_hash or ""] = run_of(view)
+        while len(self._stopped) > MAX_RUNNING:
+            self._stopped.popitem(last=False)
         self.stop(request)
+
+    def halt(self, event: gr.EventData, request: gr.Request) -> None:
+        self.stop_run(event._data, request)
 
     def stop(self, request: gr.Request) -> None:
         """Stop what runs for this visitor."""
@@ -210,7 +211,7 @@ class Handlers:
         sent, pace = event._data, Pace(self.service.settings.yields_per_second)
         about = about_of(sent)
         shown = values.FidelityValue()
-        with self._stoppable(request.session_hash or "") as stop:
+        with self._stoppable(sent, request) as stop:
             try:
                 asked = self._request(sent.get("question", question), sent | {"budget": 0}, session)
                 asked = replace(asked, of=0)
@@ -285,8 +286,13 @@ class Handlers:
             raise InvalidInput("there is no picture yet; choose an example or upload one.")
         return self.service.media(session.picture, session.model, frames)
 
-    def _stoppable(self, visitor: str) -> Stoppable:
-        return Stoppable(self._stops, visitor)
+    @contextmanager
+    def _stoppable(self, view: Any, request: gr.Request) -> Iterator[threading.Event]:
+        visitor, run = request.session_hash or "", run_of(view)
+        with Stoppable(self._stops, visitor) as stop:
+            if run and run == self._stopped.get(visitor):
+                stop.set()
+            yield stop
 
 
 def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
@@ -366,6 +372,12 @@ def about_of(view: Any) -> dict[str, int]:
     """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
     sent = view if isinstance(view, dict) else {}
     return {name: sent[name] for name in ("about", "ask") if isinstance(sent.get(name), int)}
+
+
+def run_of(view: Any) -> Run:
+    """Which question or which curves of the page this is."""
+    sent = view if isinstance(view, dict) else {}
+    return tuple((name, sent[name]) for name in ("ask", "curves") if isinstance(sent.get(name), int))
 
 
 def whole(value: Any, name: str) -> int:

@@ -71,7 +71,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         several: dict[str, Any] = {**MODEL_EVENTS, **private, "trigger_mode": "multiple"}
         asking = {**asked, "js": ASK_JS, **several}  # the next question stops the one before
         answering = [gr.on([ask.click, question.submit], handlers.ask, **asking), stage.again(handlers.ask, **asking)]
-        stop.click(handlers.stop_ask, [view], None, js=STOP_JS, **QUICK_EVENTS, **private)
+        stop.click(handlers.stop_run, [view], None, js=STOP_JS, **QUICK_EVENTS, **private)
         chosen = [stage, question, state, topbar]
         gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
         read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)
@@ -91,7 +91,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         for what, events in (("answers", answering), ("fidelity", [curves]), ("drawing", drawing)):
             for event in events:
                 event.failure(None, None, None, js=FAILED_JS[what])
-        fidelity.halt(handlers.stop, None, None, **QUICK_EVENTS, **private)
+        fidelity.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)

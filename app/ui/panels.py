@@ -14,7 +14,7 @@ _DOORS = {
     "rail": "",
     "compare": "figure: (detail) => trigger('figure', detail)",
     "overlap": "",
-    "fidelity": "curves: (detail) => trigger('curves', detail), halt: () => trigger('halt', {}), "
+    "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
     "figure: (detail) => trigger('figure', detail)",
     "film": "exportClip: (detail) => trigger('export_clip', detail)",
     "answers": "",
