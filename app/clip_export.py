@@ -241,7 +241,7 @@ def film(frame: Callable[[int], np.ndarray], count: int, rate: float) -> tuple[s
             image = frame(i)
             raw.write(image.tobytes())
         height, width = image.shape[:2]
-        writers = [("mp4", "h264", _ffmpeg(rate, width, height))] if shutil.which("ffmpeg") else []
+        writers = [("mp4", "h264", _ffmpeg(rate, width, height))] if film_format() == "H.264" else []
         for ending, letters, name in CODECS:
             script = str(Path(__file__).with_name("film_writer.py"))
             command = [sys.executable, "-I", script, letters, f"{rate:.4f}", str(width), str(height)]
@@ -253,6 +253,11 @@ def film(frame: Callable[[int], np.ndarray], count: int, rate: float) -> tuple[s
                 return ending, name, path.read_bytes()
             path.unlink(missing_ok=True)
     raise FsrError("no film can be written on this machine; save the contact sheet instead.")
+
+
+def film_format() -> str:
+    """What a film will be written as on this machine."""
+    return "H.264" if shutil.which("ffmpeg") else "VP8"
 
 
 def _ffmpeg(rate: float, width: int, height: int) -> list[str]:

@@ -12,7 +12,7 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-export function mountFilm(root, store, { exportClip }) {
+export function mountFilm(root, store, { exportClip, format }) {
   const at = refs(root);
   let palette = readPalette(root); // reading styles makes the browser compute them: not at every repaint
   const strip = mountStrip(at, store, () => palette);
@@ -34,7 +34,7 @@ export function mountFilm(root, store, { exportClip }) {
   mountLife(at, store);
   mountNumbers(at, store);
   mountKeys(root, store);
-  mountSave(at, store, exportClip);
+  mountSave(at, store, exportClip, format);
   at.wrap.addEventListener("click", () => {
     const on = at.strip.classList.toggle("fx-strip-all");
     at.wrap.setAttribute("aria-pressed", String(on));
@@ -274,8 +274,11 @@ function savedOf({ trace, answers, method, view }, kind) {
   return { kind, key: keys[1], budget: view.budget, method, trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }) };
 }
 
-function mountSave(at, store, exportClip) {
+/** format: what a film is written as on the server. */
+function mountSave(at, store, exportClip, format) {
   const buttons = [...at.save.querySelectorAll("button")];
+  setText(buttons[0], format === "H.264" ? "MP4" : "WebM");
+  buttons[0].title += `, as ${format}`;
   for (const button of buttons) {
     button.addEventListener("click", () => {
       store.set({ drawing: true });

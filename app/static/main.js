@@ -45,7 +45,7 @@ export function start(config) {
     },
     compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, figure),
     overlap: ({ element }) => mountOverlap(element, store, config),
-    film: ({ element, exportClip }) => mountFilm(element, store, { exportClip }),
+    film: ({ element, exportClip }) => mountFilm(element, store, { exportClip, format: config.film }),
     fidelity(io) {
       mountFidelity(io.element, store, config, io);
       listen(io, page.learn);

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.clip_export import film_format
 from app.examples import Examples
 from app.service import Service
 from app.settings import ROOT, UPLOADS, Settings
@@ -156,4 +157,5 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "compareFirst": COMPARED_FIRST,
         "models": models,
         "method": "fsr",
+        "film": film_format(),
     }

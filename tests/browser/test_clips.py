@@ -343,7 +343,10 @@ def test_a_clip_is_uploaded_played_asked_about_and_saved(clip_app, browser, file
     page.wait_for_selector("[data-ref=kept]:visible")
     assert page.evaluate(f"{STATE}.trace.clip.count") == 24
     assert page.evaluate(f"Object.keys({STATE}.answers).length") == 2
-    for kind, ending in (("json", ".json"), ("png", ".png")):
+    film = page.locator("[data-ref=save] [data-kind=mp4]")
+    film_ending, codec = (".mp4", "H.264") if film.inner_text() == "MP4" else (".webm", "VP8")
+    assert film.get_attribute("title").endswith(f"as {codec}")
+    for kind, ending in (("json", ".json"), ("png", ".png"), ("mp4", film_ending)):
         with page.expect_download() as download:
             page.click(f"[data-ref=save] [data-kind={kind}]")
         assert download.value.suggested_filename.endswith(ending)
