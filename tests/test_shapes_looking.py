@@ -12,13 +12,53 @@ from fsr.shapes import clip_batches as data
 from fsr.shapes.answering import look_loss, packed_blocks, question_mask
 from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, moments
+from fsr.shapes.questions import TYPES
+from fsr.shapes.scenes import coverage
 
+SINK = 0
 FIRST = len(batches.PREFIX)
 
 
 @pytest.fixture(scope="module")
 def clips():
     return data.random_clips(5, 0, 24, 24, 4)
+
+
+def owner_of(scene, row):
+    """The object on which most of a row lies."""
+    covered = coverage(scene).reshape(len(scene.things), -1) > 0
+    return int((covered * row[FIRST:].numpy()).sum(1).argmax())
+
+
+def test_answers_about_a_picture_look_at_what_they_are_about():
+    scenes, rng = batches.random_scenes(4, 9, 6, 20, 20)
+    packed = batches.pack(scenes, rng, 256, dict.fromkeys(TYPES, 1.0))
+    first, then = batches.looks(packed, scenes)
+    for wanted in (first, then):
+        assert torch.allclose(wanted.sum(-1), packed.share, atol=1e-5), "rows weigh as much as their token"
+    met = set()
+    for k, question, place, size in packed.asked:
+        scene, share = scenes[k], packed.share[k, place]
+        if question.type in ("count", "exists"):
+            assert torch.equal(first[k, place], then[k, place])
+            assert first[k, place, SINK] == (0 if question.about else share), "no share that tells the number"
+        elif question.type == "relation":
+            assert owner_of(scene, first[k, place]) == question.subject
+            if question.answer == "nothing":
+                assert then[k, place, SINK] == share
+            else:
+                assert " ".join(scene.things[owner_of(scene, then[k, place])].pair) == question.answer
+        elif question.type == "list":
+            named = [i for i in range(size - 1) if i % 3 == 0]
+            seen = [" ".join(scene.things[owner_of(scene, first[k, place + i])].pair) for i in named]
+            assert ", ".join(seen) == question.answer
+            commas = [owner_of(scene, first[k, place + i - 1]) for i in named[1:]]
+            assert commas == [owner_of(scene, first[k, place + i]) for i in named[1:]], "a comma looks at the next"
+            assert first[k, place + size - 1, SINK] == share, "nothing comes after the last"
+        else:
+            assert owner_of(scene, first[k, place]) == owner_of(scene, then[k, place]) == question.subject
+        met.add(question.type)
+    assert met == set(TYPES)
 
 
 def test_tokens_of_a_clip_look_at_their_object_and_place_before(clips):

@@ -53,7 +53,7 @@ def test_labels_of_what_relates_the_objects():
 def test_the_last_third_of_the_language_models_steps_see_full_pictures():
     from fsr.shapes.train import phases
 
-    plan = phases("language", 1.0) + phases("reading", 1.0) + phases("fluency", 1.0)
+    plan = phases("language", 1.0) + phases("reading", 1.0) + phases("together", 1.0)
     at_the_end = 0
     for phase in reversed(plan):
         if (phase.rows, phase.cols) != (GRID, GRID):

@@ -46,17 +46,14 @@ def packed_blocks(
     return llama.norm(x[:, ahead:]), [kept[i] for i in keep]
 
 
-def told_loss(
-    lm_head: Any, hidden: Tensor, packed: Packed, types: Sequence[str], per_answer: bool = True
-) -> tuple[Tensor, dict[str, float]]:
+def told_loss(lm_head: Any, hidden: Tensor, packed: Packed, types: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right, in all and by type of question.
 
-    hidden: (B, L, WIDTH). per_answer: answers weigh alike (`Packed.share`), not tokens.
+    hidden: (B, L, WIDTH). Answers weigh alike (`Packed.share`), not tokens.
     """
     answered = packed.target != IGNORE
     logits = lm_head(hidden[answered].float())
     wanted, kinds, share = packed.target[answered], packed.kinds[answered], packed.share[answered]
-    share = share if per_answer else torch.ones_like(share)
     loss = (F.cross_entropy(logits, wanted, reduction="none") * share).sum() / share.sum()
     right = logits.argmax(-1) == wanted
     facts = {"loss": loss.item(), "tokens_right": right.float().mean().item()}
@@ -73,7 +70,7 @@ def looks_loss(
     """`look_loss` of the tokens that are answered in each layer of LOOKS, summed.
 
     inputs: of these layers. mask: as from `question_mask`. wanted: (B, L, n) each, as
-    from `clip_batches.looks`.
+    from `batches.looks` and `clip_batches.looks`.
     """
     answered = packed.target != IGNORE
     rows = answered.int().argsort(dim=1, descending=True, stable=True)[:, : int(answered.sum(1).max())]

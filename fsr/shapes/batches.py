@@ -300,6 +300,43 @@ def packed(
     return Packed(t(ids), t(target), t(position), t(block), t(kinds), t(share), done)
 
 
+def looks(packed: Packed, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+    """Where the tokens that are answered should look, (B, L, prefix + patches) each: first, and in the layer after.
+
+    At the objects a question is about, alike; of a relation first at the one it names, then at its neighbour; in a list
+    at the next object; at <s> for none. How many there are is told by what their patches hold, not by the shares, which
+    pruning would change. Rows weigh as much as their token does, all others are zero.
+    """
+    maps = [focus_map(s, coverage(s)) for s in scenes]
+    b, length = packed.ids.shape
+    both = np.zeros((2, b, length, len(PREFIX) + maps[0].shape[1]), np.float32)
+    for k, question, place, size in packed.asked:
+        for token in range(size):
+            for out, objects in zip(both[:, k, place + token], _looked_at(question, token), strict=True):
+                if objects:
+                    out[len(PREFIX) :] = maps[k][list(objects)].mean(0)
+                else:
+                    out[0] = 1
+    share = packed.share[..., None]
+    return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
+
+
+def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The objects behind an answer's token, in the first layer and in the next."""
+    about = question.about
+    if question.type == "relation":
+        return about[:1], about[1:]
+    if question.type == "list":
+        about = next_listed(about, token)
+    return about, about
+
+
+def next_listed(about: tuple[int, ...], token: int) -> tuple[int, ...]:
+    """The object of a list's token, or the next at a comma: each has a colour, a shape and a comma. () at the end."""
+    at = (token + 1) // 3
+    return about[at : at + 1]
+
+
 def prefix_ids() -> Tensor:
     return torch.tensor([_word_id()[w] for w in PREFIX])
 

@@ -22,6 +22,7 @@ from fsr.shapes.batches import (
     STD,
     Packed,
     focus_map,
+    next_listed,
     packed,
 )
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip
@@ -237,8 +238,7 @@ def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[i
     """The objects behind an answer's token, in the first layer and in the next."""
     about = question.about
     if question.type == "frame":  # a list: a colour, a shape and a comma for each object, which looks at the next
-        at = (token + 1) // 3
-        about = about[at : at + 1]
+        about = next_listed(about, token)
     if question.type in ("order", "overtakes") and question.subject is not None:
         return about, (question.subject,)
     return about, about

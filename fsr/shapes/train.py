@@ -1,17 +1,17 @@
 """Train the embedded model from scratch: `make train-shapes`.
 
-Nine stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
+Seven stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. vision: the CLIP tower learns, for every patch, what it shows (colour, shape, digit, place), and its CLS token which
    objects there are and where to look; mostly on crops.
 2. context: the same on larger pictures, and now each object's neighbours, its rank and how many are like it count too;
    patches of an object learn to look at its neighbours and at those like it.
 3. polish: the same on full pictures, digits above all, at a falling rate.
-4. language: tower frozen; projector and Llama learn to answer, many questions behind one picture; on crops.
-5. reading: the same, ending on full pictures.
-6. fluency: the same on full pictures alone, at a falling rate.
-7. together: tower, projector and Llama at once, from the labels of `polish` and the answers, on full pictures.
-8. negation: projector and Llama once more, with many negated questions.
-9. text: the CLIP text tower learns to point at the patches a question is about.
+4. language: tower frozen; projector and Llama learn to answer, many questions behind one picture, and where to look for
+   each answer; on crops.
+5. reading: the same on full pictures.
+6. together: tower, projector and Llama at once, from the labels of `polish` and the answers, on full pictures; where
+   to look is taught in the first half only.
+7. text: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a crop is a small picture of its own, drawn in a window of the grid.
 """
 
@@ -31,25 +31,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsr.shapes import batches as data
-from fsr.shapes.answering import packed_blocks, question_mask, told_loss
+from fsr.shapes.answering import LOOKS, looks_loss, packed_blocks, question_mask, told_loss
 from fsr.shapes.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
 from fsr.shapes.questions import TYPES
 from fsr.shapes.seeing import VisionHeads, blocks, lower_blocks, see, states, vision_loss
 
 VISION_SHARE = 0.5  # of the labels' loss beside that of the answers, in `together`
 EQUAL = dict.fromkeys(TYPES, 1.0)
-LOOKUP = {**EQUAL, "color": 2.5, "where": 2.0, "digit": 2.0, "exists": 1.5, "count": 1.5}
-SHAPE_FIRST = {**LOOKUP, "color": 6.0, "exists": 2.0, "shape": 0.7, "relation": 0.5, "list": 0.5}
-EXISTS_FIRST = {**SHAPE_FIRST, "color": 1.5, "exists": 8.0, "digit": 6.0}
 READING = {**EQUAL, "exists": 3.0, "count": 3.0, "digit": 3.0, "where": 1.5, "relation": 2.0, "list": 2.0}
-WHERE_FIRST = {**READING, "where": 8.0, "relation": 8.0}
-LAST = {**EQUAL, "exists": 2.0, "count": 2.0, "digit": 1.5, "where": 2.0, "relation": 2.5, "list": 2.0}
-FLUENT = {**LAST, "exists": 3.0, "count": 2.5, "digit": 2.0, "where": 1.5, "relation": 3.5}
-HARDEST = {**EQUAL, "exists": 4.0, "count": 4.0, "digit": 3.0, "relation": 3.5, "list": 2.0}
-EXISTS_ALONE = {**EQUAL, "exists": 40.0}
-NEGATION = {**HARDEST, "exists": 7.0}
-DIGIT_FIRST = {**EQUAL, "digit": 12.0, "exists": 2.0, "where": 1.5}
-BINDING = {**EQUAL, "list": 4.0, "where": 0.3, "relation": 0.3, "digit": 0.3}
+NEGATION = {**READING, "exists": 12.0}
+HARDEST = {**EQUAL, "exists": 4.0, "count": 4.0, "digit": 2.5, "relation": 4.0, "list": 4.0}
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Phase:
 
     small: share of small objects. Vision: context, structure, digits are the weights of the neighbours' labels, of what
     else relates the objects, of the digits'. Language: room is how many question tokens stand behind a picture, kinds
-    how often each type of question comes; with per_answer answers weigh alike, not tokens.
+    how often each type of question comes, negated as in `batches.pack`, looks the weight of where the answers look.
     """
 
     steps: int
@@ -72,7 +63,7 @@ class Phase:
     room: int = 0
     kinds: dict[str, float] = field(default_factory=dict)
     negated: float = 0.0
-    per_answer: bool = False
+    looks: float = 0.3
 
 
 def phases(stage: str, scale: float) -> list[Phase]:
@@ -90,26 +81,14 @@ def phases(stage: str, scale: float) -> list[Phase]:
         ],
         "polish": [Phase(250, 24, 24, 12, context=0.5, structure=0.5, digits=4.0)],
         "language": [
-            Phase(250, 10, 10, 32, room=96, kinds=BINDING),
-            Phase(100, 12, 12, 32, room=160, kinds=EQUAL),
-            Phase(250, 8, 8, 64, small=0.3, room=96, kinds=SHAPE_FIRST, per_answer=True),
-            Phase(150, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
-            Phase(150, 8, 8, 64, small=0.1, room=96, kinds=DIGIT_FIRST, per_answer=True),
+            Phase(160, 8, 8, 64, small=0.2, room=96, kinds=READING),
+            Phase(120, 8, 8, 64, small=0.2, room=96, kinds=NEGATION, negated=0.6),
+            Phase(120, 12, 12, 32, room=160, kinds=READING),
         ],
-        "reading": [
-            Phase(100, 8, 8, 64, small=0.3, room=96, kinds=EXISTS_FIRST, per_answer=True),
-            Phase(150, 16, 16, 16, room=224, kinds=READING, per_answer=True),
-            Phase(550, 24, 24, 8, room=256, kinds=READING, per_answer=True),
-            Phase(300, 24, 24, 8, room=256, kinds=WHERE_FIRST, per_answer=True),
-            Phase(500, 24, 24, 8, room=256, kinds=LAST, per_answer=True),
-        ],
-        "fluency": [Phase(750, 24, 24, 8, room=256, kinds=FLUENT, per_answer=True)],
+        "reading": [Phase(600, 24, 24, 8, room=256, kinds=READING)],
         "together": [
-            Phase(2000, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST, per_answer=True)
-        ],
-        "negation": [
-            Phase(200, 8, 8, 64, small=0.2, room=80, kinds=EXISTS_ALONE, negated=0.7, per_answer=True),
-            Phase(250, 24, 24, 8, room=352, kinds=NEGATION, negated=0.25, per_answer=True),
+            Phase(1000, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST),
+            Phase(1100, 24, 24, 8, context=0.5, structure=0.25, digits=4.0, room=352, kinds=HARDEST, looks=0.0),
         ],
         "text": [Phase(240, 24, 24, 10)],
     }[stage]
@@ -117,7 +96,7 @@ def phases(stage: str, scale: float) -> list[Phase]:
 
 
 # The place is part of the data's seed: append, never reorder.
-STAGES = ("vision", "language", "text", "context", "reading", "polish", "fluency", "together", "negation")
+STAGES = ("vision", "language", "text", "context", "reading", "polish", "together")
 
 
 class Run:
@@ -238,11 +217,16 @@ def language_loss(
     prefix = data.prefix_ids().expand(len(scenes), -1)
     ahead = prefix.shape[1] + features.shape[1]
     position = torch.cat([torch.arange(ahead).expand(len(scenes), -1), packed.position], 1)
+    mask = question_mask(packed, ahead)
     with torch.autocast("cpu", torch.bfloat16):
         visual = llava.model.multi_modal_projector(features)
         x = torch.cat([embedding(prefix), visual.float(), embedding(packed.ids)], 1)
-        hidden, _ = run_llama(x, question_mask(packed, ahead), position)
-    return told_loss(llava.lm_head, hidden, packed, TYPES, phase.per_answer)
+        hidden, inputs = run_llama(x, mask, position)
+    loss, facts = told_loss(llava.lm_head, hidden, packed, TYPES)
+    if not phase.looks:
+        return loss, facts
+    looked, shares = looks_loss(llava.model.language_model, inputs, position, mask, packed, data.looks(packed, scenes))
+    return loss + phase.looks * looked, facts | shares
 
 
 # ------------------------------------------------------------------------------------------------------------ text
@@ -317,9 +301,9 @@ def main(options: argparse.Namespace) -> int:
     others = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in data.STRUCTURE.items()})
     blocks_of_tower = compiled(lambda x: blocks(tower, x))
     lower_blocks_of_tower = compiled(lambda x: lower_blocks(tower, x))
-    reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llava.model.language_model})
-    reader["lm_head"] = llava.lm_head
-    blocks_of_llama = compiled(lambda x, mask, position: packed_blocks(llava.model.language_model, x, mask, position))
+    llama = llava.model.language_model
+    reader = nn.ModuleDict({"projector": llava.model.multi_modal_projector, "llama": llama, "lm_head": llava.lm_head})
+    blocks_of_llama = compiled(lambda x, mask, position: packed_blocks(llama, x, mask, position, tuple(LOOKS)))
 
     def scenes_of(run: Run, step: int, phase: Phase) -> tuple[list, Any]:
         return data.random_scenes(step, run.data, phase.batch, phase.rows, phase.cols, phase.small)
@@ -335,7 +319,7 @@ def main(options: argparse.Namespace) -> int:
         run.train(loss)
         tower.requires_grad_(False)
 
-    def answer_stage(stage: str, lr: float, fall: float = 0.4) -> None:
+    def answer_stage(stage: str, lr: float, fall: float) -> None:
         run = Run(stage, options.work, options.scale, {"reader": reader}, lr, fall)
 
         def loss(step: int, phase: Phase) -> tuple[Tensor, dict]:
@@ -364,11 +348,9 @@ def main(options: argparse.Namespace) -> int:
     see_stage("vision", 2.5e-3, {"tower": tower, "heads": heads})
     see_stage("context", 2e-3, {"tower": tower, "heads": heads, "others": others})
     see_stage("polish", 1e-3, {"tower": tower, "heads": heads, "others": others})
-    answer_stage("language", 2.5e-3)
-    answer_stage("reading", 2e-3, fall=0.62)
-    answer_stage("fluency", 1.2e-3, fall=0.8)
-    joint_stage("together", 1e-3, fall=0.85)
-    answer_stage("negation", 1e-3, fall=0.5)
+    answer_stage("language", 2.5e-3, fall=0.1)
+    answer_stage("reading", 2e-3, fall=0.3)
+    joint_stage("together", 1.2e-3, fall=0.85)
 
     clip.vision_model.load_state_dict(tower.state_dict())
     clip.vision_model.requires_grad_(False)
