@@ -61,27 +61,32 @@ def test_answers_about_a_picture_look_at_what_they_are_about():
     assert met == set(TYPES)
 
 
-def test_tokens_of_a_clip_look_at_their_object_and_place_before(clips):
+@pytest.mark.parametrize("names", [data.GAZES, data.SPREAD_GAZES])
+def test_tokens_of_a_clip_look_at_their_object_and_place_before(clips, names):
     made = clips[0][:6]
     known = data.label_clips(made)
-    queries, wanted = data.gazes(known, np.random.default_rng(0))
+    queries, wanted = data.gazes(known, np.random.default_rng(0), names)
     cells = data.CELLS**2
-    assert wanted.shape == (len(made), len(data.GAZES), data.QUERIES, FRAMES * cells)
+    assert wanted.shape == (len(made), len(names), data.QUERIES, FRAMES * cells)
     origins = 0
     for k in range(len(made)):
         for row, token in enumerate(queries[k].tolist()):
-            for head, name in enumerate(data.GAZES):
+            for head, name in enumerate(names):
                 seen = np.flatnonzero(wanted[k, head, row])
                 assert (seen <= token).all(), "no token sees a later one"
                 if name == "start":
                     assert seen.tolist() == [token % cells]
+                elif name == "places":
+                    assert (seen % cells == token % cells).all()
+                    assert len(seen) == max(token // cells, 1), "in every frame before"
                 elif name == "before":
                     assert seen.tolist() == [token - cells if token >= cells else token]
                 elif len(seen):
                     owner = max(known.owner[k, token], known.gone[k, token])
-                    frame = min(np.flatnonzero(known.owner[k] == owner)) // cells
-                    assert (known.owner[k, seen] == owner).all()
-                    assert (seen // cells == frame).all(), "where it was first seen"
+                    shown = np.flatnonzero(known.owner[k] == owner)
+                    shown = shown[shown <= token]
+                    first = shown[shown // cells == shown[0] // cells]
+                    assert seen.tolist() == (first if name == "origin" else shown).tolist()
                     assert wanted[k, head, row].sum() == pytest.approx(1)
                     origins += 1
     assert origins > 300
@@ -91,8 +96,8 @@ def test_answers_about_a_clip_look_at_the_frame_that_shows_it(clips):
     made, rng = clips
     packed = data.pack_clips(made, rng, 320, dict.fromkeys(CLIP_TYPES, 1.0))
     cells, met = data.CELLS**2, set()
-    first, then = data.looks(packed, made)
-    for wanted in (first, then):
+    (first, then), spread = data.looks(packed, made), data.looks(packed, made, spread=True)
+    for wanted in (first, then, *spread):
         assert torch.allclose(wanted.sum(-1), packed.share, atol=1e-5), "rows weigh as much as their token"
     for k, question, place, _ in packed.asked:
         frames = np.unique(np.flatnonzero(first[k, place, FIRST:]) // cells)
@@ -102,6 +107,10 @@ def test_answers_about_a_clip_look_at_the_frame_that_shows_it(clips):
             at = actor.at(moments()[-1])
             cell = int(at.y // 28) * data.CELLS + int(at.x // 28)
             assert first[k, place, FIRST + (FRAMES - 1) * cells + cell] > 0, "where it is, or was"
+            if question.type == "disappears":
+                gone = [f for f, t in enumerate(moments()) if not actor.shown(t)]
+                everywhere = np.flatnonzero(spread[0][k, place, FIRST:])
+                assert np.unique(everywhere // cells).tolist() == gone
         elif "first frame" in question.text and question.about:
             assert frames.tolist() == [0]
         elif question.type == "order":

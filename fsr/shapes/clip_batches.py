@@ -6,7 +6,7 @@ stand where they would in the full grid, so that the language model tells time a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +46,10 @@ KNOWS = {"color": 13, "shape": 10, "way": 5, "far": FAR, "first": 13, "new": FRA
 KNOWS |= {"gone": FRAMES, "gone_color": 13, "gone_shape": 10}
 
 # Where one layer of the Llama should look from a visual token, head by head: at its object where that was first seen,
-# at its own place in the first frame and in the frame before.
+# at its own place in the first frame and in the frame before; later in training also at its object and its place in
+# every frame so far, so that what is known does not hang on a single frame.
 GAZES = ("origin", "origin", "start", "start", "before")
+SPREAD_GAZES = ("origin", "trail", "start", "places", "before")
 LOOK_TYPES = ("color", "shape")  # types of questions about how an object looks, which an event does not change
 QUERIES = 96  # tokens a clip whose look is trained
 ON_OBJECTS = 0.75  # share of them on objects or where one has gone
@@ -176,13 +178,13 @@ def label_clips(clips: list[Clip]) -> Known:
     return Known(flat, torch.from_numpy(weight.reshape(b, -1)), owners.reshape(b, -1), left.reshape(b, -1))
 
 
-def gazes(known: Known, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(queries, wanted): (B, QUERIES) int64 visual tokens, and (B, heads of GAZES, QUERIES, tokens) float32, where each
-    should look. A token sees itself and what comes before it."""
+def gazes(known: Known, rng: np.random.Generator, names: Sequence[str] = GAZES) -> tuple[Tensor, Tensor]:
+    """(queries, wanted): (B, QUERIES) int64 visual tokens, and (B, names, QUERIES, tokens) float32, where each should
+    look. A token sees itself and what comes before it."""
     b, n = known.owner.shape
     cells = n // FRAMES
     queries = np.zeros((b, QUERIES), np.int64)
-    wanted = np.zeros((b, len(GAZES), QUERIES, n), np.float32)
+    wanted = np.zeros((b, len(names), QUERIES, n), np.float32)
     rows = np.arange(QUERIES)
     for k in range(b):
         owner = known.owner[k]
@@ -190,29 +192,33 @@ def gazes(known: Known, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         chance = np.where(busy, ON_OBJECTS / max(busy.sum(), 1), (1 - ON_OBJECTS) / max((~busy).sum(), 1))
         queries[k] = q = rng.choice(n, QUERIES, p=chance / chance.sum())
         start, before = q % cells, np.where(q < cells, q, q - cells)
-        for h, name in enumerate(GAZES):
-            if name == "origin":
+        for h, name in enumerate(names):
+            if name in ("origin", "trail"):
                 of = np.where(owner[q] >= 0, owner[q], known.gone[k, q])
                 for i in np.unique(of[of >= 0]):
                     seen = np.flatnonzero(owner == i)
                     if len(seen):
-                        first = seen[seen // cells == seen[0] // cells]
-                        wanted[k, h][np.ix_(of == i, first)] = 1
+                        if name == "origin":
+                            seen = seen[seen // cells == seen[0] // cells]
+                        wanted[k, h][np.ix_(of == i, seen)] = 1
                         wanted[k, h, of == i] *= np.arange(n) <= q[of == i, None]
                 wanted[k, h] /= np.maximum(wanted[k, h].sum(-1, keepdims=True), 1)
+            elif name == "places":
+                same = (np.arange(n) % cells == start[:, None]) & (np.arange(n) < np.maximum(q, cells)[:, None])
+                wanted[k, h] = same / same.sum(-1, keepdims=True)
             else:
                 wanted[k, h, rows, start if name == "start" else before] = 1
     return torch.from_numpy(queries), torch.from_numpy(wanted)
 
 
-def looks(packed: Packed, clips: list[Clip]) -> tuple[Tensor, Tensor]:
+def looks(packed: Packed, clips: list[Clip], spread: bool = False) -> tuple[Tensor, Tensor]:
     """Where the tokens that are answered should look, (B, L, prefix + tokens) each: first, and in the layer after.
 
     At the objects a question is about, where they are in the last frame or were before they vanished, for by then it is
     known what became of them; in the first frame where the question is about that, or how they look. Where one of
     several is asked for, first at all, then at that one; in a list at the next. At the first token, <s>, for none;
-    where objects are counted it has one share, so that the share tells their number. Rows weigh as much as their token
-    does, all others are zero.
+    where objects are counted it has one share, so that the share tells their number. spread: at the place of what has
+    vanished in every frame since. Rows weigh as much as their token does, all others are zero.
     """
     b, length = packed.ids.shape
     cells = clips[0].window.rows * clips[0].window.cols // 4
@@ -228,8 +234,10 @@ def looks(packed: Packed, clips: list[Clip]) -> tuple[Tensor, Tensor]:
                     early = "first frame" in question.text
                     early |= question.type in LOOK_TYPES and clips[k].actors[i].shown(0)
                     seen = covered[0.0 if early else 1.0][k][i]
-                    frame = out[len(PREFIX) :][:cells] if early else out[-cells:]
-                    frame += seen / max(seen.sum(), 1e-6) / (nothing + len(objects))
+                    left = _frame_of(clips[k].actors[i].vanishes)
+                    since = FRAMES - left if spread and left and not early else 1
+                    at = out[len(PREFIX) :][:cells] if early else out[-since * cells :]
+                    at += np.tile(seen, since) / max(since * seen.sum(), 1e-6) / (nothing + len(objects))
     share = packed.share[..., None]
     return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
 

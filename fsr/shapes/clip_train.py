@@ -1,11 +1,12 @@
 """Train the clip model on top of the picture model: `make train-shapes-video`.
 
-The tower stays as it is; projector, newline and Llama begin with the picture model's weights. Two stages, each
+The tower stays as it is; projector, newline and Llama begin with the picture model's weights. Three stages, each
 resumable, each step's data a function of (stage, step) alone:
 1. clips: questions about clips, many behind one clip; first on windows of the grid, then on full clips of 8 frames and
    1152 visual tokens. Beside the answers, every visual token learns what it should know by its time (`KNOWS`), from
    read-outs of a middle layer that are thrown away.
-2. pointing: the text tower of the picture model's CLIP learns the words of clips, full clips, for relevance.
+2. spread: the same, looking at every frame so far, so that no answer hangs on the tokens of one frame.
+3. pointing: the text tower of the picture model's CLIP learns the words of clips, full clips, for relevance.
 No token of a shown clip is ever dropped: a window is a small clip of its own, at its place in the full grid.
 """
 
@@ -48,7 +49,7 @@ class ClipPhase:
     """Steps on clips of windows of rows x rows patches with at most `most` objects.
 
     room: question tokens behind a clip. kinds: how often each type comes. knows, gaze, looks: weights of the
-    losses of the read-outs, of where a clip's tokens look and where the answers do.
+    losses of the read-outs, of where a clip's tokens look and where the answers do; spread: over every frame so far.
     """
 
     steps: int
@@ -60,11 +61,14 @@ class ClipPhase:
     knows: float = 0.3
     gaze: float = 0.5
     looks: float = 0.0
+    spread: bool = False
 
 
 CLIPS = (ClipPhase(500, 12, 8, 2, room=224), ClipPhase(900, 24, 4, 4), ClipPhase(1200, 24, 4, 4, looks=0.3))
 POINTING = (ClipPhase(126, 24, 4, 4),)
-STAGES = {"clips": CLIPS, "pointing": POINTING}  # the place is part of the data's seed: append, never reorder
+SPREAD = (ClipPhase(800, 24, 4, 4, looks=0.3, spread=True, kinds=EVENTFUL | {"disappears": 4.0}),)
+# The place is part of the data's seed: append, never reorder.
+STAGES = {"clips": CLIPS, "pointing": POINTING, "spread": SPREAD}
 
 
 def phases(stage: str, scale: float) -> list[ClipPhase]:
@@ -116,12 +120,12 @@ def answer_loss(
     loss, facts = told_loss(model.lm_head, hidden, packed, CLIP_TYPES)
     llama = model.model.language_model
     if phase.looks:
-        looked, shares = looks_loss(llama, late, position, mask, packed, data.looks(packed, clips))
+        looked, shares = looks_loss(llama, late, position, mask, packed, data.looks(packed, clips, phase.spread))
         loss, facts = loss + phase.looks * looked, facts | shares
     known = data.label_clips(clips)
     prefix = before.shape[1]
     knows, told = known_loss(heads, middle[:, prefix : ahead - 1].float(), known)
-    queries, wanted = data.gazes(known, rng)
+    queries, wanted = data.gazes(known, rng, data.SPREAD_GAZES if phase.spread else data.GAZES)
     place, wanted = prefix + queries, F.pad(wanted, (prefix, 0))
     seen = (torch.arange(ahead) <= place[..., None])[:, None]
     with torch.autocast("cpu", torch.bfloat16):
@@ -183,14 +187,18 @@ def main(options: argparse.Namespace) -> int:
     def clips_of(stage: str, step: int, phase: ClipPhase) -> tuple[list[Clip], Any]:
         return data.random_clips(step, list(STAGES).index(stage), phase.batch, phase.rows, phase.most)
 
-    plan, modules = phases("clips", options.scale), {"reader": reader, "heads": heads}
-    run = Run("clips", options.work, 1.0, modules, lr=2e-3, fall=0.75, plan=plan, save_every=CHECKPOINT)
+    def answer_stage(stage: str, lr: float, fall: float) -> None:
+        plan, modules = phases(stage, options.scale), {"reader": reader, "heads": heads}
+        run = Run(stage, options.work, 1.0, modules, lr=lr, fall=fall, plan=plan, save_every=CHECKPOINT)
 
-    def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
-        clips, rng = clips_of("clips", step, phase)
-        return answer_loss(model, heads, blocks, see_clips(tower, lower, clips), clips, rng, phase)
+        def answering(step: int, phase: ClipPhase) -> tuple[Tensor, dict]:
+            clips, rng = clips_of(stage, step, phase)
+            return answer_loss(model, heads, blocks, see_clips(tower, lower, clips), clips, rng, phase)
 
-    run.train(answering)
+        run.train(answering)
+
+    answer_stage("clips", 2e-3, fall=0.75)
+    answer_stage("spread", 8e-4, fall=0.9)
 
     clip.vision_model.requires_grad_(False)
     pointer = nn.ModuleDict({"text": clip.text_model, "text_projection": clip.text_projection})
