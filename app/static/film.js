@@ -277,8 +277,9 @@ function savedOf({ trace, answers, method, view }, kind) {
 /** format: what a film is written as on the server. */
 function mountSave(at, store, exportClip, format) {
   const buttons = [...at.save.querySelectorAll("button")];
-  setText(buttons[0], format === "H.264" ? "MP4" : "WebM");
-  buttons[0].title += `, as ${format}`;
+  const film = buttons.find((button) => button.dataset.kind === "mp4");
+  setText(film, format === "H.264" ? "MP4" : "WebM");
+  film.title += `, as ${format}`;
   for (const button of buttons) {
     button.addEventListener("click", () => {
       store.set({ drawing: true });

@@ -33,8 +33,6 @@ from fsr.vlm import VLM
 
 log = logging.getLogger(__name__)
 
-Run = tuple[tuple[str, int], ...]  # the page's number of a question or of curves
-
 MAX_RUNNING = 256  # visitors whose stop button is remembered
 
 
@@ -54,7 +52,7 @@ class Handlers:
     def __init__(self, service: Service, examples: Examples) -> None:
         self.service, self.examples = service, examples
         self._stops: OrderedDict[str, threading.Event] = OrderedDict()
-        self._stopped: OrderedDict[str, Run] = OrderedDict()  # what each visitor stopped last
+        self._stopped: OrderedDict[str, dict[str, int]] = OrderedDict()  # what each visitor stopped last
 
     # -- pictures
 
@@ -370,14 +368,17 @@ def told(error: Exception) -> str:
 
 def about_of(view: Any) -> dict[str, int]:
     """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
-    sent = view if isinstance(view, dict) else {}
-    return {name: sent[name] for name in ("about", "ask") if isinstance(sent.get(name), int)}
+    return _numbers(view, "about", "ask")
 
 
-def run_of(view: Any) -> Run:
-    """Which question or which curves of the page this is."""
+def run_of(view: Any) -> dict[str, int]:
+    """The page's number of this question or of these curves."""
+    return _numbers(view, "ask", "curves")
+
+
+def _numbers(view: Any, *names: str) -> dict[str, int]:
     sent = view if isinstance(view, dict) else {}
-    return tuple((name, sent[name]) for name in ("ask", "curves") if isinstance(sent.get(name), int))
+    return {name: sent[name] for name in names if isinstance(sent.get(name), int)}
 
 
 def whole(value: Any, name: str) -> int:

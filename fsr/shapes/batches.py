@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -308,15 +308,34 @@ def looks(packed: Packed, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
     pruning would change. Rows weigh as much as their token does, all others are zero.
     """
     maps = [focus_map(s, coverage(s)) for s in scenes]
-    b, length = packed.ids.shape
-    both = np.zeros((2, b, length, len(PREFIX) + maps[0].shape[1]), np.float32)
+
+    def row(k: int, _: Question, objects: tuple[int, ...]) -> np.ndarray:
+        out = np.zeros(len(PREFIX) + maps[k].shape[1], np.float32)
+        if objects:
+            out[len(PREFIX) :] = maps[k][list(objects)].mean(0)
+        else:
+            out[0] = 1
+        return out
+
+    return look_rows(packed, len(PREFIX) + maps[0].shape[1], _looked_at, row)
+
+
+def look_rows(
+    packed: Packed,
+    n: int,
+    looked_at: Callable[[Question, int], tuple[tuple[int, ...], tuple[int, ...]]],
+    row: Callable[[int, Question, tuple[int, ...]], np.ndarray],
+) -> tuple[Tensor, Tensor]:
+    """Two (B, L, n), where each token that is answered should look: first, and in the layer after.
+
+    looked_at: the objects behind a token of a question's answer, for both layers. row: (picture, question, objects) to
+    (n,) shares that sum to 1. Rows weigh as much as their token does, all others are zero.
+    """
+    both = np.zeros((2, *packed.ids.shape, n), np.float32)
     for k, question, place, size in packed.asked:
         for token in range(size):
-            for out, objects in zip(both[:, k, place + token], _looked_at(question, token), strict=True):
-                if objects:
-                    out[len(PREFIX) :] = maps[k][list(objects)].mean(0)
-                else:
-                    out[0] = 1
+            for out, objects in zip(both[:, k, place + token], looked_at(question, token), strict=True):
+                out[:] = row(k, question, objects)
     share = packed.share[..., None]
     return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
 

@@ -22,6 +22,7 @@ from fsr.shapes.batches import (
     STD,
     Packed,
     focus_map,
+    look_rows,
     next_listed,
     packed,
 )
@@ -220,26 +221,25 @@ def looks(packed: Packed, clips: list[Clip], spread: bool = False) -> tuple[Tens
     where objects are counted it has one share, so that the share tells their number. spread: at the place of what has
     vanished in every frame since. Rows weigh as much as their token does, all others are zero.
     """
-    b, length = packed.ids.shape
     cells = clips[0].window.rows * clips[0].window.cols // 4
     covered = {time: [_tokens_covered(clip, time) for clip in clips] for time in (0.0, 1.0)}
-    both = np.zeros((2, b, length, len(PREFIX) + FRAMES * cells), np.float32)
-    for k, question, place, size in packed.asked:
+    n = len(PREFIX) + FRAMES * cells
+
+    def row(k: int, question: Question, objects: tuple[int, ...]) -> np.ndarray:
+        out = np.zeros(n, np.float32)
         counted = question.type == "count" or (question.type == "happens" and question.subject is None)
-        for token in range(size):
-            for out, objects in zip(both[:, k, place + token], _looked_at(question, token), strict=True):
-                nothing = counted or not objects
-                out[0] = nothing / (nothing + len(objects))
-                for i in objects:
-                    early = "first frame" in question.text
-                    early |= question.type in LOOK_TYPES and clips[k].actors[i].shown(0)
-                    seen = covered[0.0 if early else 1.0][k][i]
-                    left = _frame_of(clips[k].actors[i].vanishes)
-                    since = FRAMES - left if spread and left and not early else 1
-                    at = out[len(PREFIX) :][:cells] if early else out[-since * cells :]
-                    at += np.tile(seen, since) / max(since * seen.sum(), 1e-6) / (nothing + len(objects))
-    share = packed.share[..., None]
-    return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
+        nothing = counted or not objects
+        out[0] = nothing / (nothing + len(objects))
+        for i in objects:
+            actor = clips[k].actors[i]
+            early = "first frame" in question.text or (question.type in LOOK_TYPES and actor.shown(0))
+            seen, left = covered[0.0 if early else 1.0][k][i], _frame_of(actor.vanishes)
+            since = FRAMES - left if spread and left and not early else 1
+            at = out[len(PREFIX) :][:cells] if early else out[-since * cells :]
+            at += np.tile(seen, since) / max(since * seen.sum(), 1e-6) / (nothing + len(objects))
+        return out
+
+    return look_rows(packed, n, _looked_at, row)
 
 
 def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
