@@ -42,13 +42,13 @@ bench: $(READY)
 	$(BIN)/python -m fsr bench select
 
 evaluate: $(READY)
-	$(BIN)/python -m fsr.shapes evaluate --json assets/shapes/evaluation.json
+	$(BIN)/python -m fsr bench accuracy --json assets/shapes/evaluation.json
 
 train-shapes: $(READY)
-	$(BIN)/python -m fsr.shapes train
+	$(BIN)/python -m training pictures
 
 train-shapes-video: $(READY)
-	$(BIN)/python -m fsr.shapes.clip_train
+	$(BIN)/python -m training clips
 
 record: $(READY)
 	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw

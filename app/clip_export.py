@@ -22,10 +22,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from app.overlay import ROLES, SCAN, Color, cells, counts, foreign_anchors, painted, rgb, veil_for
-from fsr.chart import MUTED, TEXT
+from fsr.bench.chart import MUTED, TEXT
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.pruners.reading import Reading, read_plan
-from fsr.tokens import FsrError, InvalidInput, Role
+from fsr.tokens import Role
 from fsr.trace import Trace
 
 KINDS = ("mp4", "png", "json")

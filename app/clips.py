@@ -17,8 +17,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from fsr.tokens import InvalidInput
-from fsr.video import Clip, ClipLimits, load_clip
+from fsr.errors import InvalidInput
+from fsr.media.video import Clip, ClipLimits, load_clip
 
 AT_ONCE = 2  # clips that are decoded at the same time
 QUALITY = 90  # of the JPEG files that the page shows

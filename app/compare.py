@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import Any
 
 from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.pruners.inside import InsideSelection
-from fsr.tokens import FsrError, InvalidInput, Role
+from fsr.tokens import Role
 from fsr.vlm import VLM, Encoding
 
 MAX_RUNS = 6

@@ -9,10 +9,10 @@ from typing import Any
 
 from app.compare import needs_of
 from app.service import Request, Service
-from fsr.fidelity import Reference, Smallest, greedy_answer, smallest_budget
+from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
+from fsr.errors import FsrError
 from fsr.pruners.inside import InsideSelection
 from fsr.pruners.plan import SHARES, usual_budgets
-from fsr.tokens import FsrError
 from fsr.vlm import VLM, Encoding
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 from fsr.trace import Trace, TraceError
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class Examples:
     """The gallery in `folder`: examples/index.json with examples/<id>.png, examples/clips.json with a clip
     examples/<id>.mp4 and its frames examples/<id>/<number>.webp, and traces/<id>.json.
 
-    Recordings of further models, made by `fsr.record`, are folders traces/<name>/ of the same shape, with the frames
-    that their clips were read at in traces/<name>/<id>/. No model is needed to look at them.
+    Recordings of further models, made by `fsr.cli.record`, are folders traces/<name>/ of the same shape, with the
+    frames that their clips were read at in traces/<name>/<id>/. No model is needed to look at them.
     """
 
     def __init__(self, folder: Path) -> None:

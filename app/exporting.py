@@ -9,9 +9,9 @@ from typing import Any
 from PIL import Image
 
 from app.compare import MAX_RUNS
-from fsr.chart import FORMATS
+from fsr.bench.chart import FORMATS
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace
 
 NAMES = {"sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fsr.chart import BLUE, GREEN, LINE, MUTED, ORANGE, Drawing, checked_format, fidelity_curves, wrapped
+from fsr.bench.chart import BLUE, GREEN, LINE, MUTED, ORANGE, Drawing, checked_format, fidelity_curves, wrapped
+from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading, read_plan
-from fsr.tokens import InvalidInput, Role
+from fsr.tokens import Role
 
 __all__ = ["contact_sheet", "fidelity_curves", "iou_matrix", "token_map"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.offers import Offer, parameters
 from app.settings import Settings
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from fsr.vlm import VLM
 from fsr.vlm.progress import LoadProgress, LoadStopped, Report
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 from fsr.vlm.catalogue import CATALOGUE
 from fsr.vlm.checkpoint import EMBEDDED, NAMES, is_hub_id
 from fsr.vlm.hub import WEIGHTS

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fsr.chart import BLUE, GREEN, ORANGE
+from fsr.bench.chart import BLUE, GREEN, ORANGE
 from fsr.pruners.reading import Reading
 from fsr.tokens import Role
 

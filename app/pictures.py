@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from fsr.media import load_image
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
+from fsr.media.pictures import load_image
 
 
 @dataclass(frozen=True, eq=False)

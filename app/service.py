@@ -20,17 +20,18 @@ from app.clips import Clips, Film, is_clip_id
 from app.models import Models
 from app.pictures import Picture, Pictures
 from app.settings import CLIPS_ONLY, Settings
-from fsr.cost import timed
+from fsr.errors import InvalidInput
+from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
 from fsr.pruners.frames import in_mode
 from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
-from fsr.tokens import SHARED_UP_TO, InvalidInput, VisualTokens, check_budget
+from fsr.tokens import SHARED_UP_TO, VisualTokens, check_budget
 from fsr.trace import SHARES, answer_record, build_trace, method_record
-from fsr.video import FRAMES, is_clip
 from fsr.vlm import VLM, Encoding, load
 from fsr.vlm.base import EVERYTHING
 from fsr.vlm.clips import clip_frames
+from fsr.vlm.cost import timed
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
 LOCK_POLL_S = 0.2

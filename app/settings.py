@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from app.offers import CLIPS_ONLY, Offer, check, chosen, offered
-from fsr.tokens import InvalidInput
-from fsr.video import MAX_FRAMES, ClipLimits
+from fsr.errors import InvalidInput
+from fsr.media.video import MAX_FRAMES, ClipLimits
 
 ROOT = Path(__file__).resolve().parents[1]
 UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it

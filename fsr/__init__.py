@@ -9,7 +9,7 @@ __all__ = ["prune"]
 
 def __getattr__(name: str) -> Any:
     if name == "prune":  # on demand: it needs torch, which a plain `import fsr` does not
-        from fsr.plug import prune
+        from fsr.vlm.plug import prune
 
         return prune
     raise AttributeError(f"module 'fsr' has no attribute {name!r}")

@@ -5,8 +5,7 @@ Letters: N visual tokens, K budget, D width of the language model, C width of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -14,28 +13,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fsr.errors import InvalidInput
 from fsr.similarity import ALL_UP_TO, Similarities, first_equal
 
 SHARED_UP_TO = 8192  # tokens; beyond, a matrix of all similarities would be too large to keep
-
-
-class FsrError(Exception):
-    """An error a person can act on: one sentence that says what was wrong and what is allowed."""
-
-
-class InvalidInput(FsrError, ValueError):  # noqa: N818
-    """The caller's picture, question, budget or parameter cannot be used."""
-
-
-@contextmanager
-def within_memory() -> Iterator[None]:
-    """Raises FsrError where a GPU has no room for what the block does."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise FsrError(
-            "the memory of the GPU is full; take a smaller picture, fewer frames, a smaller model or dtype 4bit."
-        ) from error
 
 
 class Role(IntEnum):

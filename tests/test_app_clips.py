@@ -21,11 +21,11 @@ from app.examples import Examples
 from app.service import Request, Service, shared_bytes
 from app.settings import ROOT, Settings
 from app.ui.handlers import Handlers, Session
+from fsr.errors import InvalidInput
+from fsr.media.video import Clip, load_clip
 from fsr.pruners import make
 from fsr.shapes.clips import described, draw_clip
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace, TraceError, build_trace
-from fsr.video import Clip, load_clip
 from fsr.vlm.clips import clip_frames
 from tests.test_video import BROKEN, FRAMES, children, put, written
 from tests.tiny_families import save_onevision, save_qwen

@@ -16,8 +16,9 @@ from app.exporting import figure
 from app.service import Request, Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput, Role
+from fsr.tokens import Role
 from fsr.trace import Trace
 
 

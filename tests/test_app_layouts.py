@@ -14,9 +14,9 @@ from app.compare import compare, report, requests_of
 from app.curves import curves
 from app.service import Request, Service
 from app.settings import Settings
+from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.frames import PerFrame, shares
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace, TraceError, build_trace
 from tests.tiny_families import QUESTION, noise, save_next, save_onevision, save_qwen
 

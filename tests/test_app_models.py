@@ -20,7 +20,7 @@ from app.service import Request, Service
 from app.settings import Settings
 from app.ui import values
 from app.ui.handlers import Handlers, Session
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from tests.tiny_families import save_next, save_qwen
 
 

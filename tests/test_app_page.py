@@ -16,8 +16,8 @@ from app.settings import CLIPS_ONLY, ROOT, Settings
 from app.static_files import STATIC, head, markup, script
 from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
 from app.ui.page import build_app, page_config
+from fsr.errors import InvalidInput
 from fsr.shapes.gallery import picture_of
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace
 
 SOURCES = sorted(p for p in STATIC.iterdir() if p.suffix in {".js", ".css", ".html"})

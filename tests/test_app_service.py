@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.service import Request, Service
 from app.settings import Settings
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 from fsr.trace import Trace
 
 

@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsr import bench
+from fsr.bench import select
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
-from fsr.tokens import InvalidInput, Layout, VisualTokens
+from fsr.tokens import Layout, VisualTokens
 
 
 def parse(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
+    select.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     args = parse("select", "--cases", "90x12x16,200x40x8", "--threads", "1", "--repeats", "1", "--json", "-")
-    assert bench.run(args) == 0
+    assert select.run(args) == 0
     result = json.loads(capsys.readouterr().out)
     cases = {(c["n"], c["k"], c["d"], c["threads"]) for c in result["cases"]}
     assert cases == {(90, 12, 16, 1), (200, 40, 8, 1)}
@@ -34,12 +35,12 @@ def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
             assert method["vs_gram"] == pytest.approx(method["ms"] / case["gram_ms"], rel=0.15, abs=0.01)
             ratio = method["ms"] / case["methods"]["fsr"]["ms"]
             assert method["vs_fsr"] == pytest.approx(ratio, rel=0.15, abs=0.01)
-    assert {(c["features"], c["scores"]) for c in result["cases"]} == set(bench.VARIANTS)
+    assert {(c["features"], c["scores"]) for c in result["cases"]} == set(select.VARIANTS)
 
 
 def test_threads_are_as_they_were_afterwards() -> None:
     before = torch.get_num_threads()
-    result = bench.select([(9, 3, 2)], [before + 1], 1)
+    result = select.select([(9, 3, 2)], [before + 1], 1)
     assert torch.get_num_threads() == before
     assert {c["threads"] for c in result["cases"]} == {before + 1}
 
@@ -47,10 +48,12 @@ def test_threads_are_as_they_were_afterwards() -> None:
 def test_without_json_it_is_a_table_and_a_file_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "bench.json"
-    assert bench.run(parse("select", "--cases", "60x9x8", "--threads", "1", "--repeats", "1", "--json", str(file))) == 0
+    file = tmp_path / "select.json"
+    assert (
+        select.run(parse("select", "--cases", "60x9x8", "--threads", "1", "--repeats", "1", "--json", str(file))) == 0
+    )
     assert "fsr_all_budgets" in capsys.readouterr().out
-    assert len(json.loads(file.read_text())["cases"]) == len(bench.VARIANTS)
+    assert len(json.loads(file.read_text())["cases"]) == len(select.VARIANTS)
 
 
 def test_the_default_cases_are_those_of_the_models() -> None:
@@ -62,7 +65,7 @@ def test_the_default_cases_are_those_of_the_models() -> None:
 @pytest.mark.parametrize("case", [(10, 11, 4), (10, 2, 4), (10, 5, 0)])
 def test_a_case_that_makes_no_sense_is_refused(case: tuple[int, int, int]) -> None:
     with pytest.raises(InvalidInput):
-        bench.select([case], [1], 1)
+        select.select([case], [1], 1)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +82,8 @@ def test_arguments_that_cannot_be_read_end_the_command(argv: list[str], capsys: 
 def test_a_third_of_the_budget_is_focus_and_few_rows_are_computed() -> None:
     n, k = 576, 64
     generator = torch.Generator().manual_seed(0)
-    saliency, relevance = bench.third(n, k, generator)
-    for make_features in bench.FEATURES.values():
+    saliency, relevance = select.third(n, k, generator)
+    for make_features in select.FEATURES.values():
         tokens = VisualTokens(
             make_features(n, 128, generator), Layout.of_grid(24, 24), saliency=saliency, relevance=relevance
         )
@@ -90,7 +93,7 @@ def test_a_third_of_the_budget_is_focus_and_few_rows_are_computed() -> None:
 
 
 def test_features_in_regions_look_like_a_picture() -> None:
-    x = torch.nn.functional.normalize(bench.regions(576, 512, torch.Generator().manual_seed(0)), dim=1)
+    x = torch.nn.functional.normalize(select.regions(576, 512, torch.Generator().manual_seed(0)), dim=1)
     cosines = x @ x.T
     neighbours = cosines.diagonal(1)
     assert 0.1 < cosines.median() < 0.6

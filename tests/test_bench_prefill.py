@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsr import architectures, bench_prefill
-from fsr.__main__ import main
-from fsr.architectures import ARCHITECTURES, build, memory, named
-from fsr.bench_prefill import StackClock, measure, usual
-from fsr.cost import kv_cache_bytes
-from fsr.tokens import FsrError
-from fsr.vlm import llava_qwen
+from fsr.bench import architectures, prefill
+from fsr.bench.architectures import ARCHITECTURES, build, memory, named
+from fsr.bench.prefill import StackClock, measure, usual
+from fsr.cli.main import main
+from fsr.errors import FsrError
+from fsr.vlm import original_weights
 from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.cost import kv_cache_bytes
 from fsr.vlm.memory import weight_bytes
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def small(monkeypatch):
     for name in CHECKPOINTS:
         monkeypatch.setitem(ARCHITECTURES, name, shrunk(name))
     tower = "google/siglip-so400m-patch14-384"
-    monkeypatch.setitem(llava_qwen.TOWERS, tower, {**llava_qwen.TOWERS[tower], **TOWER})
+    monkeypatch.setitem(original_weights.TOWERS, tower, {**original_weights.TOWERS[tower], **TOWER})
 
 
 def test_the_real_sizes_are_those_of_the_checkpoints(monkeypatch):
@@ -84,7 +84,7 @@ def test_every_architecture_runs_through_its_adapter(name, capsys):
 
 @pytest.fixture(scope="module")
 def result(tiny_vlm):
-    return measure(tiny_vlm, [bench_prefill.noise(160, 100, 1)], None, [25, 3], repeats=2, full_layers=6)
+    return measure(tiny_vlm, [prefill.noise(160, 100, 1)], None, [25, 3], repeats=2, full_layers=6)
 
 
 def test_ratios_are_of_the_times_shown(result):
@@ -131,15 +131,15 @@ def test_the_ideal_reads_as_many_positions_and_never_sees_the_picture(tiny_vlm, 
         return greedy(self, embeds, n, *args, **inputs)
 
     monkeypatch.setattr(type(tiny_vlm.decoder), "greedy", watched)
-    result = measure(tiny_vlm, [bench_prefill.noise(160, 100, 1)], None, [5], repeats=2, new_tokens=2)
+    result = measure(tiny_vlm, [prefill.noise(160, 100, 1)], None, [5], repeats=2, new_tokens=2)
     length, full = result["rows"][0]["prompt_tokens"], result["unpruned"]["prompt_tokens"]
     asked = [one for one in seen if one != (32, 2)]  # the warm-up
     assert asked == [(full, 2), (length, 2), (length, 1), (full, 2), (length, 1), (length, 2)]
 
 
 def test_short_prompts_run_more_often(tiny_vlm, monkeypatch):
-    monkeypatch.setattr(bench_prefill, "SHORT", 0.8)
-    result = measure(tiny_vlm, [bench_prefill.noise(160, 100, 1)], None, [25, 3], repeats=2)
+    monkeypatch.setattr(prefill, "SHORT", 0.8)
+    result = measure(tiny_vlm, [prefill.noise(160, 100, 1)], None, [25, 3], repeats=2)
     assert [row["runs"] for row in result["rows"]] == [2, 4]
     assert result["unpruned"]["runs"] == 2
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsr import bench, bench_video, machine
+from fsr.bench import machine, select, video
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
-from fsr.tokens import InvalidInput
 
 
 def parse(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
+    select.add_arguments(parser)
     return parser.parse_args(["video", *argv])
 
 
 def test_every_method_is_measured_in_both_modes(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     args = parse("--frames", "3", "--grid", "5x4", "--width", "16", "--threads", "1", "--repeats", "1", "--json", "-")
-    assert bench.run(args) == 0
+    assert select.run(args) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["n"], result["k"], result["d"], result["frames"], result["grid"]) == (60, 12, 16, 3, [5, 4])
     before = {name for name, kind in REGISTRY.items() if kind.stage == "before"}
@@ -41,7 +41,7 @@ def test_every_method_is_measured_in_both_modes(capsys: pytest.CaptureFixture[st
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="NOT RUN: this system has no peak of its own")
 def test_memory_is_that_of_one_matrix_at_most() -> None:
     """And the peak is real: the Gram product itself is one matrix."""
-    result = bench_video.measure(16, (10, 10), 64, 300, ["fsr"], 1, 1)
+    result = video.measure(16, (10, 10), 64, 300, ["fsr"], 1, 1)
     for mode in ("global", "per_frame"):
         assert result["methods"]["fsr"][mode]["peak_matrices"] < 1.5
     assert machine.reset_peak()
@@ -51,9 +51,9 @@ def test_memory_is_that_of_one_matrix_at_most() -> None:
 
 
 def test_without_json_it_is_a_table_and_a_method_that_cannot_is_told(tmp_path: Path, capsys) -> None:
-    file = tmp_path / "bench.json"
+    file = tmp_path / "select.json"
     small = ("--frames", "2", "--grid", "3x3", "--width", "8", "--repeats", "1", "--threads", "1")
-    assert bench.run(parse(*small, "--methods", "fsr,fastv", "--json", str(file))) == 0
+    assert select.run(parse(*small, "--methods", "fsr,fastv", "--json", str(file))) == 0
     text = capsys.readouterr().out
     assert "2 frames of 3 x 3 tokens = 18, 4 kept" in text
     assert "fastv: " in text
@@ -71,7 +71,7 @@ def test_without_json_it_is_a_table_and_a_method_that_cannot_is_told(tmp_path: P
 )
 def test_numbers_that_make_no_sense_are_refused(change: dict, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
-        bench_video.measure(**{"frames": 2, "grid": (3, 3), "width": 8} | change)
+        video.measure(**{"frames": 2, "grid": (3, 3), "width": 8} | change)
     with pytest.raises(SystemExit):
         parse("--grid", "14")
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from app.static_files import STATIC, script
-from fsr.checks import Checker, TraceError
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
+from fsr.trace.validation import Checker, TraceError
 
 NODE = shutil.which("node")
 NAMES = ("plan", "budget", "format", "views", "geometry", "spread")

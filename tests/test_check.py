@@ -10,8 +10,8 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import fsr.vlm
-from fsr import check, check_reach, check_sign
-from fsr.__main__ import main
+from fsr.check import checkpoint, reach, sign
+from fsr.cli.main import main
 from fsr.vlm import anyres, geometry, llava, llava_onevision
 from tests.tiny import save_tiny
 from tests.tiny_families import save_next, save_onevision, save_qwen
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(folders):
-    return check.Subject(fsr.vlm.load(str(folders / "llava"), media_cache=0))
+    return checkpoint.Subject(fsr.vlm.load(str(folders / "llava"), media_cache=0))
 
 
 @pytest.mark.parametrize("family", ["llava", "next", "onevision", "llava-video", "qwen"])
@@ -51,11 +51,11 @@ def test_a_sound_checkpoint_passes(folders, family, capsys):
     assert max(found[name]["figure"] for name in PARITY[:3]) < 1e-5
     assert "10 of 10 tokens the same" in found["kept tokens"]["detail"]
     assert ("skipped" in result["relevance_sign"]) == (family != "llava")
-    assert check_reach.ATTENTION not in ALL_ATTENTION_FUNCTIONS
+    assert reach.ATTENTION not in ALL_ATTENTION_FUNCTIONS
 
 
 def test_the_embedded_model_passes_and_its_sign_is_the_better_one(capsys, monkeypatch):
-    monkeypatch.setattr(check_sign, "PICTURES", 4)
+    monkeypatch.setattr(sign, "PICTURES", 4)
     assert main(["check", "shapes"]) == 0
     out = capsys.readouterr().out
     assert "FAIL" not in out
@@ -63,18 +63,18 @@ def test_the_embedded_model_passes_and_its_sign_is_the_better_one(capsys, monkey
 
 
 def test_half_precision_has_wider_limits(folders):
-    result = check.check(str(folders / "llava"), dtype="bfloat16")
+    result = checkpoint.check(str(folders / "llava"), dtype="bfloat16")
     limits = {one["name"]: one["limit"] for one in result["checks"]}
     assert (limits["all tokens"], limits["saliency"], limits["attention"]) == (5e-2, 1e-1, 0.9)
 
 
 def test_a_check_leaves_the_model_as_it_was(subject):
     vlm = subject.vlm
-    vision = check_reach.vision_of(vlm)
+    vision = reach.vision_of(vlm)
     before = vision.config._attn_implementation
-    for one in (check.saliency, check.attention):
+    for one in (checkpoint.saliency, checkpoint.attention):
         one(subject)
-    check.layout(vlm, "1:1")
+    checkpoint.layout(vlm, "1:1")
     assert vision.config._attn_implementation == before
     assert "_read" not in vars(vlm)
 
@@ -82,7 +82,7 @@ def test_a_check_leaves_the_model_as_it_was(subject):
 def test_wrong_saliency_is_found(subject, monkeypatch):
     right = llava.cls_attention
     monkeypatch.setattr(llava, "cls_attention", lambda q, k, heads, scale=None: right(q, k, 1, scale))
-    assert check.saliency(subject).status == "FAIL"
+    assert checkpoint.saliency(subject).status == "FAIL"
 
 
 def test_a_wrong_layout_is_found(subject, monkeypatch):
@@ -94,19 +94,19 @@ def test_a_wrong_layout_is_found(subject, monkeypatch):
         return type(one)(one.frame, one.row, one.col, rect, one.grids)
 
     monkeypatch.setattr(geometry, "layout", turned)
-    finding = check.layout(subject.vlm, "1:1")
+    finding = checkpoint.layout(subject.vlm, "1:1")
     assert finding.status == "FAIL"
     assert finding.figure < 0.5
 
 
 def test_wrong_positions_are_found_with_tokens_dropped_only(subject, monkeypatch):
     monkeypatch.setattr(subject.vlm, "kept_positions", "original")
-    kept = check.Subject(subject.vlm)
-    right = check.kept_tokens(kept)
+    kept = checkpoint.Subject(subject.vlm)
+    right = checkpoint.kept_tokens(kept)
     assert right.status == "PASS"  # the reference goes by what the adapter promises
     monkeypatch.setattr(kept, "_positions", lambda inputs, mask: (mask.cumsum(dim=1) - 1).clamp(min=0))
-    assert check.kept_tokens(kept).status == "FAIL"
-    assert check.all_tokens(kept).status == "PASS"
+    assert checkpoint.kept_tokens(kept).status == "FAIL"
+    assert checkpoint.all_tokens(kept).status == "PASS"
 
 
 def test_tokens_in_a_wrong_order_are_found(subject, monkeypatch):
@@ -119,22 +119,22 @@ def test_tokens_in_a_wrong_order_are_found(subject, monkeypatch):
         return inputs
 
     monkeypatch.setattr(type(subject.vlm), "language_inputs", swapped)
-    assert check.all_tokens(check.Subject(subject.vlm)).status == "FAIL"
+    assert checkpoint.all_tokens(checkpoint.Subject(subject.vlm)).status == "FAIL"
 
 
 def test_a_newline_for_an_empty_row_is_found(folders, monkeypatch):
     vlm = fsr.vlm.load(str(folders / "next"), media_cache=0)
     right = anyres.with_newlines
     monkeypatch.setattr(anyres, "with_newlines", lambda rows: (lambda p, n, t: (p, n.clamp(max=-1), t))(*right(rows)))
-    assert check.kept_tokens(check.Subject(vlm)).status == "FAIL"
+    assert checkpoint.kept_tokens(checkpoint.Subject(vlm)).status == "FAIL"
 
 
 def test_frames_in_a_wrong_order_are_found(folders, monkeypatch):
     vlm = fsr.vlm.load(str(folders / "onevision"), media_cache=0)
-    assert check.video(vlm).status == "PASS"
+    assert checkpoint.video(vlm).status == "PASS"
     right = llava_onevision.LlavaOnevision.video_pixels
     monkeypatch.setattr(llava_onevision.LlavaOnevision, "video_pixels", lambda self, f: right(self, f[::-1]))
-    assert check.video(vlm).status == "FAIL"
+    assert checkpoint.video(vlm).status == "FAIL"
 
 
 def test_a_check_that_breaks_is_a_failure_of_the_model(folders, monkeypatch, capsys):
@@ -146,13 +146,13 @@ def test_a_check_that_breaks_is_a_failure_of_the_model(folders, monkeypatch, cap
 
 
 def test_an_object_and_its_patches_are_known():
-    picture, thing = check_sign.scene(0)
+    picture, thing = sign.scene(0)
     assert picture.size == (336, 336)
     middle = [thing.x - 4, thing.y - 4, thing.x + 4, thing.y + 4]
     hollow = thing.shape == "ring"
-    assert (check_sign._covered(thing, middle) > 0.9) != hollow
-    assert check_sign._covered(thing, [0.0, 0.0, 1.0, 1.0]) == 0.0
-    assert check_sign._covered(thing, [float("nan")] * 4) == 0.0
+    assert (sign._covered(thing, middle) > 0.9) != hollow
+    assert sign._covered(thing, [0.0, 0.0, 1.0, 1.0]) == 0.0
+    assert sign._covered(thing, [float("nan")] * 4) == 0.0
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path, capsys):

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from fsr.__main__ import main, parsed, progress_line
+from fsr.cli.main import main, parsed, progress_line
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
-from fsr.tokens import InvalidInput
 from fsr.vlm.progress import LoadProgress
 from tests.tiny_families import save_next
 
@@ -237,6 +237,6 @@ def test_the_real_process_fails_with_one_sentence_and_no_traceback(picture_file)
 
 
 def test_listing_methods_loads_no_model_code():
-    code = "import sys; from fsr.__main__ import main; main(['methods']); sys.exit('transformers' in sys.modules)"
+    code = "import sys; from fsr.cli.main import main; main(['methods']); sys.exit('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300, check=False)
     assert done.returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsr.__main__ import ONE_PICTURE, described, loaded, main
+from fsr.cli.main import ONE_PICTURE, described, loaded, main
 from tests.test_video import written
 from tests.tiny_families import save_onevision
 

@@ -20,11 +20,12 @@ from PIL import Image
 from app import clip_export
 from app.clip_export import Sent, film, lettering, saved, wrapped
 from app.overlay import VEIL_ON_BRIGHT, cells, foreign_anchors, painted, veil_for
-from fsr.bench_video import layout_of
+from fsr.bench.video import layout_of
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.pruners.reading import read_plan
-from fsr.tokens import FsrError, InvalidInput, Role, VisualTokens
+from fsr.tokens import Role, VisualTokens
 from fsr.trace import Trace
 
 N, SIDE, FRAMES = 4, 240, 3  # cells along an edge, pixels, frames

@@ -11,9 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
 
-from fsr.architectures import ARCHITECTURES
-from fsr.cost import Cost, DecoderShape, decode_flops, kv_cache_bytes, media_bytes, prefill_flops, timed
-from fsr.vlm.decode import cache_bytes
+from fsr.bench.architectures import ARCHITECTURES
+from fsr.vlm.cost import Cost, DecoderShape, decode_flops, kv_cache_bytes, media_bytes, prefill_flops, timed
+from fsr.vlm.decode import cache_argument, cache_bytes
 
 SHAPES = {
     "one head for each": {"num_attention_heads": 4, "num_key_value_heads": 4},
@@ -47,9 +47,10 @@ def test_prefill_equals_the_counter(name, length):
 def test_decode_equals_the_counter(name):
     model, length, new = decoder(name), 40, 6
     cache = DynamicCache(config=model.config)
-    model(input_ids=torch.ones(1, length, dtype=torch.long), past_key_values=cache, use_cache=True)
+    model(input_ids=torch.ones(1, length, dtype=torch.long), **{cache_argument(model): cache}, use_cache=True)
     total = sum(
-        counted(model, input_ids=torch.ones(1, 1, dtype=torch.long), past_key_values=cache) for _ in range(new - 1)
+        counted(model, input_ids=torch.ones(1, 1, dtype=torch.long), **{cache_argument(model): cache})
+        for _ in range(new - 1)
     )
     assert decode_flops(DecoderShape.of(model.config), length, new) == pytest.approx(total, rel=0.005)
 
@@ -71,7 +72,7 @@ def test_an_answers_flops_are_those_of_the_model_it_ran(tiny_folder, tiny_vlm, p
 def test_the_cache_formula_equals_the_cache_object(name):
     model = decoder(name)
     cache = DynamicCache(config=model.config)
-    model(input_ids=torch.ones(1, 33, dtype=torch.long), past_key_values=cache, use_cache=True)
+    model(input_ids=torch.ones(1, 33, dtype=torch.long), **{cache_argument(model): cache}, use_cache=True)
     assert kv_cache_bytes(DecoderShape.of(model.config), 33, 4) == cache_bytes(cache) > 0
     assert cache_bytes(DynamicCache(config=model.config)) == 0
 
@@ -143,3 +144,28 @@ def test_costs_become_plain_numbers():
     assert json.loads(json.dumps(record)) == record
     assert record["encode_ms"] == 12.346
     assert record["decode_ms_per_token"] is None
+
+
+class Older(torch.nn.Module):
+    """The signature of a model of transformers 5.23 and before."""
+
+    def forward(self, input_ids=None, past_key_values=None, use_cache=None): ...
+
+
+class Newer(torch.nn.Module):
+    """That of 5.24 and later."""
+
+    def forward(self, input_ids=None, cache=None, use_cache=None): ...
+
+
+@pytest.mark.parametrize(("model", "name"), [(Older(), "past_key_values"), (Newer(), "cache")])
+def test_the_cache_goes_by_the_name_that_the_model_knows(model, name):
+    assert cache_argument(model) == name
+
+
+def test_the_installed_transformers_takes_the_cache_without_a_warning(recwarn):
+    model = decoder("grouped queries")
+    cache = DynamicCache(config=model.config)
+    model(input_ids=torch.ones(1, 4, dtype=torch.long), **{cache_argument(model): cache}, use_cache=True)
+    assert cache_bytes(cache) > 0
+    assert not [w for w in recwarn if "deprecated" in str(w.message)]

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsr.__main__ import main
-from fsr.bootstrap import interval
-from fsr.fidelity import (
+from fsr.bench.fidelity import (
     Fidelity,
     Point,
     Smallest,
@@ -23,8 +21,11 @@ from fsr.fidelity import (
     smallest_budget,
     summarise,
 )
+from fsr.bench.intervals import interval
+from fsr.cli.main import main
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
+from fsr.vlm.decode import cache_argument
 
 N = 25
 METHODS = ("fsr", "random", "saliency")
@@ -248,7 +249,8 @@ def test_inside_the_language_model_it_prunes_as_when_it_answers(tiny_vlm, encodi
     said = []
     for token in answer:
         with torch.no_grad(), pruning.hooks():
-            scores = tiny_vlm.model(past_key_values=cache, use_cache=True, **inputs).logits[0, -1].double()
+            held = {cache_argument(tiny_vlm.model): cache}
+            scores = tiny_vlm.model(**held, use_cache=True, **inputs).logits[0, -1].double()
         said.append(float(scores.log_softmax(0)[token]))
         inputs = {"input_ids": torch.tensor([[token]])}
     assert found.token_log_probs == pytest.approx(said, abs=1e-4)

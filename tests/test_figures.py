@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
-from fsr.chart import FORMATS, wrapped
+from fsr.bench.chart import FORMATS, wrapped
+from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.reading import read_plan
-from fsr.tokens import InvalidInput, Role
+from fsr.tokens import Role
 from tests.methods import random_tokens
 from tests.plan_reader import read
 

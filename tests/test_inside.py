@@ -13,13 +13,13 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
 import fsr.vlm
-from fsr.checks import Checker, TraceError
-from fsr.cost import layered_decode_flops, layered_prefill_flops, prefill_flops
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.pruners.sparsevlm import cluster_means, raters, recycled
-from fsr.tokens import FsrError, InvalidInput
 from fsr.trace import answer_record, build_trace
+from fsr.trace.validation import Checker, TraceError
+from fsr.vlm.cost import layered_decode_flops, layered_prefill_flops, prefill_flops
 from fsr.vlm.inside import InsidePruning
 from tests import plan_reader
 from tests.inside_references import LAYERS, Slow, clustered, masked

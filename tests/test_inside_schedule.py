@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.schedule import scaled, total
 from fsr.pruners.sparsevlm import ROWS
-from fsr.tokens import InvalidInput
 from tests.references import reads
 from tests.test_inside import INSIDE
 

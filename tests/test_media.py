@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fsr.media import load_image
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
+from fsr.media.pictures import load_image
 
 
 def scene(width: int = 48, height: int = 32) -> Image.Image:

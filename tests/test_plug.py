@@ -11,9 +11,9 @@ from transformers import AutoTokenizer, CLIPModel
 
 import fsr
 import fsr.vlm
-from fsr.plug import kept_from
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
+from fsr.vlm.plug import kept_from
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
 

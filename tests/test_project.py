@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fsr.shapes.evaluate import summary
+from fsr.bench.accuracy import summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

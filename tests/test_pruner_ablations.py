@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
-from fsr.tokens import InvalidInput, Role, VisualTokens
+from fsr.tokens import Role, VisualTokens
 from tests import references
 from tests.methods import no_evidence, random_tokens, same
 from tests.references import Margin

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, RankPlan, TablePlan, make
 from fsr.pruners.frames import PerFrame, anchors_from_other_frames, in_mode, schedule, shares, split
-from fsr.tokens import Grid, InvalidInput, Layout, Role, VisualTokens
+from fsr.tokens import Grid, Layout, Role, VisualTokens
 from tests import plan_reader
 from tests.methods import METHODS, SCORES, VECTORS, random_tokens, same
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.frames import per_group, shares
-from fsr.tokens import InvalidInput, Layout, VisualTokens
+from fsr.tokens import Layout, VisualTokens
 
 
 def tokens_of(n, seed=0):

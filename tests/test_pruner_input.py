@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, describe, make
 from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
-from fsr.tokens import InvalidInput, Role
+from fsr.tokens import Role
 from fsr.vlm.base import CAPTURES
 from tests import plan_reader
 from tests.methods import METHODS, in_dtype, random_tokens

@@ -10,9 +10,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.similarity import STEPS
-from fsr.tokens import InvalidInput, Role
+from fsr.tokens import Role
 from tests import plan_reader, references
 from tests.methods import random_tokens
 

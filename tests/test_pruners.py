@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput, Role, VisualTokens
+from fsr.tokens import Role, VisualTokens
 from tests import plan_reader
 from tests.methods import METHODS, TOKENS, in_dtype, random_tokens, same
 

@@ -12,11 +12,11 @@ from app.examples import Examples
 from app.service import Service
 from app.settings import ROOT, Settings
 from app.ui.handlers import Handlers, Session
-from fsr.__main__ import main
+from fsr.cli.main import main
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.plan import usual_budgets
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace, build_trace
 from tests.test_video import written
 from tests.tiny_families import noise, save_onevision

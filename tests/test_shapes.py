@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaProcessor
 
-from fsr.shapes import batches
-from fsr.shapes.evaluate import OWN, bootstrap, cases, costs, summary, versus_fsr
+from fsr.bench.accuracy import OWN, bootstrap, cases, costs, summary, versus_fsr
 from fsr.shapes.questions import TYPES, ask, correct
 from fsr.shapes.scenes import (
     COLORS,
@@ -33,6 +32,7 @@ from fsr.shapes.scenes import (
     random_scene,
 )
 from fsr.shapes.vocabulary import build_tokenizer
+from training import batches
 
 ASSETS = Path(__file__).parents[1] / "assets" / "shapes"
 MB = 1_000_000
@@ -268,7 +268,7 @@ def test_the_table_marks_ties_and_names_own_counts():
 
 def test_batches_over_methods_and_budgets_answer_as_one_by_one():
     from fsr import pruners, vlm
-    from fsr.shapes.evaluate import run
+    from fsr.bench.accuracy import run
 
     model, todo = vlm.load("shapes"), list(cases("validation", 21, 6))
     found = run(model, todo, ["fsr", "pool2x2", "fastv"], [128, 32], note=False)
@@ -336,7 +336,7 @@ def test_clip_shares_the_vision_tower(llava):
 
 def test_it_answers_validation_questions():
     from fsr import vlm
-    from fsr.shapes.evaluate import run
+    from fsr.bench.accuracy import run
 
     todo = list(cases("validation", 9, 80))
     found = run(vlm.load("shapes"), todo, ["full", "fsr"], [64], note=False)
@@ -346,7 +346,7 @@ def test_it_answers_validation_questions():
 
 
 def test_the_evaluation_command_prints_its_json():
-    command = [sys.executable, "-m", "fsr.shapes", "evaluate", "--questions", "16", "--stream", "validation"]
+    command = [sys.executable, "-m", "fsr", "bench", "accuracy", "--questions", "16", "--stream", "validation"]
     done = subprocess.run(
         [*command, "--methods", "full,fsr,random", "--budgets", "64,32", "--json", "-"],
         capture_output=True,
@@ -375,7 +375,7 @@ def test_the_evaluation_command_prints_its_json():
     ],
 )
 def test_the_evaluation_command_refuses_nonsense_in_one_sentence(arguments, sentence):
-    command = [sys.executable, "-m", "fsr.shapes", "evaluate", *arguments]
+    command = [sys.executable, "-m", "fsr", "bench", "accuracy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert sentence in done.stderr

@@ -18,20 +18,20 @@ from safetensors import safe_open
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration
 
 import fsr.vlm
+from fsr.bench.accuracy import summary
+from fsr.bench.clip_accuracy import clip_cases, in_both_modes
 from fsr.pruners import make
-from fsr.shapes import clip_batches as data
-from fsr.shapes.answering import packed_blocks, question_mask
-from fsr.shapes.batches import prefix_ids
-from fsr.shapes.clip_evaluate import clip_cases, in_both_modes
-from fsr.shapes.clip_model import build_onevision, build_pointer, save_clips
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
-from fsr.shapes.clip_train import CLIPS, phases, pooled, see_clips
 from fsr.shapes.clips import APART, FRAMES, SMALLEST, Actor, Clip, draw_clip, moments, random_clip, random_events
-from fsr.shapes.evaluate import summary
 from fsr.shapes.questions import Question
 from fsr.shapes.scenes import SIDE, UNSEEN_PAIRS, Thing, Window, generator
-from fsr.shapes.seeing import lower_blocks
 from fsr.shapes.vocabulary import VIDEO, build_tokenizer, words
+from training import clip_batches as data
+from training.answering import packed_blocks, question_mask
+from training.batches import prefix_ids
+from training.clip_model import build_onevision, build_pointer, save_clips
+from training.clip_train import CLIPS, phases, pooled, see_clips
+from training.seeing import lower_blocks
 
 ROOT = Path(__file__).parents[1]
 PICTURES, ASSETS = ROOT / "assets" / "shapes", ROOT / "assets" / "shapes-video"
@@ -379,8 +379,8 @@ def embedded():
 
 @trained
 def test_it_answers_validation_questions(embedded):
-    from fsr.shapes.clip_evaluate import in_both_modes
-    from fsr.shapes.evaluate import run
+    from fsr.bench.accuracy import run
+    from fsr.bench.clip_accuracy import in_both_modes
 
     measured = json.loads((ASSETS / "evaluation.json").read_text())["accuracy"]["full"]["1152"]
     todo = list(clip_cases("validation", 9, 48))
@@ -397,7 +397,18 @@ def test_the_tower_is_the_one_of_its_clip(embedded):
 
 @trained
 def test_the_evaluation_command_prints_its_json():
-    command = [sys.executable, "-m", "fsr.shapes", "evaluate", "--clips", "--questions", "12", "--stream", "validation"]
+    command = [
+        sys.executable,
+        "-m",
+        "fsr",
+        "bench",
+        "accuracy",
+        "--clips",
+        "--questions",
+        "12",
+        "--stream",
+        "validation",
+    ]
     done = subprocess.run(
         [*command, "--methods", "full,fsr", "--budgets", "230", "--json", "-"],
         capture_output=True,

@@ -7,13 +7,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-from fsr.shapes import batches
-from fsr.shapes import clip_batches as data
-from fsr.shapes.answering import look_loss, packed_blocks, question_mask
 from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, moments
 from fsr.shapes.questions import TYPES
 from fsr.shapes.scenes import coverage
+from training import batches
+from training import clip_batches as data
+from training.answering import look_loss, packed_blocks, question_mask
 
 SINK = 0
 FIRST = len(batches.PREFIX)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from fsr.shapes import batches
-from fsr.shapes.answering import question_mask
 from fsr.shapes.questions import TYPES
 from fsr.shapes.scenes import GRID, coverage
+from training import batches
+from training.answering import question_mask
 
 
 def test_packed_questions_see_the_picture_and_themselves_only():
@@ -51,7 +51,7 @@ def test_labels_of_what_relates_the_objects():
 
 
 def test_the_last_third_of_the_language_models_steps_see_full_pictures():
-    from fsr.shapes.train import phases
+    from training.train import phases
 
     plan = phases("language", 1.0) + phases("reading", 1.0) + phases("together", 1.0)
     at_the_end = 0
@@ -66,7 +66,7 @@ def test_training_resumes_to_the_same_weights(tmp_path):
     """Six steps at once, and six in two goes of three with a stop between."""
     from torch import nn
 
-    from fsr.shapes.train import Run
+    from training.train import Run
 
     def train(folder: Path, stop_after: int | None) -> list[torch.Tensor]:
         folder.mkdir(exist_ok=True)

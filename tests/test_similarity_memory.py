@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsr.errors import InvalidInput
 from fsr.focus import focus_count
 from fsr.pruners.base import rank_of
 from fsr.pruners.fsr import Focus, FocusScanRefine
 from fsr.pruners.plan import NestedPlan
 from fsr.scan import LARGEST_BATCH, scan_order
 from fsr.similarity import ALL_UP_TO, ROWS, Similarities, first_equal
-from fsr.tokens import InvalidInput, Layout, VisualTokens, unit_rows
+from fsr.tokens import Layout, VisualTokens, unit_rows
 
 N = 700
 

@@ -8,10 +8,10 @@ import json
 import pytest
 import torch
 
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.plan import unpack
-from fsr.tokens import InvalidInput
-from fsr.trace import MAX_BYTES, Trace, TraceError, answer_record, build_trace, scores_record
+from fsr.trace.record import MAX_BYTES, Trace, TraceError, answer_record, build_trace, scores_record
 
 
 @pytest.fixture(scope="module")

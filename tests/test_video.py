@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fsr.tokens import InvalidInput
-from fsr.video import LIMITS, ClipLimits, decoded, is_clip, load_clip
-from fsr.video_decoder import counted, rising, sampled
+from fsr.errors import InvalidInput
+from fsr.media.video import LIMITS, ClipLimits, decoded, is_clip, load_clip
+from fsr.media.video_decoder import counted, rising, sampled
 
 FRAMES, FPS, WIDTH, HEIGHT = 40, 10, 64, 48
 
@@ -338,7 +338,8 @@ def test_a_decoder_that_hangs_is_killed_in_time():
 def test_a_decoder_that_nobody_waits_for_ends_itself():
     reading, writing = os.pipe()
     job = json.dumps({"count": 1, **{name: getattr(LIMITS, name) for name in LIMITS.__dict__}, "wait_s": 0.5})
-    child = subprocess.Popen([sys.executable, "-m", "fsr.video_decoder", job], stdin=reading, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "fsr.media.video_decoder", job]
+    child = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL)
     assert child.wait(30) == -signal.SIGALRM
     os.close(reading)
     os.close(writing)
@@ -362,11 +363,11 @@ def test_the_number_of_frames_is_checked(mp4, count):
 
 
 def test_the_decoding_process_starts_without_the_heavy_libraries_and_without_our_secrets(monkeypatch):
-    from fsr import video
+    from fsr.media import video
 
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert "secret" not in video._environment().values()
-    code = "import sys, fsr.video_decoder; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, fsr.media.video_decoder; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], env=video._environment(), timeout=60, check=False).returncode == 0
     )

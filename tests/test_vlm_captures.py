@@ -13,7 +13,7 @@ from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 import fsr.vlm
 from app.service import Request, Service
 from app.settings import Settings
-from fsr.__main__ import main
+from fsr.cli.main import main
 from fsr.vlm.base import CAPTURES, Media, MediaCache
 from tests.test_vlm_llava import hooks_of, other
 from tests.tiny import PATCH, SIDE, save_tiny

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, SiglipImageProcessor, SiglipVisionConfig
 
 import fsr.vlm
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
-from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm import checkpoint
 from tests.tiny import save_tiny
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import fsr.vlm
+from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.frames import per_group
-from fsr.tokens import InvalidInput
 from fsr.trace import Trace, build_trace
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
 

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor, LlavaImageProcessor, SiglipImagePro
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fsr.vlm
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.geometry import framed, layout, view
 
 PATCH, SIDE = 14, 70

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fsr.vlm
-from fsr.tokens import FsrError
+from fsr.errors import FsrError
 from fsr.vlm import hub as hub_module
 from fsr.vlm.hub import Hub
 from fsr.vlm.progress import LoadStopped

@@ -11,10 +11,10 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
 import fsr.vlm
-from fsr.cost import kv_cache_bytes
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY, make
-from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm import without_picture
+from fsr.vlm.cost import kv_cache_bytes
 from tests.tiny import save_tiny
 
 QUESTION = "What is left of the black ring?"

@@ -7,8 +7,8 @@ import torch
 from transformers import LlavaNextForConditionalGeneration
 
 import fsr.vlm
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
 from fsr.vlm import without_picture
 from tests.tiny_families import QUESTION, SIZES, answer, covered, greedy, noise, save_next
 

@@ -10,7 +10,7 @@ import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
 import fsr.vlm
-from fsr.tokens import FsrError
+from fsr.errors import FsrError
 from fsr.vlm import memory
 from fsr.vlm.llava_onevision import LlavaOnevision
 from fsr.vlm.llava_video import LlavaVideo

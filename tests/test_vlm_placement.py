@@ -7,8 +7,8 @@ import torch
 from transformers import LlamaConfig, LlavaConfig
 
 import fsr.vlm
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
-from fsr.tokens import FsrError, InvalidInput
 from fsr.vlm import memory, placement
 from fsr.vlm.memory import parameters_of, placed_bytes
 from fsr.vlm.placement import Placement

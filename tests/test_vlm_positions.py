@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import fsr.vlm
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
 from fsr.vlm import without_picture
 from tests.inside_references import masked
 from tests.tiny import save_tiny

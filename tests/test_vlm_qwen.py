@@ -10,8 +10,8 @@ from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 from transformers.vision_utils import get_vision_window_index
 
 import fsr.vlm
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
 from fsr.vlm import without_picture
 from fsr.vlm.qwen2_5_vl import received, window_order
 from tests.tiny_families import QUESTION, answer, covered, greedy, noise, save_qwen

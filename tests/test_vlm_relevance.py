@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer, CLIPModel
 
 import fsr.vlm
+from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import InvalidInput
 from fsr.vlm import checkpoint
 from tests.tiny import save_tiny
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import avg_pool2d
 
 import fsr.vlm
+from fsr.errors import FsrError
 from fsr.pruners import make
-from fsr.tokens import FsrError
-from fsr.vlm import llava_qwen
+from fsr.vlm import original_weights
 from fsr.vlm.llava_video import LlavaVideo, time_instruction
 from tests.tiny_families import (
     PATCH,
@@ -73,9 +73,9 @@ def model(parts):
 @pytest.fixture(scope="module", autouse=True)
 def tower():
     """A tower of this size is not among those that real checkpoints name."""
-    llava_qwen.TOWERS["tiny/siglip"] = TOWER
+    original_weights.TOWERS["tiny/siglip"] = TOWER
     yield
-    del llava_qwen.TOWERS["tiny/siglip"]
+    del original_weights.TOWERS["tiny/siglip"]
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_the_real_configuration_has_182_tokens_a_frame():
     """LLaVA-Video's own numbers: 27 x 27 patches, averaged to 13 x 13, and 13 newlines."""
     from fsr.vlm.anyres import Tiles, base_part
 
-    side, patch = (llava_qwen.TOWERS["google/siglip-so400m-patch14-384"][k] for k in ("image_size", "patch_size"))
+    side, patch = (original_weights.TOWERS["google/siglip-so400m-patch14-384"][k] for k in ("image_size", "patch_size"))
     part = LlavaVideo._pooled_part(None, base_part((1280, 720), Tiles(side, patch)))
     rows = LlavaVideo._video_rows(None, [part])
     assert part.shape == (13, 13)

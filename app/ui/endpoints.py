@@ -11,7 +11,7 @@ from app.compare import compare, report, requests_of
 from app.service import Request, Service
 from app.settings import UPLOADS, Settings
 from app.ui.handlers import checked_parameters, received, speaking, whole
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 
 
 def add_endpoints(service: Service, settings: Settings) -> None:

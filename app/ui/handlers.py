@@ -27,7 +27,7 @@ from app.exporting import figure, file_name
 from app.pictures import Picture
 from app.service import Event, Parameters, Request, Service
 from app.ui import values
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from fsr.trace import shown_frames
 from fsr.vlm import VLM
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from fsr.errors import InvalidInput
 from fsr.pruners.ablations import FocusOnly, NoRefine, ScanOnly
 from fsr.pruners.base import Pruner
 from fsr.pruners.cdpruner import CDPruner
@@ -25,7 +26,6 @@ from fsr.pruners.saliency import TopSaliency
 from fsr.pruners.sparsevlm import SparseVLM
 from fsr.pruners.visionzip import VisionZip
 from fsr.pruners.vispruner import VisPruner
-from fsr.tokens import InvalidInput
 
 # name -> class, in display order
 REGISTRY: dict[str, type[Pruner]] = {

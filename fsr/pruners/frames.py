@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsr.errors import InvalidInput
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan, RankPlan, TablePlan, table_budgets
-from fsr.tokens import InvalidInput, Layout, Role, Selection, VisualTokens, check_budget
+from fsr.tokens import Layout, Role, Selection, VisualTokens, check_budget
 
 BUDGET_MODES = ("global", "per_frame")
 PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency")

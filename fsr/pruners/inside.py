@@ -14,10 +14,11 @@ from typing import Any, ClassVar, NoReturn
 import torch
 from torch import Tensor
 
+from fsr.errors import InvalidInput
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan
 from fsr.pruners.schedule import closest, scaled, total
-from fsr.tokens import InvalidInput, Role, Selection, VisualTokens, check_budget
+from fsr.tokens import Role, Selection, VisualTokens, check_budget
 
 
 @dataclass(eq=False)

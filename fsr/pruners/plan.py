@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsr.errors import InvalidInput
 from fsr.similarity import STEPS, Similarities
-from fsr.tokens import InvalidInput, Role, check_budget
+from fsr.tokens import Role, check_budget
 
 EVERY_BUDGET_UP_TO = 1024  # tokens; a table for more of them holds about TABLE_BUDGETS budgets
 SLOW_UP_TO = 256  # the same for methods whose table of every budget would take longer than a page may wait

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fsr.errors import InvalidInput
 from fsr.pruners.plan import unpack
-from fsr.tokens import InvalidInput, Role, check_budget
+from fsr.tokens import Role, check_budget
 
 
 @dataclass(frozen=True)

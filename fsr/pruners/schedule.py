@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 
 PAPER_LAYERS = 32  # the depth of the models that the papers' layer numbers are for
 

@@ -1,4 +1,1 @@
-"""The embedded model: drawn scenes, questions about them, the tokenizer, training and evaluation.
-
-`python -m fsr.shapes` has the commands; the weights live in assets/shapes.
-"""
+"""The world of the embedded models: drawn scenes and clips, questions about them, and their words."""

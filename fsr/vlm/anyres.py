@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import timed
-from fsr.tokens import FsrError, Grid, Layout, Selection
+from fsr.errors import FsrError
+from fsr.tokens import Grid, Layout, Selection
 from fsr.vlm.base import CAPTURES, Encoding, Media
 from fsr.vlm.capture import find
+from fsr.vlm.cost import timed
 from fsr.vlm.geometry import View
 from fsr.vlm.llava import Llava, Tower, pixels_in, replaced
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import Cost, DecoderShape, layered_decode_flops, layered_prefill_flops, synchronize
+from fsr.errors import InvalidInput
 from fsr.pruners.inside import InsideSelection
-from fsr.tokens import InvalidInput, Layout, Selection, VisualTokens
+from fsr.tokens import Layout, Selection, VisualTokens
+from fsr.vlm.cost import Cost, DecoderShape, layered_decode_flops, layered_prefill_flops, synchronize
 from fsr.vlm.decode import Around, Decoder, Progress
 from fsr.vlm.inside import InsidePruning
 
@@ -230,7 +231,7 @@ class VLM(ABC):
             yield Step(text, list(progress.ids), True, cost, progress.end)
 
     def _built(self, encoding: Encoding, selection: Chosen) -> tuple[dict[str, Tensor], float]:
-        from fsr.cost import timed
+        from fsr.vlm.cost import timed
 
         return timed(lambda: self.language_inputs(encoding, _before(selection)), self.device)
 
@@ -281,7 +282,7 @@ class VLM(ABC):
 
     @property
     def shape(self) -> DecoderShape:
-        """The language model's numbers, for the formulas in `fsr.cost`."""
+        """The language model's numbers, for the formulas in `fsr.vlm.cost`."""
         return DecoderShape.of(self.decoder.model.config.get_text_config())
 
     def warm_up(self) -> None:

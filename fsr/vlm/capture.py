@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsr.tokens import FsrError
+from fsr.errors import FsrError
 
 
 @dataclass

@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE
 from fsr.vlm.geometry import FRAMINGS
 from fsr.vlm.hub import WEIGHTS, Hub, in_cache
 from fsr.vlm.llava_next import MODES
-from fsr.vlm.llava_qwen import config_of, load_original, original_config, processor_of, tokenizer_of
 from fsr.vlm.memory import check_fits, parameters_of, placed_bytes
+from fsr.vlm.original_weights import config_of, load_original, original_config, processor_of, tokenizer_of
 from fsr.vlm.placement import DeviceMap, Placement, placed
 from fsr.vlm.progress import LoadProgress, LoadStopped, Report, reading
 from fsr.vlm.relevance import ClipRelevance, same_tower

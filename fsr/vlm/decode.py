@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsr.cost import synchronize
-from fsr.tokens import within_memory
+from fsr.vlm.cost import synchronize
+from fsr.vlm.memory import within_memory
 from fsr.vlm.placement import device_of
 
 Around = Callable[[], AbstractContextManager[None]]  # entered around every forward pass, while the lock is held
@@ -40,6 +41,7 @@ class Decoder:
 
     def __init__(self, model: Any, eos: frozenset[int], lock: threading.RLock) -> None:
         self.model, self.eos, self.lock = model, eos, lock
+        self._cache = cache_argument(model)
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +84,7 @@ class Decoder:
             synchronize(self.device)
             start = time.perf_counter()
             with around():
-                logits = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs).logits
+                logits = self.model(**{self._cache: cache}, use_cache=True, logits_to_keep=1, **inputs).logits
             token = int(logits[0, -1].argmax())  # reading the number waits for the device
             return token, (time.perf_counter() - start) * 1e3
 
@@ -106,7 +108,8 @@ class Decoder:
         inputs: dict[str, Tensor] = {"inputs_embeds": padded, "position_ids": positions}
         with self.lock, within_memory():
             for _ in range(max_new_tokens):
-                out = self.model(past_key_values=cache, use_cache=True, logits_to_keep=1, attention_mask=mask, **inputs)
+                inputs |= {"attention_mask": mask}
+                out = self.model(**{self._cache: cache}, use_cache=True, logits_to_keep=1, **inputs)
                 tokens = out.logits[:, -1].argmax(dim=-1)
                 for row, token in enumerate(tokens.tolist()):
                     if token in self.eos:
@@ -138,17 +141,22 @@ class Decoder:
         with self.lock, within_memory():
             with around():
                 prompt = self.model(
-                    past_key_values=cache, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs
+                    **{self._cache: cache}, use_cache=True, logits_to_keep=1, inputs_embeds=embeds, **inputs
                 )
             scores = [prompt.logits[0]]
             if len(ids) > 1:
                 answer = torch.tensor([list(ids[:-1])], device=self.device)
                 with around():
                     out = self.model(
-                        past_key_values=cache, use_cache=True, input_ids=answer, **following(inputs, 1, len(ids) - 1)
+                        **{self._cache: cache}, use_cache=True, input_ids=answer, **following(inputs, 1, len(ids) - 1)
                     )
                     scores.append(out.logits[0])
         return torch.cat(scores)
+
+
+def cache_argument(model: Any) -> str:
+    """What the model's forward calls the cache: `past_key_values` until transformers 5.23, `cache` since."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def following(inputs: dict[str, Tensor], after: int, count: int = 1) -> dict[str, Tensor]:

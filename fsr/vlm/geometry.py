@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from fsr.tokens import FsrError, Grid, InvalidInput, Layout
+from fsr.errors import FsrError, InvalidInput
+from fsr.tokens import Grid, Layout
 
 FRAMINGS = ("processor", "pad")
 MAX_RESIZED_PIXELS = 16_000_000

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fsr.tokens import FsrError
+from fsr.errors import FsrError
 from fsr.vlm.progress import LoadProgress, Report
 
 ANSWER_S = 4.0

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners.inside import Choice, InsideSelection, LayerView
-from fsr.tokens import FsrError, InvalidInput
 
 DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text")
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 from fsr.vlm.anyres import AnyresLlava, RowMedia
 
 MODES = ("native", "paper")

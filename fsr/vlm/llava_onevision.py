@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import timed
-from fsr.tokens import InvalidInput
+from fsr.errors import InvalidInput
 from fsr.vlm import prompt
 from fsr.vlm.anyres import AnyresLlava, Part, RowMedia, base_part, resampled, square_part
 from fsr.vlm.base import Media
+from fsr.vlm.cost import timed
 from fsr.vlm.llava import pixels_in
 
 ENLARGED = 1.1  # a mosaic this much larger than allowed, per edge, is made smaller

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fsr.tokens import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput
 
 DTYPES = {
     "float32": torch.float32,

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Any
 
-from fsr.tokens import FsrError
+from fsr.errors import FsrError
 
 _MARK = "\ue000question\ue000"
 _FALLBACK = ("USER: ", "\n", " ASSISTANT:")

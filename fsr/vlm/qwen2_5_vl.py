@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.cost import timed
-from fsr.tokens import FsrError, InvalidInput, Selection, VisualTokens
+from fsr.errors import FsrError, InvalidInput
+from fsr.tokens import Selection, VisualTokens
 from fsr.vlm import geometry, prompt
 from fsr.vlm.base import EVERYTHING, Chosen, Encoding, Media
 from fsr.vlm.capture import find
+from fsr.vlm.cost import timed
 from fsr.vlm.llava import Llava, pixels_in, replaced
 
 QUERIES_AT_ONCE = 1024

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsr.tokens import FsrError, unit_rows
+from fsr.errors import FsrError
+from fsr.tokens import unit_rows
 from fsr.vlm.prompt import plain_ids
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.settings import ROOT
-from fsr.__main__ import main
+from fsr.cli.main import main
 from tests.browser.conftest import App, launched
 from tests.browser.test_asking import SLOW, png, until_done, upload
 from tests.browser.test_page import painted

@@ -1,0 +1,1 @@
+"""Everything that is measured: times, memory, fidelity, accuracy."""

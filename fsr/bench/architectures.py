@@ -1,0 +1,388 @@
+"""Real-size models with random weights: what the benchmark measures where no checkpoint can be had.
+
+Shapes are those of the published configurations. Weights and the words of the tokenizer (one a byte) are made here:
+neither changes how long anything takes, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsr.errors import FsrError, InvalidInput
+from fsr.vlm.base import VLM
+from fsr.vlm.cost import DecoderShape, kv_cache_bytes
+from fsr.vlm.memory import free_bytes, weight_bytes
+from fsr.vlm.original_weights import TOWERS, config_of, processor_of
+from fsr.vlm.relevance import ClipRelevance
+
+RESERVE = 1_000_000_000  # Python, libraries and what a forward pass holds besides the widest layer
+WORKING = 4  # copies of the widest activation that a decoder layer holds at once
+TEXT = 200  # positions that are no visual tokens, at most, in the memory check
+NOISE = 1_000_003  # numbers that all weights are filled with, over and over; prime, so that rows differ
+
+CHAT = (
+    "{% for m in messages %}{{ 'USER: ' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ '<image>\n' }}{% endif %}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
+)
+QWEN_CHAT = (
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}"
+    "{{ '<|vision_start|><|' + part['type'] + '_pad|><|vision_end|>' }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+QWEN_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One model's shape. text, vision: what differs from the defaults of their configurations in transformers.
+
+    make: (architecture, text settings) -> configuration and processor. kind: the class in transformers. family: our
+    module and class. picture: (width, height) of the picture, or of every frame of a video, that gives `tokens` visual
+    tokens. clip: the text tower that relevance needs, None where the family has no relevance.
+    """
+
+    title: str
+    kind: str
+    family: tuple[str, str]
+    make: Callable[[Architecture, dict[str, Any]], tuple[Any, Any]]
+    text: Mapping[str, Any]
+    vision: Mapping[str, Any]
+    picture: tuple[int, int]
+    tokens: int
+    video: bool = False
+    clip: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers of the language model."""
+        return int(self.text["num_hidden_layers"])
+
+
+def build(name: str, dtype: torch.dtype, device: torch.device, layers: int | None = None, frames: int = 1) -> VLM:
+    """The architecture with random weights, through the project's own adapter. layers: of the language model.
+
+    frames: how many will be read at once, for the memory check. Raises InvalidInput for an unknown name or depth, and
+    FsrError where it does not fit, both before anything is built.
+    """
+    import transformers
+
+    one = named(name)
+    if layers is not None and not 1 <= layers <= one.layers:
+        raise InvalidInput(f"--layers must be from 1 to {one.layers} for {name}, not {layers}.")
+    config, processor = one.make(one, {**one.text, "num_hidden_layers": layers or one.layers})
+    check_memory(name, config, dtype, device, frames)
+    model = empty(getattr(transformers, one.kind), config, dtype, device)
+    fill(model)
+    module, kind = one.family
+    vlm: VLM = getattr(importlib.import_module(module), kind)(
+        model,
+        processor,
+        id=name,
+        title=one.title,
+        clip=None if one.clip is None else lambda: relevance(one),
+        clip_source="a random CLIP text tower" if one.clip is not None else "this family has none",
+        relevance_sign=-1 if one.clip is not None else 1,
+        media_cache=0,  # every encode is a real one
+        **one.settings,
+    )
+    vlm.decoder.eos = frozenset()  # random weights end an answer by chance
+    return vlm
+
+
+def named(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        raise InvalidInput(f"--architecture must be one of {', '.join(ARCHITECTURES)}, not {name!r}.")
+    return ARCHITECTURES[name]
+
+
+def check_memory(name: str, config: Any, dtype: torch.dtype, device: torch.device, frames: int = 1) -> None:
+    """Raises FsrError with the depth that would fit, where weights, cache and working memory are more than is free."""
+    needed, a_layer = memory(name, config, dtype, frames)
+    free = free_bytes(device)
+    if free is None or needed <= free:
+        return
+    label, layers = str(dtype).removeprefix("torch."), config.get_text_config().num_hidden_layers
+    fitting = layers - -(-(needed - free) // a_layer)
+    hint = f"give --layers {fitting}, which fits" if fitting >= 1 else "even one layer does not fit"
+    raise FsrError(
+        f"{name} with {layers} layers needs about {needed / 1e9:.1f} GB in {label}, {device} has {free / 1e9:.1f} GB "
+        f"free; {hint}."
+    )
+
+
+def memory(name: str, config: Any, dtype: torch.dtype, frames: int = 1) -> tuple[int, int]:
+    """Estimated bytes to build and measure it, and bytes of one decoder layer with its part of the cache."""
+    import transformers
+
+    one, shape = named(name), DecoderShape.of(config.get_text_config())
+    length = TEXT + one.tokens * (frames if one.video else 1)
+    weights = weight_bytes(getattr(transformers, one.kind), config, dtype)
+    cache = kv_cache_bytes(shape, length, dtype.itemsize)
+    working = WORKING * length * max(shape.mlp_width, shape.width) * dtype.itemsize
+    clip = 0 if one.clip is None else 4 * _clip_parameters(one.clip)
+    attention_width = shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
+    a_layer = dtype.itemsize * shape.width * (attention_width + 3 * shape.mlp_width) + cache // shape.layers
+    return weights + cache + working + clip + RESERVE, a_layer
+
+
+def empty(kind: Any, config: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A transformers model whose parameters are not yet set: made once, in its own dtype, on its own device."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights(), device:
+        model = kind._from_config(config, dtype=dtype)
+    model.tie_weights()
+    return model.eval()
+
+
+@torch.no_grad()
+def fill(model: nn.Module, seed: int = 0) -> None:
+    """Norms at one, biases at zero, all else noise that keeps the size of what passes through."""
+    noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(seed))
+    for place, (name, parameter) in enumerate(model.named_parameters()):
+        if parameter.ndim == 1 and name.endswith(("weight", "bias")):
+            parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+        else:
+            width = parameter[0].numel() if parameter.ndim > 1 else parameter.numel()
+            tile(parameter, noise.roll(-997 * place) * width**-0.5)
+
+
+def tile(parameter: Tensor, noise: Tensor) -> None:
+    """Fill a parameter with the same numbers over and over: as fast as memory, where drawing each takes minutes."""
+    flat, block = parameter.view(-1), noise.to(parameter)
+    for part in flat.split(len(block)):
+        part.copy_(block[: len(part)])
+
+
+def relevance(one: Architecture) -> ClipRelevance:
+    """A random CLIP text tower of the right shape, in float32 as the real one is loaded."""
+    from transformers import CLIPConfig, CLIPModel
+
+    assert one.clip is not None
+    vision = {**one.vision, "num_hidden_layers": 1}  # only its last norm is used
+    config = CLIPConfig(
+        text_config=dict(one.clip), vision_config=vision, projection_dim=int(one.clip["projection_dim"])
+    )
+    clip = empty(CLIPModel, config, torch.float32, torch.device("cpu"))
+    fill(clip, 1)
+    return ClipRelevance.of(clip, tokenizer(()))
+
+
+def _clip_parameters(text: Mapping[str, Any]) -> int:
+    width, layers = text["hidden_size"], text["num_hidden_layers"]
+    return width * (text["vocab_size"] + layers * (4 * width + 2 * text["intermediate_size"]))
+
+
+def tokenizer(marks: tuple[str, ...], **names: str) -> Any:
+    """One token a byte, and one for every mark. names: attributes such as image_token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ("<pad>", "<unk>", "<s>", "</s>", "<image>", *marks)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({t: i for i, t in enumerate([*special, *alphabet])}, merges=[], unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    begin = "" if marks else "<s> "
+    core.post_processor = processors.TemplateProcessing(single=f"{begin}$A", special_tokens=[("<s>", 2)])
+    core.add_special_tokens(list(special))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token=None if marks else "<s>",
+        eos_token="</s>",
+        extra_special_tokens=names,
+        padding_side="left",
+    )
+
+
+def _llava(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    t: Any = transformers
+    words, side = tokenizer((), image_token="<image>"), one.vision["image_size"]
+    parts = {"vision_config": t.CLIPVisionConfig(**one.vision), "text_config": t.LlamaConfig(**text)}
+    image: int = words.convert_tokens_to_ids("<image>")
+    frame = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+    to: dict[str, Any] = {
+        "tokenizer": words,
+        "patch_size": one.vision["patch_size"],
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "chat_template": CHAT,
+    }
+    if one.kind == "LlavaForConditionalGeneration":
+        config = t.LlavaConfig(**parts, image_token_id=image)
+        return config, t.LlavaProcessor(image_processor=t.CLIPImageProcessor(**frame), **to)
+    places = [[side * down, side * across] for down, across in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+    config = t.LlavaNextConfig(**parts, image_token_index=image, image_grid_pinpoints=places)
+    pictures = t.LlavaNextImageProcessor(**frame, image_grid_pinpoints=places)
+    return config, t.LlavaNextProcessor(image_processor=pictures, **to)
+
+
+def _qwen(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    t: Any = transformers
+    words = tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    ids = {mark: words.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
+    config = t.Qwen2_5_VLConfig(
+        vision_config=dict(one.vision),
+        text_config=text,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=text["tie_word_embeddings"],
+    )
+    processor = t.Qwen2_5_VLProcessor(
+        image_processor=t.Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 16384}),
+        tokenizer=words,
+        video_processor=t.Qwen2VLVideoProcessor(),
+        chat_template=QWEN_CHAT,
+    )
+    return config, processor
+
+
+def _video(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    words = tokenizer(("<|im_start|>", "<|im_end|>", "<video>"), image_token="<image>", video_token="<video>")
+    original = {
+        **text,
+        "mm_vision_tower": one.vision["tower"],
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_newline_position": "grid",
+        "image_aspect_ratio": "anyres_max_9",
+    }
+    config = config_of(original, words)
+    return config, processor_of(config, words)
+
+
+CLIP_VISION = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
+CLIP_TEXT = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 77,
+    "vocab_size": 49408,
+    "projection_dim": 768,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+VICUNA_7B = {
+    "vocab_size": 32064,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+QWEN25_3B = {
+    "vocab_size": 151936,
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128000,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+QWEN25_VISION = {
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "out_hidden_size": 2048,
+    "window_size": 112,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+    "tokens_per_second": 2,
+}
+QWEN2_7B = {
+    "vocab_size": 152064,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 32768,
+    "rope_theta": 1e6,
+    "bos_token_id": None,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+
+ARCHITECTURES = {
+    "llava-1.5-7b": Architecture(
+        "LLaVA-1.5 7B",
+        "LlavaForConditionalGeneration",
+        ("fsr.vlm.llava", "Llava"),
+        _llava,
+        VICUNA_7B,
+        CLIP_VISION,
+        (336, 336),
+        576,
+        clip=CLIP_TEXT,
+    ),
+    "llava-next-7b": Architecture(
+        "LLaVA-NeXT 7B (Vicuna), as papers count it",
+        "LlavaNextForConditionalGeneration",
+        ("fsr.vlm.llava_next", "LlavaNext"),
+        _llava,
+        VICUNA_7B,
+        CLIP_VISION,
+        (672, 672),
+        2880,
+        clip=CLIP_TEXT,
+        settings={"mode": "paper"},
+    ),
+    "qwen2.5-vl-3b": Architecture(
+        "Qwen2.5-VL 3B",
+        "Qwen2_5_VLForConditionalGeneration",
+        ("fsr.vlm.qwen2_5_vl", "Qwen25VL"),
+        _qwen,
+        QWEN25_3B,
+        QWEN25_VISION,
+        (1008, 1008),
+        1296,
+    ),
+    "llava-video-7b": Architecture(
+        "LLaVA-Video 7B",
+        "LlavaOnevisionForConditionalGeneration",
+        ("fsr.vlm.llava_video", "LlavaVideo"),
+        _video,
+        QWEN2_7B,
+        {"tower": next(iter(TOWERS))},
+        (640, 360),
+        169,
+        video=True,
+    ),
+}

@@ -1,0 +1,118 @@
+"""Measure every method at every budget, in both budget modes, on test clips that training and validation cannot reach.
+
+Clips have 8 frames of 144 visual tokens. The newline that the class puts behind them is no visual token: no method
+sees it and no budget counts it, so that "full" is 1152.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fsr import pruners, vlm
+from fsr.bench.accuracy import Measured, majority, mean, nested, report, run
+from fsr.pruners import Pruner
+from fsr.pruners.frames import BUDGET_MODES, PerFrame, in_mode
+from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
+from fsr.shapes.clips import FRAMES, WAYS, Clip, draw_clip, moments, random_clip, random_events
+from fsr.shapes.questions import Question
+from fsr.shapes.scenes import UNSEEN_PAIRS, generator
+
+SECONDS = 4.0  # a clip lasts
+APART = ":per_frame"  # behind the name of a method that shares its budget equally among frames
+ANSWERS = {"happens": ("yes", "no"), "direction": tuple(WAYS), "count": ("0", "1", "2", "3")}  # each as often
+ABOUT_ONE = ("color", "shape", "direction", "turns")
+
+
+@dataclass(frozen=True)
+class ClipCase:
+    clip: Clip
+    question: Question
+    small: bool | None = None
+
+    def encode(self, model: vlm.VLM, needs: frozenset[str]) -> vlm.Encoding:
+        frames = [Image.fromarray(frame) for frame in draw_clip(self.clip, FRAMES)]
+        times = [SECONDS * t for t in moments(FRAMES)]
+        return model.encode(model.encode_media(frames, times, needs), self.question.text, needs)
+
+    def right(self, answer: str) -> bool:
+        return correct_clip(self.question, answer)
+
+
+def clip_cases(stream: str, seed: int, count: int, unseen: bool = False) -> Iterator[ClipCase]:
+    """`count` cases: types in turn; yes and no, the four ways and the counts from 0 to 3 in turn; 2 to 4 objects.
+
+    unseen: every clip holds a colour-shape pair that training never shows, and the question is about it alone.
+    """
+    for i in range(count):
+        rng = generator(stream, 200 + seed, i, int(unseen))
+        kinds = ABOUT_ONE if unseen else CLIP_TYPES
+        kind = kinds[i % len(kinds)]
+        answers = ANSWERS.get(kind)
+        yield _case(rng, kind, answers[i // len(kinds) % len(answers)] if answers else None, unseen)
+
+
+def _case(rng: np.random.Generator, kind: str, answer: str | None, unseen: bool) -> ClipCase:
+    while True:
+        count = int(rng.integers(2, 5))
+        events, overtaking = random_events(rng, count)
+        clip = random_clip(rng, count, events, overtaking=overtaking, unseen=unseen)
+        question = ask_clip(clip, kind, rng, answer)
+        if question is not None and not (unseen and not _about_unseen(clip, question)):
+            return ClipCase(clip, question)
+
+
+def _about_unseen(clip: Clip, question: Question) -> bool:
+    return question.subject is not None and clip.actors[question.subject].thing.pair in UNSEEN_PAIRS
+
+
+def in_both_modes(methods: Sequence[str]) -> dict[str, Pruner]:
+    """The methods under their names, and again with `APART` behind it where frames can have equal shares."""
+    made = {name: pruners.make(name) for name in methods}
+    apart = {
+        name + APART: in_mode(pruner, "per_frame")
+        for name, pruner in made.items()
+        if name != "full" and pruner.stage == "before"
+    }
+    return made | {name: pruner for name, pruner in apart.items() if isinstance(pruner, PerFrame)}
+
+
+def of_mode(measured: Measured, mode: str) -> Measured:
+    """What was measured in one mode; full and blind belong to both."""
+
+    def kept(values: dict) -> dict:
+        return {
+            (name.removesuffix(APART), budget): value
+            for (name, budget), value in values.items()
+            if name.endswith(APART) == (mode == "per_frame") or name in ("full", "blind", "majority")
+        }
+
+    own, k_focus = measured.own_count if mode == "global" else {}, measured.k_focus if mode == "global" else []
+    select, answer = kept(measured.select_ms), kept(measured.answer_ms)
+    return Measured(kept(measured.right), k_focus, own, measured.encode_ms, select, answer)
+
+
+def evaluate_clips(
+    model: vlm.VLM, questions: int, seed: int, methods: list[str], budgets: list[int], stream: str
+) -> dict[str, Any]:
+    """The same shape as for pictures, of the mode `global`, and both modes under `by_mode`."""
+    todo = list(clip_cases(stream, seed, questions))
+    measured = run(model, todo, in_both_modes(methods), budgets)
+    measured.right["majority", 0] = majority(todo, clip_cases("train", 0, 1200))
+    modes = {mode: of_mode(measured, mode) for mode in BUDGET_MODES}
+    out = report(todo, modes["global"], budgets, CLIP_TYPES)
+    out["cost"] = modes["global"].cost()
+    out["by_mode"] = {}
+    for mode, of in modes.items():
+        one = report(todo, of, budgets, CLIP_TYPES)
+        one["cost"] = of.cost()
+        out["by_mode"][mode] = {k: v for k, v in one.items() if k not in ("questions", "small_subjects")}
+    apart = list(clip_cases(stream, seed, max(questions // 5, len(ABOUT_ONE)), unseen=True))
+    unseen = run(model, apart, [m for m in methods if m in ("full", "fsr")] or methods[:1], budgets)
+    accuracy = nested({k: mean(v) for k, v in unseen.right.items()})
+    out["unseen_pairs"] = {"questions": len(apart), "types": list(ABOUT_ONE), "accuracy": accuracy}
+    return out

@@ -1,0 +1,200 @@
+"""`python -m fsr bench select`: how long selection takes, next to the Gram product that other methods pay in full.
+
+(`bench prefill` is in `fsr.bench.prefill`, `bench video` in `fsr.bench.video`.)
+
+Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
+all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
+the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` ratios of two medians.
+Methods that prune inside the language model are left out: they select while it reads the prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsr.bench import accuracy, prefill, video
+from fsr.bench.machine import processor_name
+from fsr.cli.arguments import add_json, report
+from fsr.errors import InvalidInput
+from fsr.pruners import REGISTRY, make
+from fsr.tokens import Layout, VisualTokens, unit_rows
+
+CASES = ((576, 64, 4096), (2880, 320, 4096), (6272, 1254, 3584))  # N, K, D: LLaVA-1.5, LLaVA-NeXT, LLaVA-Video
+VARIANTS = (("regions", "third"), ("regions", "as_is"), ("independent", "third"))  # features, scores
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m fsr bench`."""
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    whole = kinds.add_parser("prefill", help="real-size models with random weights: what pruning saves")
+    prefill.add_arguments(whole)
+    whole.set_defaults(measure=prefill.run)
+    clip = kinds.add_parser("video", help="the time and memory of the selection from a clip's frames")
+    video.add_arguments(clip)
+    clip.set_defaults(measure=video.run)
+    right = kinds.add_parser("accuracy", help="how often every method answers right on drawn test scenes")
+    accuracy.add_arguments(right)
+    right.set_defaults(measure=accuracy.main)
+    parser = kinds.add_parser("select", help="the time of the selection itself")
+    parser.set_defaults(measure=run_select)
+    parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
+    parser.add_argument("--threads", type=_wholes, default=(1, 2), help="thread counts, e.g. 1,2")
+    parser.add_argument("--repeats", type=int, default=5, help="times each case is run; small ones run more often")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report; the exit status."""
+    status: int = args.measure(args)
+    return status
+
+
+def run_select(args: argparse.Namespace) -> int:
+    result = select(args.cases, args.threads, args.repeats)
+    return report(result, table(result), args.json)
+
+
+def select(
+    cases: Sequence[tuple[int, int, int]] = CASES, threads: Sequence[int] = (1, 2), repeats: int = 5
+) -> dict[str, Any]:
+    """Measure every case with every number of threads. Raises InvalidInput for a case or a count that makes no sense.
+
+    Returns {"machine": {...}, "cases": [{"n", "k", "d", "threads", "features", "scores", "k_focus", "rows", "repeats",
+    "gram_ms", "methods": {name: {"ms", "vs_gram", "vs_fsr"}}}]}; `rows` is how many similarity rows `fsr` computed.
+    `fsr_all_budgets` is the plan: the role of every token at every budget.
+    """
+    if repeats < 1 or any(t < 1 for t in threads) or any(not 3 <= k <= n or d < 1 for n, k, d in cases):
+        raise InvalidInput("a case needs 3 <= K <= N and D >= 1; repeats and threads must be at least 1.")
+    before = torch.get_num_threads()
+    machine = {"processor": processor_name(), "torch": torch.__version__, "threads": before}
+    try:
+        measured = [
+            measure(n, k, d, t, features, scores, repeats)
+            for n, k, d in cases
+            for features, scores in VARIANTS
+            for t in threads
+        ]
+    finally:
+        torch.set_num_threads(before)
+    return {"machine": machine, "cases": measured}
+
+
+def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, repeats: int) -> dict[str, Any]:
+    """One case of `select`."""
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    raw = FEATURES[features](n, d, generator)
+    saliency, relevance = SCORES[scores](n, k, generator)
+    unit, layout = unit_rows(raw), Layout.of_grid(1, n)
+    encoder = raw[:, : max(1, d // 4)].contiguous()  # as wide as the encoder's are: 1024 for 4096
+
+    def tokens() -> VisualTokens:
+        return VisualTokens(raw, layout, encoder, saliency, relevance)
+
+    jobs: dict[str, Callable[[], object]] = {"gram": lambda: unit @ unit.T}
+    before = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
+    jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in before}  # type: ignore[misc] # noqa: B008
+    jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
+    repeats *= 5 if n < 1000 and repeats > 1 else 1
+    ms = medians(jobs, repeats)
+    facts = make("fsr")(tokens(), k).facts
+    gram = ms.pop("gram")
+    return {
+        "n": n,
+        "k": k,
+        "d": d,
+        "threads": threads,
+        "features": features,
+        "scores": scores,
+        "k_focus": facts["k_focus"],
+        "rows": facts["rows_computed"],
+        "repeats": repeats,
+        "gram_ms": round(gram, 3),
+        "methods": {
+            name: {"ms": round(t, 3), "vs_gram": round(t / gram, 3), "vs_fsr": round(t / ms["fsr"], 3)}
+            for name, t in ms.items()
+        },
+    }
+
+
+def medians(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Milliseconds of every job: the median of `repeats` rounds of all jobs, after one for warming up."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for i in range(repeats + 1):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            if i:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as text, one line a case: the Gram product in ms, then every method as a multiple of it."""
+    names = list(result["cases"][0]["methods"])
+    lines = ["     N     K     D  threads  features     scores  K_F    gram ms  " + "  ".join(names)]
+    for c in result["cases"]:
+        ratios = "  ".join(f"{c['methods'][m]['vs_gram']:>{len(m)}.2f}" for m in names)
+        head = f"{c['n']:6}{c['k']:6}{c['d']:6}{c['threads']:9}  {c['features']:<13}{c['scores']:<6}{c['k_focus']:6}"
+        lines.append(f"{head}{c['gram_ms']:10.1f}  {ratios}")
+    return "\n".join(lines)
+
+
+def regions(n: int, d: int, generator: torch.Generator) -> Tensor:
+    """(N, D) features like those of a picture: one common direction, regions of similar patches, a falling spectrum.
+
+    About 24 tokens share a region; cosines are near 0.3 between regions and 0.5 to 0.9 within one.
+    """
+    rank = min(256, d)
+    basis = torch.randn(rank, d, generator=generator) / d**0.5
+    spectrum = torch.arange(1, rank + 1).float() ** -0.5
+    spectrum /= spectrum.norm()
+    side = max(1, round(n**0.5))
+    place = torch.stack([torch.arange(n) // side, torch.arange(n) % side], dim=1).float()
+    centres = torch.rand(max(8, n // 24), 2, generator=generator) * side
+    region = torch.cdist(place, centres).argmin(dim=1)
+    between = torch.randn(len(centres), rank, generator=generator)[region]
+    within = torch.randn(n, rank, generator=generator)
+    noise = torch.randn(n, d, generator=generator) / d**0.5
+    common = torch.randn(d, generator=generator) / d**0.5
+    return 0.8 * common + ((between + 0.5 * within) * spectrum) @ basis + 0.25 * noise
+
+
+def independent(n: int, d: int, generator: torch.Generator) -> Tensor:
+    """(N, D) Gaussian features: no structure at all, which no picture looks like."""
+    return torch.randn(n, d, generator=generator)
+
+
+def third(n: int, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Saliency and relevance of which K/3 tokens hold nearly everything, so that Focus takes about K/3."""
+    saliency, relevance = torch.rand(2, n, generator=generator)
+    few = torch.randperm(n, generator=generator)[: k // 3]
+    strong = torch.zeros(n).index_fill_(0, few, 1.0)
+    return 0.9 * strong + 0.01 * saliency, 0.9 * strong + 0.1 * relevance
+
+
+def as_is(n: int, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Saliency with a long tail and Gaussian relevance, whatever Focus makes of them."""
+    return torch.randn(n, generator=generator).mul(1.5).exp(), torch.randn(n, generator=generator)
+
+
+FEATURES = {"regions": regions, "independent": independent}
+SCORES = {"third": third, "as_is": as_is}
+
+
+def _cases(text: str) -> tuple[tuple[int, ...], ...]:
+    cases = tuple(tuple(int(x) for x in case.split("x")) for case in text.split(","))
+    if any(len(case) != 3 for case in cases):
+        raise argparse.ArgumentTypeError("a case is N x K x D, e.g. 576x64x4096")
+    return cases
+
+
+def _wholes(text: str) -> tuple[int, ...]:
+    return tuple(int(x) for x in text.split(","))

@@ -1,0 +1,190 @@
+"""`python -m fsr bench video`: how long every method takes to select from the frames of a clip, and how much memory.
+
+Both ways to share the budget: `global` (frames compete) and `per_frame` (equal shares). As with `bench select` building
+the tokens, normalising, selecting and merging are inside the time, and the yardstick is the Gram product of all tokens.
+One run takes all jobs in turn, again and again; times are medians. `peak_mb` is the most that a job held beyond what
+was there before, `peak_matrices` the same in fp32 matrices of all pairs of tokens; both are null off Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from fsr.bench.machine import peak_bytes, processor_name, reset_peak
+from fsr.cli.arguments import add_json, report
+from fsr.errors import InvalidInput
+from fsr.pruners import REGISTRY, Pruner, make
+from fsr.pruners.frames import BUDGET_MODES, in_mode
+from fsr.tokens import Grid, Layout, VisualTokens, unit_rows
+
+LLAVA_VIDEO = (32, 14, 14, 3584)  # frames, rows, columns, D; the checkpoint itself has 13 x 14 tokens and newlines
+KEPT = 0.2
+PLAN = "fsr_all_budgets"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m fsr bench video`."""
+    frames, rows, cols, width = LLAVA_VIDEO
+    parser.add_argument("--frames", type=int, default=frames)
+    parser.add_argument("--grid", type=_grid, default=(rows, cols), help=f"tokens of a frame; default {rows}x{cols}")
+    parser.add_argument("--width", type=int, default=width, help=f"of an embedding; default {width}")
+    parser.add_argument("--budget", type=int, help=f"tokens to keep; default {KEPT:g} of them")
+    parser.add_argument("--methods", help="with commas; default all that select before the language model")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report; the exit status."""
+    names = None if args.methods is None else args.methods.split(",")
+    result = measure(args.frames, args.grid, args.width, args.budget, names, args.threads, args.repeats)
+    return report(result, table(result), args.json)
+
+
+def measure(
+    frames: int,
+    grid: tuple[int, int],
+    width: int,
+    budget: int | None = None,
+    names: Sequence[str] | None = None,
+    threads: int = 2,
+    repeats: int = 3,
+) -> dict[str, Any]:
+    """Raises InvalidInput for numbers that make no sense. names: None for every method.
+
+    Returns {"machine", "frames", "grid", "n", "k", "d", "threads", "repeats", "gram_ms", "methods": {name: {mode:
+    {"ms", "vs_gram", "vs_fsr", "peak_mb", "peak_matrices"}}}, "problems": {name: why it is not among them}}.
+    `fsr_all_budgets` is the plan.
+    """
+    n = frames * grid[0] * grid[1]
+    k = max(1, round(KEPT * n)) if budget is None else budget
+    if min(frames, *grid, width, threads, repeats) < 1 or not 3 <= k <= n:
+        raise InvalidInput(
+            "a case needs at least one frame, row, column, thread and repeat, and 3 <= budget <= tokens."
+        )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        jobs, problems = _jobs(frames, grid, width, k, names)
+        ms, peaks = _timed(jobs, repeats)
+    finally:
+        torch.set_num_threads(before)
+    gram = ms[("gram", "")]
+    methods: dict[str, dict[str, Any]] = {}
+    for (name, mode), t in ms.items():
+        if name == "gram":
+            continue
+        fsr, peak = ms.get(("fsr", mode)), peaks[(name, mode)]
+        methods.setdefault(name, {})[mode] = {
+            "ms": round(t, 3),
+            "vs_gram": round(t / gram, 3),
+            "vs_fsr": None if fsr is None else round(t / fsr, 3),
+            "peak_mb": None if peak is None else round(peak / 1e6, 1),
+            "peak_matrices": None if peak is None else round(peak / (4 * n * n), 3),
+        }
+    machine = {"processor": processor_name(), "torch": torch.__version__}
+    about = {"frames": frames, "grid": list(grid), "n": n, "k": k, "d": width, "threads": threads, "repeats": repeats}
+    return {"machine": machine, **about, "gram_ms": round(gram, 3), "methods": methods, "problems": problems}
+
+
+Job = Callable[[], object]
+
+
+def _jobs(
+    frames: int, grid: tuple[int, int], width: int, k: int, names: Sequence[str] | None
+) -> tuple[dict[tuple[str, str], Job], dict[str, str]]:
+    """By method and mode, and why some methods cannot."""
+    from fsr.bench.select import regions, third
+
+    n = frames * grid[0] * grid[1]
+    generator = torch.Generator().manual_seed(0)
+    raw = regions(n, width, generator)
+    saliency, relevance = third(n, k, generator)
+    unit, layout = unit_rows(raw), layout_of(frames, grid)
+    encoder = raw[:, : max(1, width // 4)].contiguous()
+
+    def tokens() -> VisualTokens:
+        return VisualTokens(raw, layout, encoder, saliency, relevance)
+
+    def select(pruner: Pruner) -> Job:
+        return lambda: pruner(tokens(), k)
+
+    def plan(pruner: Pruner) -> Job:
+        return lambda: pruner.plan(tokens())
+
+    jobs: dict[tuple[str, str], Job] = {("gram", ""): lambda: unit @ unit.T}
+    problems = {}
+    wanted = [name for name, kind in REGISTRY.items() if kind.stage == "before"] if names is None else names
+    for name in wanted:
+        try:
+            modes = {mode: in_mode(make(name), mode) for mode in BUDGET_MODES}
+            modes["global"](tokens(), k)  # what cannot be selected from so many tokens is told, not measured
+        except InvalidInput as error:
+            problems[name] = str(error)
+            continue
+        jobs |= {(name, mode): select(pruner) for mode, pruner in modes.items()}
+        if name == "fsr":
+            jobs |= {(PLAN, mode): plan(pruner) for mode, pruner in modes.items()}
+    return jobs, problems
+
+
+def layout_of(frames: int, grid: tuple[int, int]) -> Layout:
+    """Frames of equal grids, one pixel a token, in raster order."""
+    one = Layout.of_grid(*grid)
+    size = len(one)
+    return Layout(
+        torch.arange(frames).repeat_interleave(size),
+        one.row.repeat(frames),
+        one.col.repeat(frames),
+        one.rect.repeat(frames, 1),
+        tuple(Grid(g.width, g.height, g.rows, g.cols, g.seen) for g in one.grids * frames),
+    )
+
+
+def _timed(jobs: dict[tuple[str, str], Job], repeats: int) -> tuple[dict[Any, float], dict[Any, int | None]]:
+    """Median milliseconds and largest peak in bytes of every job, after one round for warming up."""
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
+    peaks: dict[tuple[str, str], int | None] = dict.fromkeys(jobs)
+    for i in range(repeats + 1):
+        for key, job in jobs.items():
+            held = peak_bytes() if reset_peak() else None
+            start = time.perf_counter()
+            result = job()
+            elapsed = time.perf_counter() - start
+            peak = None if held is None else (peak_bytes() or 0) - held
+            del result
+            if i:
+                times[key].append(elapsed * 1e3)
+                peaks[key] = peak if peaks[key] is None or peak is None else max(peaks[key] or 0, peak)
+    return {key: statistics.median(t) for key, t in times.items()}, peaks
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as text, one line a method and mode."""
+    rows, cols = result["grid"]
+    lines = [
+        f"{result['frames']} frames of {rows} x {cols} tokens = {result['n']}, {result['k']} kept, D {result['d']}, "
+        f"{result['threads']} threads; Gram product {result['gram_ms']:.1f} ms",
+        f"{'method':<18}{'mode':<11}{'ms':>10}{'vs Gram':>9}{'vs FSR':>8}{'peak MB':>9}{'matrices':>10}",
+    ]
+    for name, modes in result["methods"].items():
+        for mode, m in modes.items():
+            known = (m[key] for key in ("vs_fsr", "peak_mb", "peak_matrices"))
+            fsr, peak, matrices = ("-" if value is None else f"{value:.2f}" for value in known)
+            lines.append(f"{name:<18}{mode:<11}{m['ms']:>10.1f}{m['vs_gram']:>9.2f}{fsr:>8}{peak:>9}{matrices:>10}")
+    return "\n".join([*lines, *(f"{name}: {why}" for name, why in result["problems"].items())])
+
+
+def _grid(text: str) -> tuple[int, int]:
+    try:
+        rows, cols = (int(x) for x in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError("a grid is rows x columns, e.g. 14x14") from None
+    return rows, cols

@@ -1,0 +1,1 @@
+"""Training of the embedded models, from drawn scenes and clips; the library does not need it."""
