@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fsr.errors import InvalidInput
+from fsr.errors import InvalidInput, within_memory
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.tokens import Role, Selection, VisualTokens, check_budget
-from fsr.vlm.memory import within_memory
 
 
 def number(default: float, low: float, high: float | None, doc: str, *, above: bool = False) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsr.errors import within_memory
 from fsr.vlm.cost import synchronize
-from fsr.vlm.memory import within_memory
 from fsr.vlm.placement import device_of
 
 Around = Callable[[], AbstractContextManager[None]]  # entered around every forward pass, while the lock is held

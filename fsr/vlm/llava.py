@@ -15,14 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.errors import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput, within_memory
 from fsr.tokens import Selection, VisualTokens, unit_rows
 from fsr.vlm import geometry, prompt
 from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
 from fsr.vlm.capture import capture, cls_attention, find, received_attention
 from fsr.vlm.cost import timed
 from fsr.vlm.decode import Decoder, end_ids
-from fsr.vlm.memory import within_memory
 from fsr.vlm.placement import device_of
 from fsr.vlm.relevance import ClipRelevance
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,6 @@ from fsr.vlm.placement import WHOLE, Placement
 SLACK = 1.05  # besides the weights: buffers and a short prompt
 FOUR_BIT_BYTES = 0.5625  # NF4: half a byte a number, and a float32 for every block of 64
 CGROUP = Path("/sys/fs/cgroup")
-
-
-@contextmanager
-def within_memory() -> Iterator[None]:
-    """Raises FsrError where a GPU has no room for what the block does."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise FsrError(
-            "the memory of the GPU is full; take a smaller picture, fewer frames, a smaller model or dtype 4bit."
-        ) from error
 
 
 def parameters_of(kind: Any, config: Any) -> dict[str, int]:
