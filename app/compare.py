@@ -9,11 +9,12 @@ from itertools import combinations
 from typing import Any
 
 from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
+from fsr.bench.measure import FULL, Measurement
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Role
-from fsr.vlm import VLM, Encoding
+from fsr.vlm import VLM
 
 MAX_RUNS = 6
 HOW = f"choose 2 to {MAX_RUNS} methods at one budget, or one method at 2 to {MAX_RUNS} budgets."
@@ -51,7 +52,7 @@ def compare(
     shown: str = "",
     held: Parameters | None = None,
 ) -> Iterator[Event]:
-    """All tokens first, then every request, alone on the model each.
+    """All tokens first, then every request, alone on the model each; then all of them again in turns, to be measured.
 
     requests: from `requests_of`. shown: the `Request.setting` that the visitor's page draws, held: the parameters of
     the methods whose plans it has; what it has is not made again. A method that this model cannot run is told as a
@@ -88,24 +89,29 @@ def _compare(
         base = service.trace(vlm, encoding, first)
         held = {name: record["parameters"] for name, record in base["methods"].items()}
         yield Event("encoding", "Planning every budget.", of=of, trace=base)
-    for event in service.stream(vlm, encoding, None, 0.0, "", stop):
+    measured = service.measurement(vlm, encoding, first, stop)
+    for event in service.stream(measured, FULL, ""):
         yield replace(event, at=1, of=of)
     inside: dict[str, list[InsideSelection]] = {}
     for at, request in enumerate(requests, 2):
         if stop.is_set():
             break
-        for event in _run(service, vlm, encoding, request, stop, held, inside):
+        for event in _run(service, vlm, measured, request, held, inside):
             yield replace(event, at=at, of=of)
         held = held | {request.method: request.pruner().parameters()}
-    yield Event("stopped", "Stopped.") if stop.is_set() else Event("done", "", at=of, of=of)
+    if stop.is_set():
+        yield Event("stopped", "Stopped.")
+        return
+    for event in service.repeats(measured, ""):
+        yield replace(event, at=of, of=of)
+    yield Event("done", "", at=of, of=of)
 
 
 def _run(
     service: Service,
     vlm: VLM,
-    encoding: Encoding,
+    measured: Measurement,
     request: Request,
-    stop: threading.Event,
     held: Parameters,
     inside: dict[str, list[InsideSelection]],
 ) -> Iterator[Event]:
@@ -114,14 +120,14 @@ def _run(
     inside: what methods that prune inside the language model did so far; that is known after an answer only, and so is
     their plan.
     """
-    asked = f"{request.method}@{request.budget}"
+    asked, encoding = f"{request.method}@{request.budget}", measured.encoding
     try:
         pruner = request.pruner(encoding)
         if pruner.stage == "before" and held.get(request.method) != pruner.parameters():
             yield Event("method", f"{pruner.label}: planning every budget.", asked)
             yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(vlm, encoding, request))
-        selection, select_ms = service.select(vlm, encoding, pruner, request.budget)
-        for event in service.stream(vlm, encoding, selection, select_ms, asked, stop):
+        selection: Any = measured.select(asked, pruner, request.budget)
+        for event in service.stream(measured, asked, asked):
             text = f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}"
             yield replace(event, text=text, kept=kept_of(selection) if event.answer else None)
         if pruner.stage == "inside" and selection.depth is not None:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ from app.clips import Clips, Film, is_clip_id
 from app.models import Models
 from app.pictures import Picture, Pictures
 from app.settings import CLIPS_ONLY, Settings
+from fsr.bench.measure import FULL, Allowance, Measurement
 from fsr.errors import InvalidInput
 from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
 from fsr.pruners.frames import in_mode
-from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
+from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.tokens import SHARED_UP_TO, VisualTokens, check_budget
 from fsr.trace import SHARES, answer_record, build_trace, method_record
-from fsr.vlm import VLM, Encoding, load
+from fsr.vlm import VLM, Encoding, Step, load
 from fsr.vlm.base import EVERYTHING
 from fsr.vlm.clips import clip_frames
-from fsr.vlm.cost import timed
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
 LOCK_POLL_S = 0.2
@@ -88,7 +89,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Event:
-    """A step of an answer. phase: waiting, loading, encoding, full, method, done or stopped.
+    """A step of an answer. phase: waiting, loading, encoding, full, method, measuring, done or stopped.
 
     asked: the key of the method's answer, e.g. fsr@64, once the budget is known. key, answer: which answer grew, and
     how it reads now. trace: where a new one is there to be drawn; patch: where one method of it is, see `plan_patch`.
@@ -119,6 +120,8 @@ class Service:
         self.models = Models(settings, loader)
         self._encodings: OrderedDict[tuple[str, str, str, int, frozenset[str]], Encoding] = OrderedDict()
         self._lock = threading.Lock()
+        self._waiting = 0  # turns that are waited for
+        self._counting = threading.Lock()
 
     @property
     def busy(self) -> bool:
@@ -152,14 +155,29 @@ class Service:
     @contextmanager
     def turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
         """Wait for the model; False where the visitor stopped before it was free."""
-        while not self._lock.acquire(timeout=LOCK_POLL_S):
-            if stop is not None and stop.is_set():
-                yield False
-                return
+        if not self._acquired(stop):
+            yield False
+            return
         try:
             yield True
         finally:
             self._lock.release()
+
+    def _acquired(self, stop: threading.Event | None) -> bool:
+        with self._counting:
+            self._waiting += 1
+        try:
+            while not self._lock.acquire(timeout=LOCK_POLL_S):
+                if stop is not None and stop.is_set():
+                    return False
+            return True
+        finally:
+            with self._counting:
+                self._waiting -= 1
+
+    def awaited(self) -> bool:
+        """Whether another visitor waits for the model."""
+        return self._waiting > 0
 
     # -- what visitors ask for
 
@@ -183,7 +201,7 @@ class Service:
             return plan_patch(vlm, encoding, request)
 
     def answer(self, request: Request, stop: threading.Event | None = None, shown: str = "") -> Iterator[Event]:
-        """Both answers, one after the other so that the times are honest: all tokens first, then the method.
+        """Both answers, all tokens first, then the method; then both again in turns, so that the times are honest.
 
         shown: the `Request.scene` that the visitor's page draws already; its trace is not made again.
         """
@@ -210,46 +228,48 @@ class Service:
         budget = request.budget_for(n)
         asked = f"{request.method}@{budget}"
         pruner = request.pruner(encoding)
-        selection, select_ms = self.select(vlm, encoding, pruner, budget)
+        measured = self.measurement(vlm, encoding, request, stop)
+        selection = measured.select(asked, pruner, budget)
         if request.scene != shown or vlm is not held:
             planned = request.method if pruner.stage == "before" else ""
             trace = self.trace(vlm, encoding, request, planned)
             yield Event("encoding", "Planning every budget.", asked, trace=trace)
-        yield from self.stream(vlm, encoding, None, 0.0, asked, stop)
-        yield from self.stream(vlm, encoding, selection, select_ms, asked, stop)
+        yield from self.stream(measured, FULL, asked)
+        yield from self.stream(measured, asked, asked)
         if isinstance(selection, InsideSelection) and selection.depth is not None:
             yield Event("method", "", asked, patch=layers_patch(encoding, pruner, [selection]))
-        yield Event("stopped", "Stopped.", asked) if stop.is_set() else Event("done", "", asked)
-
-    def select(self, vlm: VLM, encoding: Encoding, pruner: Pruner, budget: int) -> tuple[Any, float]:
-        """A selection and its milliseconds, without what other selections computed, so that the time is the whole.
-
-        Raises InvalidInput, before anything answers, where a method inside the language model cannot keep the budget.
-        """
-        if isinstance(pruner, InsidePruner):
-            pruner.schedule(len(encoding.tokens), vlm.shape.layers, budget)
-        fresh = replace(encoding.tokens, shared=False)
-        return timed(lambda: pruner(fresh, budget), vlm.device)
-
-    def stream(
-        self,
-        vlm: VLM,
-        encoding: Encoding,
-        selection: Any,
-        select_ms: float,
-        asked: str,
-        stop: threading.Event,
-    ) -> Iterator[Event]:
-        """One answer, step by step; nothing after a stop."""
         if stop.is_set():
+            yield Event("stopped", "Stopped.", asked)
             return
-        n = len(encoding.tokens)
-        method, _, budget = asked.partition("@") if selection is not None else ("full", "", str(n))
-        phase, key = ("method", asked) if selection is not None else ("full", "full")
-        text = f"Answering with {_read(selection, n)}."
+        yield from self.repeats(measured, asked)
+        yield Event("done", "", asked)
+
+    def measurement(self, vlm: VLM, encoding: Encoding, request: Request, stop: threading.Event) -> Measurement:
+        """What answers this question and measures it."""
+        shown = self.opened(request)
+        frames, times = (shown.images, shown.clip.times) if isinstance(shown, Film) else ([shown.image], None)
+        again = partial(vlm.encode_ms, frames, times)
+        return Measurement(vlm, encoding, self.settings.max_new_tokens, stop, again)
+
+    def stream(self, measured: Measurement, key: str, asked: str) -> Iterator[Event]:
+        """One answer, step by step; nothing after a stop."""
+        if measured.stop.is_set():
+            return
+        phase = FULL if key == FULL else "method"
+        text = f"Answering with {_read(measured.sides[key].selection, len(measured.encoding.tokens))}."
         yield Event(phase, text, asked)
-        for step in vlm.generate(encoding, selection, self.settings.max_new_tokens, stop, select_ms):
-            yield Event(phase, text, asked, key, answer_record(method, int(budget), step))
+        for step in measured.answer(key):
+            yield Event(phase, text, asked, key, _recorded(measured, key, step))
+
+    def repeats(self, measured: Measurement, asked: str) -> Iterator[Event]:
+        """Every answer once more with the times of its repeats, which end when someone waits for the model."""
+        text = "Measuring both in turns." if asked else "Measuring all in turns."
+        yield Event("measuring", text, asked)
+        allowance = Allowance(seconds=self.settings.repeat_s)
+        for key, cost in measured.repeat(allowance, self.awaited).items():
+            last = measured.sides[key].last
+            if last is not None and cost.spread is not None:
+                yield Event("measuring", text, asked, key, _recorded(measured, key, replace(last, cost=cost)))
 
     # -- pieces
 
@@ -400,6 +420,10 @@ def layers_patch(encoding: Encoding, pruner: Pruner, answered: list[InsideSelect
     """`plan_patch` for a method that prunes inside the language model, from its answers so far."""
     record = method_record(pruner, LayersPlan.of(answered), encoding)
     return {"methods": {pruner.name: record}, "scores": {}, "replaces": []}
+
+
+def _recorded(measured: Measurement, key: str, step: Step) -> dict[str, Any]:
+    return answer_record(key.partition("@")[0], measured.sides[key].budget, step)
 
 
 def _read(selection: Any, n: int) -> str:

@@ -40,6 +40,7 @@ class Settings:
     max_display_side: int = 1280  # pixels; larger pictures are scaled down for the page and the model
     max_question_chars: int = 500
     max_new_tokens: int = 128
+    repeat_s: float = 0.5  # of every side, to measure its times again and again; 0: each is measured once
     cached_pictures: int = 32
     cached_questions: int = 32
     question_cache_mb: int = 1000  # of similarities of the tokens that questions were asked about
@@ -57,7 +58,11 @@ class Settings:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and f.name == "repeat_s":
+                if value < 0:
+                    raise InvalidInput(f"FSR_REPEAT_S must be at least 0, not {value}.")
+            elif number and value <= 0:
                 raise InvalidInput(f"FSR_{f.name.upper()} must be above 0, not {value}.")
         if self.max_sampled_frames > MAX_FRAMES:
             raise InvalidInput(f"FSR_MAX_SAMPLED_FRAMES must be at most {MAX_FRAMES}, not {self.max_sampled_frames}.")

@@ -48,7 +48,7 @@ def encodes(vlm):
 def test_both_answers_come_one_after_the_other_with_their_costs(service, request_):
     events = list(service.answer(request_))
     phases = list(dict.fromkeys(e.phase for e in events))
-    assert phases == ["loading", "encoding", "full", "method", "done"]
+    assert phases == ["loading", "encoding", "full", "method", "measuring", "done"]
     trace = next(e.trace for e in events if e.trace)
     assert Trace.from_json(trace).tokens["n"] == 25
     last = {e.key: e.answer for e in events if e.answer}
@@ -58,7 +58,8 @@ def test_both_answers_come_one_after_the_other_with_their_costs(service, request
     assert last["fsr@6"]["cost"]["select_ms"] > 0
 
 
-def test_a_new_question_budget_method_or_parameter_never_encodes_again(service, request_, tiny_vlm):
+def test_a_new_question_budget_method_or_parameter_never_encodes_again(service, request_, tiny_vlm, monkeypatch):
+    monkeypatch.setattr(service, "settings", replace(service.settings, repeat_s=0))  # repeats encode on purpose
     list(service.answer(request_))
     runs, handle = encodes(tiny_vlm)
     try:
@@ -76,7 +77,7 @@ def test_what_is_kept_inside_the_language_model_is_told_after_the_answer(service
     events = list(service.answer(replace(request_, method="pyramiddrop", budget=13)))
     trace = next(e.trace for e in events if e.trace)
     assert "pyramiddrop" not in Trace.from_json(trace).methods
-    record = events[-2].patch["methods"]["pyramiddrop"]
+    record = next(e.patch for e in events if e.patch)["methods"]["pyramiddrop"]
     assert (record["plan"]["kind"], record["plan"]["budgets"]) == ("layers", [13])
     Trace.from_json({**trace, "methods": {**trace["methods"], "pyramiddrop": record}})
     last = {e.key: e.answer for e in events if e.answer}

@@ -38,7 +38,7 @@ def gallery(tmp_path_factory):
     written(examples / "disc.mp4")
     model = save_onevision(folder / "tiny-onevision")
     command = ["record", "--model", str(model), "--examples", str(examples), "--out", str(folder / "traces" / "one")]
-    assert main([*command, "--max-new-tokens", "2", "--frames", "3"]) == 0
+    assert main([*command, "--untimed", "--max-new-tokens", "2", "--frames", "3"]) == 0
     shutil.rmtree(model)
     return folder
 

@@ -1,6 +1,6 @@
 // The two answers side by side, where they first differ, and what each one cost.
 
-import { bytes, firstDifference, flops, isNumber, milliseconds, ratio } from "./format.js";
+import { bytes, comparedTimes, firstDifference, flops, isNumber, milliseconds, ratio, spread } from "./format.js";
 import { isForeign } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
@@ -14,7 +14,7 @@ export function mountAnswers(root, store, config, setBudget) {
   store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) => draw(at, state, config));
 }
 
-const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method"]);
+const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method", "measuring"]);
 
 export function isRunning(status) {
   return RUNNING.has(status.phase);
@@ -127,31 +127,28 @@ const COSTS = [
   ["Vision encode", "encode_ms", milliseconds, "", ""],
   ["Selection", "select_ms", milliseconds, "", ""],
   ["Prefill", "prefill_ms", milliseconds, "", ""],
-  ["Selection + prefill", "first_ms", milliseconds, "faster", "slower"],
+  ["Selection + prefill", "first_token_ms", milliseconds, "faster", "slower"],
   ["Decode per token", "decode_ms_per_token", milliseconds, "faster", "slower"],
   ["KV cache", "kv_bytes", bytes, "smaller", "larger"],
   ["Peak memory", "peak_bytes", bytes, "smaller", "larger"],
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
-/** What is faster by pruning is the prefill; what is paid for it is the selection. */
-function withFirst(cost) {
-  return isNumber(cost?.prefill_ms) ? { ...cost, first_ms: cost.prefill_ms + (cost.select_ms ?? 0) } : cost;
-}
-
 function drawCosts(at, fullCost, oursCost, n, running) {
   toggle(at.costs, Boolean(fullCost || oursCost || running));
   const shown = [fullCost, oursCost, n, running];
   if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
   at.shown = shown;
-  const [full, ours] = [withFirst(fullCost), withFirst(oursCost)];
+  const [full, ours] = [fullCost, oursCost];
   setText(at.fullhead, n ? `all ${n}` : "all");
   setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
   const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]) || (running && key !== "peak_bytes"));
   fill(at.rows, ...rows.map(([label, key, show, less, more]) => {
-    const value = (cost) => (isNumber(cost?.[key]) && !(key === "select_ms" && cost === full) ? show(cost[key]) : "–");
-    const compared = less ? ratio(full?.[key], ours?.[key], less, more) : "";
-    return el("tr", { class: MINOR.has(key) ? "fx-minor" : "" }, el("th", { scope: "row" }, label), el("td", {}, value(full)), el("td", {}, value(ours)), el("td", { class: "fx-ratio" }, compared));
+    const told = (cost) => isNumber(cost?.[key]) && !(key === "select_ms" && cost === full);
+    const value = (cost) => el("td", {}, told(cost) ? show(cost[key]) : "–", told(cost) && cost.spread?.[key] ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key])) : null);
+    const times = show === milliseconds;
+    const compare = times && running && !(full?.spread && ours?.spread) ? () => "" : times ? comparedTimes : (a, b, k, ...words) => ratio(a?.[k], b?.[k], ...words);
+    return el("tr", { class: MINOR.has(key) ? "fx-minor" : "" }, el("th", { scope: "row" }, label), value(full), value(ours), el("td", { class: "fx-ratio" }, less ? compare(full, ours, key, less, more) : ""));
   }));
 }
 
@@ -163,6 +160,12 @@ export function recordedText(state) {
   return `Recorded${by} on ${origin.on}, ${origin.device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
 }
 
+/** How the times were measured: nothing before the repeats are there. */
+export function repeatsText(...costs) {
+  const repeats = Math.min(...costs.filter(Boolean).map((cost) => cost.repeats ?? 1));
+  return repeats > 1 && Number.isFinite(repeats) ? `Times are medians of ${repeats} runs in turns; beside them the middle half of the runs.` : "";
+}
+
 /** Which model gave the answers on screen, where it is no longer the one in use. */
 export function withOther(state) {
   return isForeign(state) ? ` with ${state.trace.model.title}` : "";
@@ -172,7 +175,8 @@ function drawSource(at, state) {
   const { trace } = state;
   const where = recordedText(state);
   const measured = state.where ? `Measured here${withOther(state)}, on ${state.where}. One answer at a time.` : "";
-  setText(at.source, where || measured);
+  const { full, ours } = sides(state);
+  setText(at.source, [where || measured, repeatsText(full?.cost, ours?.cost)].filter(Boolean).join(" "));
   const unknown = trace?.unknown_words ?? [];
   toggle(at.unknown, unknown.length > 0);
   setText(at.unknown, unknown.length ? `The model does not know: ${unknown.join(", ")}. It reads each as <unk>.` : "");

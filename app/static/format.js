@@ -58,6 +58,27 @@ export function ratio(full, ours, less = "less", more = "more") {
   return `${shown >= 100 ? shown.toFixed(0) : shown >= 10 ? shown.toFixed(1) : shown.toFixed(2)}${THIN}× ${times >= 1 ? less : more}`;
 }
 
+/** "5.8–6.6": the ends of what was measured, in milliseconds as `milliseconds` writes the median. */
+export function spread([low, high], median) {
+  const unit = median >= 10000 ? 1000 : 1;
+  return `${sig3(low / unit)}–${sig3(high / unit)}`;
+}
+
+const TELLING = 1.3; // a single run has no spread: only a difference above this is told of it
+
+/** How one measured time compares with another: a ratio, or that no difference was measured, which is so where the
+ *  ranges of their repeats overlap. `full` and `ours` are costs, `key` the time that is compared. */
+export function comparedTimes(full, ours, key, less = "faster", more = "slower") {
+  const text = ratio(full?.[key], ours?.[key], less, more);
+  if (!text) return "";
+  const [a, b] = [full.spread?.[key], ours.spread?.[key]];
+  if (!a || !b) {
+    const times = full[key] / ours[key];
+    return Math.max(times, 1 / times) < TELLING ? "measured once" : `${text}, once`;
+  }
+  return a[0] <= b[1] && b[0] <= a[1] ? "no difference measured" : text;
+}
+
 /** Where two answers first differ, word by word: the character ranges in each, or null where one is a prefix of a running other. */
 export function firstDifference(a, b) {
   const words = (text) => [...text.matchAll(/\S+/g)].map((m) => [m[0], m.index, m.index + m[0].length]);

@@ -4,7 +4,7 @@ import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paint, paintPair } from "./paint.js";
 import { drawText, isRunning, sameText } from "./answers.js";
 import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf, shared } from "./comparing.js";
-import { bytes, firstDifference, isNumber, milliseconds } from "./format.js";
+import { bytes, firstDifference, isNumber, milliseconds, spread } from "./format.js";
 import { viridis } from "./color.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
@@ -235,7 +235,8 @@ function drawCosts(node, cost, isFull, isInside = false) {
   fill(node, ...COSTS.flatMap(([name, key, show]) => {
     const within = isInside && key === "select_ms"; // the choice is part of the prefill
     const value = within ? "in prefill" : isNumber(cost[key]) && !(isFull && key === "select_ms") ? show(cost[key]) : "–";
-    return [el("div", {}, el("dt", {}, name), el("dd", {}, value))];
+    const range = !within && value !== "–" && cost.spread?.[key] ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key])) : null;
+    return [el("div", {}, el("dt", {}, name), el("dd", {}, value, range))];
   }));
 }
 

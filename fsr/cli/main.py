@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,7 +21,9 @@ from fsr.tokens import check_budget
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from fsr.bench.measure import Measurement
     from fsr.vlm import VLM
+    from fsr.vlm.cost import Cost
     from fsr.vlm.progress import LoadProgress
 
 SHARES = ("global", "per_group")
@@ -86,6 +89,7 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
     parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
+    parser.add_argument("--repeat-s", type=float, default=0.5, help="seconds of repeats a side; default 0.5")
     _add_model_arguments(parser)
 
 
@@ -124,6 +128,7 @@ def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="ID", help="record this example alone")
     parser.add_argument("--draw", action="store_true", help="draw the scenes that the index describes anew")
     parser.add_argument("--clips", action="store_true", help="record the clips alone, not the pictures")
+    parser.add_argument("--untimed", action="store_true", help="measure every time once: for a busy machine")
     parser.add_argument("--frames", type=int, help="frames of a clip; default what the model reads")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
     parser.add_argument("--dtype", help="float32, float16 or bfloat16")
@@ -131,9 +136,9 @@ def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_answer(args: argparse.Namespace) -> int:
+    from fsr.bench.measure import FULL, Allowance, measure
     from fsr.pruners import make
     from fsr.pruners.frames import in_mode
-    from fsr.pruners.inside import InsidePruner
 
     by_groups = args.share == "per_group"
     if args.share not in SHARES:
@@ -152,13 +157,12 @@ def run_answer(args: argparse.Namespace) -> int:
         pruner = in_mode(single, "per_frame", media.group)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
-    answers = {}
     check_budget(budget, n)  # an impossible budget is refused before anything answers
-    if isinstance(pruner, InsidePruner):
-        pruner.schedule(n, vlm.shape.layers, budget)
-    if args.method != "full" and not args.only:
-        answers["full"] = _answered(vlm, encoding, make("full"), n, args.max_new_tokens)
-    answers[args.method] = _answered(vlm, encoding, pruner, budget, args.max_new_tokens)
+    sides = {} if args.method == FULL else {args.method: (pruner, budget)}
+    again = partial(vlm.encode_ms, frames, seconds(clip))
+    allowance, full = Allowance(seconds=args.repeat_s), not args.only or not sides
+    measured = measure(vlm, encoding, sides, args.max_new_tokens, allowance, again, full)
+    answers = {name: _answer(measured, name, cost) for name, cost in measured.costs().items()}
     record = {
         "model": vlm.id,
         "device": str(vlm.device),
@@ -207,17 +211,16 @@ def loaded(path: str, count: int) -> tuple[list[Image], dict[str, Any] | None]:
     return clip.frames, clip.facts()
 
 
-def _answered(vlm: Any, encoding: Any, pruner: Any, budget: int, max_new_tokens: int) -> dict[str, Any]:
+def _answer(measured: Measurement, name: str, cost: Cost) -> dict[str, Any]:
+    from fsr.pruners.inside import InsideSelection
     from fsr.trace import answer_record
-    from fsr.vlm.cost import timed
 
-    pruner(replace(encoding.tokens, shared=False), budget)  # uncounted, like the language model's warm-up
-    # without what other selections computed, so that the time is the whole time
-    fresh = replace(encoding.tokens, shared=False)
-    selection, ms = timed(lambda: pruner(fresh, budget), vlm.device)
-    step = list(vlm.generate(encoding, selection, max_new_tokens, select_ms=ms))[-1]
-    read = budget if pruner.stage == "inside" else len(selection.sent)
-    return {**answer_record(pruner.name, read, step), "facts": selection.facts}
+    side = measured.sides[name]
+    assert side.last is not None
+    chosen = side.selection
+    read = side.budget if chosen is None or isinstance(chosen, InsideSelection) else len(chosen.sent)
+    record = answer_record(name, read, replace(side.last, cost=cost))
+    return {**record, "facts": {} if chosen is None else chosen.facts}
 
 
 def run_fidelity(args: argparse.Namespace) -> int:
@@ -304,9 +307,13 @@ def described(record: dict[str, Any]) -> str:
         lines.append(record["note"])
     for name, answer in record["answers"].items():
         cost = answer["cost"]
-        decode = f", decode {ms:.3g} ms/token" if (ms := cost["decode_ms_per_token"]) is not None else ""
-        times = (
-            f"encode {cost['encode_ms']:.3g} ms, select {cost['select_ms']:.3g} ms, prefill {cost['prefill_ms']:.3g} ms"
+        decode = (
+            f", decode {ms:.3g} ms/token{_ends(cost, 'decode_ms_per_token')}"
+            if (ms := cost["decode_ms_per_token"]) is not None
+            else ""
+        )
+        times = ", ".join(
+            f"{name} {cost[f'{name}_ms']:.3g} ms{_ends(cost, f'{name}_ms')}" for name in ("encode", "select", "prefill")
         )
         peak = f", peak {cost['peak_bytes'] / 1e9:.2f} GB" if cost["peak_bytes"] else ""
         lines += [
@@ -314,6 +321,7 @@ def described(record: dict[str, Any]) -> str:
             f"{name}, {answer['budget']} of {record['visual_tokens']} visual tokens",
             f"  {answer['text'] or '(no text)'}",
             f"  {times}{decode}, {cost['new_tokens']} new tokens",
+            f"  {repeated(cost['repeats'])}",
             f"  KV cache {cost['kv_bytes'] / 1e6:.3g} MB{peak}, estimated {cost['flops_estimated'] / 1e9:.3g} GFLOP",
         ]
         if answer["facts"]:
@@ -321,6 +329,17 @@ def described(record: dict[str, Any]) -> str:
     if record["unknown_words"]:
         lines += ["", f"The model does not know: {', '.join(record['unknown_words'])}."]
     return "\n".join(lines)
+
+
+def _ends(cost: dict[str, Any], name: str) -> str:
+    """Where the middle half of the repeats lies: " (5.8 to 6.6)"."""
+    low, high = cost.get("spread", {}).get(name, (None, None))
+    return "" if low is None else f" ({low:.3g} to {high:.3g})"
+
+
+def repeated(times: int) -> str:
+    """What the times are, in words."""
+    return "times measured once" if times == 1 else f"medians of {times} runs in turns; in brackets their middle half"
 
 
 def parsed(settings: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,29 @@ from typing import Any
 from PIL import Image
 
 from fsr.bench.machine import device_name
+from fsr.bench.measure import FULL, Allowance, Measurement, differ
 from fsr.errors import FsrError, InvalidInput
 from fsr.media.pictures import load_image
 from fsr.media.video import Clip, load_clip
 from fsr.pruners import REGISTRY, Plan, Pruner, make
-from fsr.pruners.inside import InsidePruner, LayersPlan
+from fsr.pruners.inside import InsidePruner, InsideSelection, LayersPlan
 from fsr.pruners.plan import usual_budgets
 from fsr.trace import Trace, answer_record, build_trace, shown_frames
-from fsr.vlm import VLM, Encoding, load
+from fsr.vlm import VLM, load
 from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.clips import clip_frames
-from fsr.vlm.cost import timed
+from fsr.vlm.cost import Cost
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 MAX_SIDE = 1280  # pixels; as the page scales a visitor's pictures down
+REPEATS = Allowance(seconds=600, least=7, most=9)
+TRIES = 4
+MOST_SPREAD = 0.3  # of the median, between the quartiles
+WATCHED = {
+    "prefill_ms": "the prefill",
+    "first_token_ms": "selection and prefill",
+    "decode_ms_per_token": "the time per decoded token",
+}
 NEEDS = frozenset().union(*(kind.requires for kind in REGISTRY.values()))
 
 
@@ -55,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     frames = clip_frames(args.model) if args.frames is None else args.frames
     if args.clips and not frames:
         raise InvalidInput(f"{vlm.title} reads pictures only; --clips is for models that read clips.")
-    record(vlm, args.examples, args.out, args.only, args.max_new_tokens, args.draw, frames or 0, not args.clips)
+    timed, pictures = not args.untimed, not args.clips
+    record(vlm, args.examples, args.out, args.only, args.max_new_tokens, args.draw, frames or 0, pictures, timed)
     return 0
 
 
@@ -68,12 +78,14 @@ def record(
     draw: bool = False,
     frames: int = 0,
     pictures: bool = True,
+    timed: bool = True,
 ) -> None:
     """One trace an example into `out`, told in one line each. frames: of a clip; 0 leaves clips out.
 
-    pictures: whether they are recorded, too.
+    pictures: whether they are recorded, too. timed: see `record_scene`.
 
-    Raises InvalidInput for a folder without examples, or where there is none called `only`.
+    Raises InvalidInput for a folder without examples, or where there is none called `only`; FsrError where the machine
+    is too busy to be measured, and then that trace is not written.
     """
     rows = rows_of(examples, "index.json") if pictures else []
     clips = rows_of(examples, "clips.json") if frames and (examples / "clips.json").is_file() else []
@@ -86,7 +98,7 @@ def record(
     for row in rows + clips:
         if only in (None, row["id"]):
             scene = clip_scene(row, examples, frames, draw) if row in clips else picture_scene(row, examples, draw)
-            trace = record_scene(vlm, scene, max_new_tokens)
+            trace = record_scene(vlm, scene, max_new_tokens, timed)
             _write(trace, out / f"{scene.id}.json")
             _save_frames(trace, scene, out)
             texts = {key: answer["text"] for key, answer in trace.answers.items() if key.startswith(("full", "fsr@"))}
@@ -133,46 +145,101 @@ def clip_scene(row: dict[str, Any], examples: Path, frames: int, draw: bool = Fa
     return Scene(row["id"], row["question"], clip.frames, clip, f"{row['id']}.mp4")
 
 
-def record_scene(vlm: VLM, scene: Scene, max_new_tokens: int = 128) -> Trace:
-    """Plans and answers of every method that this model can run; `recorded.note` says why others are missing."""
-    media = vlm.encode_media(scene.frames, scene.clip.times if scene.clip else None, NEEDS)
-    encoding = vlm.encode(media, scene.question, NEEDS)
-    n, limit = len(encoding.tokens), max_new_tokens
-    *_, last = vlm.generate(encoding, None, limit)
-    answers = {"full": answer_record("full", n, last)}
+def record_scene(vlm: VLM, scene: Scene, max_new_tokens: int = 128, timed: bool = True) -> Trace:
+    """Plans and answers of every method that this model can run; `recorded.note` says why others are missing.
+
+    timed: repeat every answer, for times with a spread. Raises FsrError where the machine is so busy that the times
+    contradict each other, however often it measures.
+    """
+    times = scene.clip.times if scene.clip else None
+    encoding = vlm.encode(vlm.encode_media(scene.frames, times, NEEDS), scene.question, NEEDS)
+    measured = Measurement(vlm, encoding, max_new_tokens, encode=lambda: vlm.encode_ms(scene.frames, times))
+    _run(measured, FULL)
     plans: dict[str, tuple[Pruner, Plan]] = {}
+    reads = {FULL: len(encoding.tokens)}  # visual tokens of every answer, by key
     problems = []
-    for name in (one for one in REGISTRY if one != "full"):
+    for name in (one for one in REGISTRY if one != FULL):
         pruner = make(name)
         try:
-            selections = []
-            for budget, selection, answer in _answers(vlm, encoding, pruner, limit):
-                selections.append(selection)
-                answers[f"{name}@{budget}"] = answer
+            keys = _answered(measured, pruner, reads)
             if pruner.stage == "before":
                 plans[name] = (pruner, pruner.plan(encoding.tokens))
-            elif selections:
-                plans[name] = (pruner, LayersPlan.of(selections))
+            elif keys:
+                selections = [measured.sides[key].selection for key in keys]
+                plans[name] = (pruner, LayersPlan.of([s for s in selections if isinstance(s, InsideSelection)]))
         except FsrError as error:
             problems.append(f"{name}: {error}")
+    costs = settled(measured, scene.id) if timed else measured.costs()
+    answers = {}
+    for key, read in reads.items():
+        last = measured.sides[key].last
+        assert last is not None
+        answers[key] = answer_record(key.partition("@")[0], read, replace(last, cost=costs[key]))
     recorded = {"on": datetime.date.today().isoformat(), "device": device_name(vlm.device), "note": " ".join(problems)}
     trace = build_trace(
-        vlm, encoding, plans, answers, max_new_tokens=limit, recorded=recorded, clip=scene.clip, name=scene.name
+        vlm,
+        encoding,
+        plans,
+        answers,
+        max_new_tokens=max_new_tokens,
+        recorded=recorded,
+        clip=scene.clip,
+        name=scene.name,
     )
     return Trace.from_json(trace.to_json())
 
 
-def _answers(vlm: VLM, encoding: Encoding, pruner: Pruner, limit: int) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    """Budget, selection and answer at the usual budgets; once, where a method keeps a number of tokens of its own."""
-    n = len(encoding.tokens)
+def _answered(measured: Measurement, pruner: Pruner, reads: dict[str, int]) -> list[str]:
+    """The keys of this method's answers at the usual budgets; of one, where it keeps a number of tokens of its own."""
+    n, keys = len(measured.encoding.tokens), []
     for budget in usual_budgets(n) if pruner.takes_budget else [n]:
-        if isinstance(pruner, InsidePruner) and not _possible(pruner, n, vlm.shape.layers, budget):
+        if isinstance(pruner, InsidePruner) and not _possible(pruner, n, measured.vlm.shape.layers, budget):
             continue
-        fresh = replace(encoding.tokens, shared=False)  # so that the time is that of a first selection
-        selection, ms = timed(lambda t=fresh, k=budget: pruner(t, k), vlm.device)  # type: ignore[misc]
-        *_, last = vlm.generate(encoding, selection, limit, select_ms=ms)
-        read = budget if pruner.takes_budget else len(selection.sent)
-        yield read, selection, answer_record(pruner.name, read, last)
+        read = budget if pruner.takes_budget else len(pruner(measured.encoding.tokens, budget).sent)
+        key = f"{pruner.name}@{read}"
+        measured.select(key, pruner, budget)
+        _run(measured, key)
+        reads[key] = read
+        keys.append(key)
+    return keys
+
+
+def _run(measured: Measurement, key: str) -> None:
+    for _ in measured.answer(key):
+        pass
+
+
+def settled(measured: Measurement, name: str) -> dict[str, Cost]:
+    """Costs that do not contradict each other; measured anew, at most `TRIES` times, where they do."""
+    for _ in range(TRIES):
+        costs = measured.repeat(REPEATS)
+        doubts = contradictions(costs, {key: side.pruner for key, side in measured.sides.items()})
+        if not doubts:
+            return costs
+    raise FsrError(
+        f"the machine is too busy to record {name!r}: {doubts[0]}, {TRIES} times in a row; end what else runs, then "
+        "record again, or record without repeats (--untimed)."
+    )
+
+
+def contradictions(costs: Mapping[str, Cost], pruners: Mapping[str, Pruner | None]) -> list[str]:
+    """What cannot be, in words: a wide spread, or fewer tokens slower than all of them.
+
+    The latter of methods before the language model only: those inside it compute more than a shorter prompt does.
+    """
+    found = []
+    for key, cost in costs.items():
+        for name, what in WATCHED.items():
+            value, ends = getattr(cost, name), (cost.spread or {}).get(name)
+            if value is None:
+                continue
+            if ends is None or ends[1] - ends[0] > MOST_SPREAD * value:
+                found.append(f"{what} of {key} spreads by more than {MOST_SPREAD:.0%}")
+            pruner, full = pruners[key], costs[FULL]
+            shorter = pruner is not None and pruner.stage == "before" and cost.visual_tokens < full.visual_tokens
+            if shorter and name != "first_token_ms" and differ(cost, full, name) and value > getattr(full, name):
+                found.append(f"{what} of {key} takes longer than that of all tokens")
+    return found
 
 
 def _possible(pruner: InsidePruner, n: int, layers: int, budget: int) -> bool:

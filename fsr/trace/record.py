@@ -369,7 +369,7 @@ def _check_methods(check: Checker, methods: Any, n: int) -> None:
 
 def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int) -> None:
     check.table(answers, "answers", 256)
-    costs = set(Cost.__dataclass_fields__)
+    costs, newer = set(Cost.__dataclass_fields__), {"first_token_ms", "repeats", "spread"}
     for key, answer in answers.items():
         at = f"answers.{key}"
         check.keys(answer, {"method", "budget", "text", "done", "cost"}, {"end"}, at)
@@ -381,7 +381,11 @@ def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int
         if not isinstance(answer["done"], bool) or answer.get("end") not in (None, *ENDS):
             raise TraceError(f"trace.{at}: done must be true or false, end one of {', '.join(ENDS)}.")
         if answer["cost"] is not None:
-            check.keys(answer["cost"], costs, set(), f"{at}.cost")
+            check.keys(answer["cost"], costs - newer, newer, f"{at}.cost")
+            spread = answer["cost"].get("spread") or {}
+            check.keys(spread, set(), costs - newer | {"first_token_ms"}, f"{at}.cost.spread")
+            for name, ends in spread.items():
+                check.numbers(ends, 2, f"{at}.cost.spread.{name}")
             for name, value in answer["cost"].items():
-                if value is not None:
+                if name != "spread" and value is not None:
                     check.number(value, f"{at}.cost.{name}", low=0)

@@ -166,6 +166,15 @@ class VLM(ABC):
         """
 
     @abstractmethod
+    def encode_ms(
+        self,
+        frames: Sequence[Image.Image],
+        times: Sequence[float] | None = None,
+        needs: frozenset[str] = EVERYTHING,
+    ) -> float:
+        """Milliseconds of one more pass of the vision tower over the same frames; nothing of it is kept."""
+
+    @abstractmethod
     def encode(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> Encoding:
         """Relevance and prompt of a question; the vision tower does not run.
 
@@ -306,6 +315,7 @@ class VLM(ABC):
             encode_ms=encode_ms,
             select_ms=select_ms,
             prefill_ms=p.prefill_ms + build_ms,
+            first_token_ms=select_ms + p.prefill_ms + build_ms,
             decode_ms_per_token=per_token,
             new_tokens=p.new_tokens,
             kv_bytes=p.kv_bytes,

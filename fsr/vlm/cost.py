@@ -19,12 +19,14 @@ T = TypeVar("T")
 class Cost:
     """One answer's price.
 
-    Measured in that run: `visual_tokens` read by the language model (the rounded average of its layers where a method
-    prunes inside it); `encode_ms`, the vision tower (once per picture, also when it was taken from the cache);
-    `select_ms`, the pruner (inside the language model the choice is part of prefill); `prefill_ms`, from the selection
-    to the first token; `decode_ms_per_token`, mean of the tokens after the first (None with one token); `new_tokens`,
-    end-of-text included; `kv_bytes`, keys and values in the cache object once the prompt is read; `peak_bytes`, the
-    device's peak memory while answering (None where the device does not tell).
+    Measured: `visual_tokens` read by the language model (the rounded average of its layers where a method prunes inside
+    it); `encode_ms`, the vision tower (once per picture, also when it was taken from the cache); `select_ms`, the
+    pruner (inside the language model the choice is part of prefill); `prefill_ms`, from the selection to the first
+    token; `first_token_ms`, the two together; `decode_ms_per_token`, mean of the tokens after the first (None with one
+    token); `new_tokens`, end-of-text included; `kv_bytes`, keys and values in the cache object once the prompt is read;
+    `peak_bytes`, the device's peak memory while answering (None where the device does not tell). `repeats`: how often
+    it was measured (`fsr.bench.measure`); above 1 every time is a median, and `spread` has the quartiles of its
+    repeats, by name.
     Estimated: `flops_estimated`, the language model's prefill and decode by `prefill_flops` and `decode_flops`.
     """
 
@@ -32,15 +34,21 @@ class Cost:
     encode_ms: float
     select_ms: float
     prefill_ms: float
+    first_token_ms: float
     decode_ms_per_token: float | None
     new_tokens: int
     kv_bytes: int
     peak_bytes: int | None
     flops_estimated: int
+    repeats: int = 1
+    spread: dict[str, tuple[float, float]] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, times to three decimals."""
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        """Plain numbers, times to three decimals; `spread` as lists of two, left out where there is none."""
+        record = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items() if k != "spread"}
+        if self.spread is not None:
+            record["spread"] = {name: [round(end, 3) for end in ends] for name, ends in self.spread.items()}
+        return record
 
 
 @dataclass(frozen=True)

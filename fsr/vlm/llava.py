@@ -141,6 +141,17 @@ class Llava(VLM):
             self._media.put(held)
         return held
 
+    def encode_ms(
+        self,
+        frames: Sequence[Image.Image],
+        times: Sequence[float] | None = None,
+        needs: frozenset[str] = EVERYTHING,
+    ) -> float:
+        """See `VLM.encode_ms`."""
+        frames = [frame.convert("RGB") for frame in frames]
+        with self.lock, within_memory():
+            return self._encode_frames(frames, "", self._checked_times(frames, times), self.captures & needs).encode_ms
+
     def _checked_times(self, frames: Sequence[Image.Image], times: Sequence[float] | None) -> tuple[float, ...] | None:
         if times is None:
             return None

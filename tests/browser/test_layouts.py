@@ -29,7 +29,7 @@ def app(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         shutil.copy(trace, gallery / "traces")
     where = ["--examples", str(gallery / "examples"), "--out", str(gallery / "traces" / "gone")]
     for name in ("star", "digit"):
-        assert main(["record", "--model", str(gone), *where, "--only", name, "--max-new-tokens", "2"]) == 0
+        assert main(["record", "--untimed", "--model", str(gone), *where, "--only", name, "--max-new-tokens", "2"]) == 0
     shutil.rmtree(gone)
     models = [save_next(folder / "next", clip=True), save_qwen(folder / "qwen")]
     yield from launched(str(models[0]), gallery, folder, FSR_MODELS=str(models[1]), FSR_MAX_NEW_TOKENS="4")
