@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,12 +25,13 @@ from torch import Tensor
 
 from fsr.bench.clock import StackClock
 from fsr.bench.machine import device_name, peak_bytes, reset_peak
+from fsr.bench.measure import fresh_selection, quartiles, turn
 from fsr.cli.arguments import add_json, report, whole_numbers
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
 from fsr.tokens import check_budget
-from fsr.vlm.base import VLM, Chosen, Encoding, Media
+from fsr.vlm.base import VLM, Encoding, Media
 from fsr.vlm.cost import Cost, timed
 
 QUESTION = "What is the person holding"  # 45 positions of text in LLaVA-1.5's prompt: 621 with 576 visual tokens
@@ -54,6 +55,10 @@ class Samples:
 
     def median(self, name: str) -> float | None:
         return statistics.median(self.values[name]) if name in self.values else None
+
+    def spread(self, name: str) -> list[float]:
+        """The quartiles."""
+        return [round(end, 2) for end in quartiles(self.values[name])]
 
     def most(self, name: str) -> float | None:
         return max(self.values[name]) if name in self.values else None
@@ -172,7 +177,8 @@ def measure(
     Returns layers, visual_tokens, text_tokens, method, repeats, unpruned (a row without a budget) and rows. A row:
     budget, prompt_tokens, encode_ms (the vision tower, vision_ms, and the question's relevance and prompt,
     question_ms), select_ms, prefill_ms, ideal_prefill_ms, vs_ideal = (select + prefill) / ideal, vs_ideal_range (the
-    least and the most of one run), speedup = unpruned prefill / (select + prefill), decode_ms_per_token, kv_mb
+    least and the most of one run), spread (the quartiles of select_ms and prefill_ms), speedup = unpruned prefill /
+    (select + prefill), decode_ms_per_token, kv_mb
     (10^6 bytes), kv_share of the unpruned cache, memory_mb (the process's peak while it answered, weights included;
     on cuda the device's), flops_estimated, k_focus, n_focus and runs. Raises InvalidInput for a budget that is none.
     """
@@ -247,44 +253,41 @@ class _Bench:
 
     def unpruned(self, encoding: Encoding) -> None:
         self.length[None] = self.vlm.language_inputs(encoding, None)["inputs_embeds"].shape[1]
-        self._answer(None, encoding, None, 0.0, self.new_tokens)
+        self._answer(None, encoding, len(encoding.tokens))
 
     def pair(self, encoding: Encoding, budget: int, ideal_first: bool) -> None:
-        """The pruned prompt and the ideal one, next to each other in time."""
-        fresh = replace(encoding.tokens, shared=False)  # without what other selections computed
-        selection, select_ms = timed(lambda: self.pruner(fresh, budget), self.vlm.device)
-        self.facts[budget] = selection.facts
-        inputs = self.vlm.language_inputs(encoding, selection)["inputs_embeds"]
-        self.length[budget] = inputs.shape[1]
-        random = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).to(inputs)
-        del inputs
+        """Selection and pruned prompt, and the ideal prompt, next to each other in time."""
+        if budget not in self.length:
+            selection: Any = fresh_selection(self.vlm, encoding, self.pruner, budget)[0]
+            self.facts[budget] = selection.facts
+            self.length[budget] = self.vlm.language_inputs(encoding, selection)["inputs_embeds"].shape[1]
+        embeds = encoding.tokens.embeddings
+        shape = (1, self.length[budget], embeds.shape[1])
+        random = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(embeds)
         jobs: list[Callable[[], float]] = [
-            lambda: self._answer(budget, encoding, selection, select_ms, self.new_tokens),
+            lambda: self._answer(budget, encoding, budget),
             lambda: self._ideal(budget, random),
         ]
         took = {job: jobs[job]() for job in ((1, 0) if ideal_first else (0, 1))}
-        self.runs[budget].add(vs_ideal=(took[0] + select_ms) / took[1])
+        self.runs[budget].add(vs_ideal=took[0] / took[1])
 
-    def _answer(
-        self, key: int | None, encoding: Encoding, selection: Chosen, select_ms: float, new_tokens: int
-    ) -> float:
+    def _answer(self, key: int | None, encoding: Encoding, budget: int) -> float:
+        """Milliseconds to the first token."""
         reset_peak()
         with self.clock.running() as stack:
-            *_, last = self.vlm.generate(encoding, selection, new_tokens, select_ms=select_ms)
-        cost = last.cost
-        assert cost is not None
+            _, cost = turn(self.vlm, encoding, None if key is None else self.pruner, budget, self.new_tokens)
         peak = cost.peak_bytes if cost.peak_bytes is not None else peak_bytes()
         self.costs[key] = cost
         steps = stack.ms[1:]
         self.runs.setdefault(key, Samples()).add(
-            select_ms=select_ms,
+            select_ms=cost.select_ms,
             prefill_ms=cost.prefill_ms,
             decode_ms_per_token=cost.decode_ms_per_token,
             stack_ms=stack.ms[0],
             decode_stack_ms=statistics.mean(steps) if steps else None,
             memory_bytes=peak,
         )
-        return cost.prefill_ms
+        return cost.first_token_ms
 
     def _ideal(self, budget: int, embeds: Tensor) -> float:
         with self.clock.running() as stack:
@@ -301,6 +304,7 @@ class _Bench:
         row |= timings if budget is not None else {"prefill_ms": timings["prefill_ms"]}
         if budget is not None:
             row |= _ratios(sum(timings.values()), self.ideals[budget].median("prefill_ms"), self._full_prefill())
+            row["spread"] = {name: runs.spread(name) for name in timings}
             row["vs_ideal_range"] = [round(f(runs.values["vs_ideal"]), 4) for f in (min, max)]
         memory = runs.most("memory_bytes")
         row |= {
