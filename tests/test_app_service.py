@@ -231,3 +231,18 @@ def test_settings_come_from_the_environment():
         Settings.from_environment({"FSR_PORT": "many"})
     with pytest.raises(InvalidInput, match="FSR_MAX_UPLOAD_MB must be above 0"):
         Settings.from_environment({"FSR_MAX_UPLOAD_MB": "0"})
+
+
+def test_repeats_make_way_for_a_visitor_who_waits(service, request_):
+    events = service.answer(request_)
+    next(event for event in events if event.phase == "measuring")
+    other = threading.Thread(target=service.analyse, args=(request_,))
+    other.start()
+    while not service.awaited():
+        assert other.is_alive()
+    rest = list(events)
+    assert [event.phase for event in rest] == ["done"], "no repeat begins while somebody waits"
+    other.join()
+    alone = [event for event in service.answer(request_) if event.phase == "measuring" and event.answer]
+    assert [event.key for event in alone] == ["full", "fsr@6"]
+    assert all(event.answer["cost"]["repeats"] >= 3 for event in alone)

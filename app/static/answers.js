@@ -163,7 +163,7 @@ export function recordedText(state) {
 /** How the times were measured: nothing before the repeats are there. */
 export function repeatsText(...costs) {
   const repeats = Math.min(...costs.filter(Boolean).map((cost) => cost.repeats ?? 1));
-  return repeats > 1 && Number.isFinite(repeats) ? `Times are medians of ${repeats} runs in turns; beside them the middle half of the runs.` : "";
+  return repeats > 1 && Number.isFinite(repeats) ? `Times are medians of ${repeats} runs in turns; in small, the middle half of the runs.` : "";
 }
 
 /** Which model gave the answers on screen, where it is no longer the one in use. */

@@ -112,7 +112,8 @@ def launched(model: str, gallery: Path, folder: Path, **extra: str) -> Iterator[
     log = folder / "app.log"
     environment = os.environ | {
         "FSR_MODEL": model, "FSR_EXAMPLES": str(gallery), "FSR_PORT": str(port), "FSR_HOST": "127.0.0.1",
-        "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **extra,
+        "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+        "FSR_REPEAT_S": "0", **extra,
     }  # fmt: skip
     with log.open("w") as out:
         process = subprocess.Popen(
