@@ -14,9 +14,9 @@ WORKDIR /home/user/app
 
 # CPU wheels by default; build with --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 for a GPU.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-COPY --chown=user requirements.txt .
-RUN pip install --no-cache-dir --user torch torchvision --index-url "$TORCH_INDEX" \
- && pip install --no-cache-dir --user -r requirements.txt
+COPY --chown=user requirements.txt requirements.lock ./
+RUN pip install --no-cache-dir --user torch torchvision --constraint requirements.lock --index-url "$TORCH_INDEX" \
+ && pip install --no-cache-dir --user --requirement requirements.txt --constraint requirements.lock
 
 COPY --chown=user . .
 EXPOSE 7860

@@ -6,12 +6,14 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all bench evaluate train-shapes train-shapes-video record fmt lint browser clean help
+.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record fmt lint browser clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo          the page, at http://127.0.0.1:7860"
 	@echo "make test          every test that takes seconds; make test-all adds those that take minutes"
+	@echo "make test-newest   the tests with the newest versions that the requirements allow; make test-oldest: the lowest"
+	@echo "make lock          choose the versions of requirements.lock anew"
 	@echo "make bench         speed of the selection, as ratios to the Gram product"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
 	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
@@ -19,11 +21,35 @@ help:
 	@echo "make record        record the example traces that the page opens with"
 	@echo "make fmt lint      format; check style and types"
 
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
+PIP := -m pip install --quiet --disable-pip-version-check
+NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
+
+# The lock constrains, it does not list what to install: each machine takes what it needs of it (a CPU no CUDA).
+$(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
+	$(NEW_ENOUGH)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python $(PIP) --constraint requirements.lock --editable ".[dev]"
 	touch $@
+
+# Every version that the requirements allow on Python 3.10 to 3.12, newest first. LOCK="--constraint FILE" holds some back.
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+	  --custom-compile-command "make lock" $(LOCK) --output-file requirements.lock \
+	  requirements.txt requirements-dev.txt requirements-devices.txt
+
+test-newest: browser
+	$(NEW_ENOUGH)
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python $(PIP) --editable ".[dev]"
+	.venv-newest/bin/python -m pytest -m "not slow"
+
+test-oldest: browser
+	$(NEW_ENOUGH)
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python .venv-oldest/bin/python \
+	  --output-file .venv-oldest/lowest.txt requirements.txt requirements-dev.txt
+	.venv-oldest/bin/python $(PIP) --constraint .venv-oldest/lowest.txt --editable ".[dev]"
+	.venv-oldest/bin/python -m pytest -m "not slow"
 
 demo: $(READY)
 	$(BIN)/python app.py
@@ -64,4 +90,4 @@ lint: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-oldest build *.egg-info
