@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from app.clips import Clips, Film, is_clip_id
+from app.encodings import Encodings
 from app.models import Models
 from app.pictures import Picture, Pictures
 from app.settings import CLIPS_ONLY, Settings
@@ -28,10 +30,9 @@ from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
 from fsr.pruners.frames import in_mode
 from fsr.pruners.inside import InsideSelection, LayersPlan
-from fsr.tokens import SHARED_UP_TO, VisualTokens, check_budget
+from fsr.tokens import check_budget
 from fsr.trace import SHARES, answer_record, build_trace, method_record
 from fsr.vlm import VLM, Encoding, Step, load
-from fsr.vlm.base import EVERYTHING
 from fsr.vlm.clips import clip_frames
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
@@ -118,7 +119,7 @@ class Service:
         self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
         self.clips = Clips(settings.cached_clips, settings.clip_limits)
         self.models = Models(settings, loader)
-        self._encodings: OrderedDict[tuple[str, str, str, int, frozenset[str]], Encoding] = OrderedDict()
+        self.encodings = Encodings(settings.cached_questions, settings.question_cache_mb * 1e6)
         self._lock = threading.Lock()
         self._waiting = 0  # turns that are waited for
         self._counting = threading.Lock()
@@ -149,7 +150,7 @@ class Service:
     def loading(self, model: str, stop: threading.Event | None = None) -> Iterator[str]:
         """Load the model with a line for every step, see `Models.opening`; nothing where it is in memory."""
         if self.loaded(model) is None:
-            self._encodings.clear()  # they hold what the model before has encoded
+            self.encodings.clear()  # they hold what the model before has encoded
             yield from self.models.opening(model, stop)
 
     @contextmanager
@@ -246,9 +247,7 @@ class Service:
 
     def measurement(self, vlm: VLM, encoding: Encoding, request: Request, stop: threading.Event) -> Measurement:
         """What answers this question and measures it."""
-        shown = self.opened(request)
-        frames, times = (shown.images, shown.clip.times) if isinstance(shown, Film) else ([shown.image], None)
-        again = partial(vlm.encode_ms, frames, times)
+        again = partial(vlm.encode_ms, *self.frames(request))
         return Measurement(vlm, encoding, self.settings.max_new_tokens, stop, again)
 
     def stream(self, measured: Measurement, key: str, asked: str) -> Iterator[Event]:
@@ -296,24 +295,14 @@ class Service:
 
     def encoded(self, vlm: VLM, request: Request, needs: frozenset[str] = frozenset()) -> Encoding:
         """The encoding of picture and question with what the method needs; `needs`: what others do."""
-        needs = EVERYTHING | REGISTRY[request.method].requires | needs
-        key = (self.models.held_id, request.picture, request.question, request.frames, needs)
-        if key not in self._encodings:
-            shown = self.opened(request)
-            if isinstance(shown, Film):
-                media = vlm.encode_media(shown.images, shown.clip.times, needs)
-            else:
-                media = vlm.encode_media([shown.image], needs=needs)
-            self._encodings[key] = vlm.encode(media, request.question, needs)
-        self._encodings.move_to_end(key)
-        while len(self._encodings) > 1 and self._full():
-            self._encodings.popitem(last=False)
-        return self._encodings[key]
+        key = (self.models.held_id, request.picture, request.question, request.frames)
+        frames, times = self.frames(request)
+        return self.encodings.get(vlm, key, frames, times, request.question, REGISTRY[request.method].requires | needs)
 
-    def _full(self) -> bool:
-        """Whether there are too many encodings, or what methods keep of them may take too much memory."""
-        nbytes = sum(shared_bytes(encoding.tokens) for encoding in self._encodings.values())
-        return len(self._encodings) > self.settings.cached_questions or nbytes > self.settings.question_cache_mb * 1e6
+    def frames(self, request: Request) -> tuple[list[Image.Image], list[float] | None]:
+        """What the model is given, and when each frame of a clip is shown."""
+        shown = self.opened(request)
+        return (shown.images, shown.clip.times) if isinstance(shown, Film) else ([shown.image], None)
 
     def trace(self, vlm: VLM, encoding: Encoding, request: Request, method: str = "") -> dict[str, Any]:
         """`method`, and every method whose plan is one order of the tokens; others follow when looked at."""
@@ -400,12 +389,6 @@ class Service:
         """Delete what visitors brought."""
         self.pictures.close()
         self.clips.close()
-
-
-def shared_bytes(tokens: VisualTokens) -> int:
-    """What methods keep of these tokens at most, for each other: unit rows and all similarities."""
-    n, width = tokens.embeddings.shape
-    return 4 * n * (width + (n if n <= SHARED_UP_TO else 0))
 
 
 def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:

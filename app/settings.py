@@ -43,7 +43,7 @@ class Settings:
     repeat_s: float = 0.5  # of every side, to measure its times again and again; 0: each is measured once
     cached_pictures: int = 32
     cached_questions: int = 32
-    question_cache_mb: int = 1000  # of similarities of the tokens that questions were asked about
+    question_cache_mb: int = 1000  # of encoded questions: tokens, captures and all similarities computed of them
     media_cache_mb: int = 512  # of encoded pictures and clips
     cached_clips: int = 4
     max_clip_s: int = 120

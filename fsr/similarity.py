@@ -48,6 +48,11 @@ class Similarities:
     def __len__(self) -> int:
         return self.unit.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that are held; the unit rows they were made of are the caller's."""
+        return sum(rows.numel() * rows.element_size() for _, rows in self._batches)
+
     def get(self, index: int) -> Tensor | None:
         """(N,) float32, the row of one token in steps, or None where it was not computed yet."""
         return self._rows[self._first[index]]

@@ -5,10 +5,10 @@ Letters: N visual tokens, K budget, D width of the language model, C width of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.similarity import ALL_UP_TO, Similarities, first_equal
 
+T = TypeVar("T")
 SHARED_UP_TO = 8192  # tokens; beyond, a matrix of all similarities would be too large to keep
 
 
@@ -107,6 +108,7 @@ class VisualTokens:
     summary: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
     shared: bool = False
+    _computed: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2 or self.embeddings.shape[0] == 0:
@@ -131,14 +133,26 @@ class VisualTokens:
     def __len__(self) -> int:
         return self.embeddings.shape[0]
 
+    def sharing(self, computed: dict[str, Any]) -> VisualTokens:
+        """The same tokens, whose unit rows and similarities are kept in `computed` together with those of others: other
+        questions about the same picture, or the same question with other captures."""
+        same = replace(self)
+        object.__setattr__(same, "_computed", computed)
+        return same
+
+    def with_captures(self, **captures: Tensor | Callable[[Tensor], Tensor] | None) -> VisualTokens:
+        """The same tokens with more fields captured; what was computed of them goes along."""
+        return replace(self, **captures).sharing(self._computed)  # type: ignore[arg-type]
+
     def space(self, name: str) -> Tensor:
         """(N, D or C) float32 unit rows of the similarity space `projected` or `encoder`; computed once."""
         if name == "projected":
-            return self._unit_projected
+            return self._once("unit projected", lambda: unit_rows(self.embeddings))
         if name == "encoder":
             if self.features is None:
                 raise InvalidInput("similarity 'encoder' needs the encoder's features, which were not captured.")
-            return self._unit_encoder
+            features = self.features
+            return self._once("unit encoder", lambda: unit_rows(features))
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
     def similarities(self, name: str) -> Similarities:
@@ -149,7 +163,7 @@ class VisualTokens:
         are computed together, and what one selection computed must not change the next.
         """
         if self.shared and len(self) <= SHARED_UP_TO:
-            return self._shared_projected if name == "projected" else self._shared_encoder
+            return self._all(name)
         return self._new_similarities(name)
 
     def gram(self, name: str) -> Similarities:
@@ -162,37 +176,27 @@ class VisualTokens:
                 f"this method compares all pairs of at most {ALL_UP_TO} visual tokens, not {len(self)}; "
                 "take fewer frames, or the budget mode per_frame."
             )
-        return self._shared_projected if name == "projected" else self._shared_encoder
+        return self._all(name)
+
+    def _all(self, name: str) -> Similarities:
+        return self._once(f"all {name}", lambda: self._new_similarities(name).complete())
 
     def _new_similarities(self, name: str) -> Similarities:
         unit = self.space(name)
-        return Similarities(unit, self._first_projected if name == "projected" else self._first_encoder)
+        rows = self.embeddings if name == "projected" or self.features is None else self.features
+        return Similarities(unit, self._once(f"first {name}", lambda: first_equal(rows)))
 
-    @cached_property
-    def _shared_projected(self) -> Similarities:
-        return self._new_similarities("projected").complete()
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        if name not in self._computed:
+            self._computed[name] = make()
+        found: T = self._computed[name]
+        return found
 
-    @cached_property
-    def _shared_encoder(self) -> Similarities:
-        return self._new_similarities("encoder").complete()
 
-    @cached_property
-    def _first_projected(self) -> Tensor:
-        return first_equal(self.embeddings)
-
-    @cached_property
-    def _first_encoder(self) -> Tensor:
-        assert self.features is not None
-        return first_equal(self.features)
-
-    @cached_property
-    def _unit_projected(self) -> Tensor:
-        return unit_rows(self.embeddings)
-
-    @cached_property
-    def _unit_encoder(self) -> Tensor:
-        assert self.features is not None
-        return unit_rows(self.features)
+def computed_bytes(computed: Mapping[str, Any]) -> int:
+    """Bytes of the unit rows and similarities that are held for whoever asks next, see `VisualTokens.sharing`."""
+    tensors = sum(x.numel() * x.element_size() for x in computed.values() if isinstance(x, Tensor))
+    return tensors + sum(x.nbytes for x in computed.values() if isinstance(x, Similarities))
 
 
 def _finite(x: Tensor) -> bool:

@@ -120,6 +120,11 @@ def test_no_path_of_this_machine_reaches_a_visitor(service, folders, tmp_path):
         assert not any(str(folder.parent) in text for folder in folders.values())
 
 
+def held(service):
+    """The encoding of the question that was asked first."""
+    return next(iter(service.encodings._held.values())).encoding
+
+
 def test_switching_leaves_nothing_of_the_model_before(service, tmp_path):
     """Answers, a comparison with a method inside the language model, curves: then its weights and media are gone."""
     request = asked(service, tmp_path, "tiny-llava")
@@ -129,9 +134,9 @@ def test_switching_leaves_nothing_of_the_model_before(service, tmp_path):
     list(curves(service, [replace(request, method="grid")], threading.Event()))
     service.replan(request)
     vlm = service.loaded("tiny-llava")
-    media = next(iter(service._encodings.values())).media
+    media = held(service).media
     gone = [weakref.ref(x) for x in (vlm, vlm.model, vlm.model.lm_head.weight, vlm.relevance_model, media, vlm._media)]
-    encoding = weakref.ref(next(iter(service._encodings.values())))
+    encoding = weakref.ref(held(service))
     del vlm, media
     list(service.answer(replace(request, model="tiny-qwen")))
     assert [ref() for ref in [*gone, encoding]] == [None] * 7

@@ -176,7 +176,7 @@ def test_the_caches_are_bounded_and_forgotten_pictures_leave_no_file(service, re
         files.append(picture.file)
         service.analyse(replace(request_, picture=picture.id))
     assert [f.is_file() for f in files] == [False, False, False, True, True]
-    assert len(service._encodings) <= 2
+    assert len(service.encodings) <= 2
     with pytest.raises(InvalidInput, match="no longer here"):
         service.analyse(request_)
 

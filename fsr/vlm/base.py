@@ -6,9 +6,9 @@ import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fsr.errors import InvalidInput
 from fsr.pruners.inside import InsideSelection
-from fsr.tokens import Layout, Selection, VisualTokens
+from fsr.tokens import Layout, Selection, VisualTokens, computed_bytes
 from fsr.vlm.cost import Cost, DecoderShape, layered_decode_flops, layered_prefill_flops, synchronize
 from fsr.vlm.decode import Around, Decoder, Progress
 from fsr.vlm.inside import InsidePruning
@@ -36,7 +36,8 @@ class Media:
     key: content hash. embeddings: (N, D), projected. features: (N, C), before the projector. saliency: (N,) or None.
     clip_patches: (N, P) unit rows for relevance, filled the first time a question asks for them.
     encode_ms: what the vision tower took when these frames were encoded. captures: those of `CAPTURES` that were asked
-    for, as in `VisualTokens`; None where the tower has none.
+    for, as in `VisualTokens`; None where the tower has none. computed: unit rows and similarities of the tokens, which
+    all questions share.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Media:
     encode_ms: float
     clip_patches: Tensor | None = None
     captures: dict[str, Tensor | None] = field(default_factory=dict, kw_only=True)
+    computed: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     @property
     def group(self) -> Tensor:
@@ -56,7 +58,7 @@ class Media:
     @property
     def nbytes(self) -> int:
         held = (self.embeddings, self.features, self.saliency, self.clip_patches, *self.captures.values())
-        return sum(x.numel() * x.element_size() for x in held if x is not None)
+        return sum(x.numel() * x.element_size() for x in held if x is not None) + computed_bytes(self.computed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +182,21 @@ class VLM(ABC):
 
         needs: what the tokens will hold; a capture that `encode_media` was not asked for is None.
         """
+
+    def with_captures(self, encoding: Encoding, media: Media, needs: frozenset[str]) -> Encoding:
+        """The same encoding with more captures of its media; relevance, prompt and similarities stay as they are.
+
+        media: the same frames, with everything of `needs` captured that this family can read.
+        """
+        more: dict[str, Any] = {name: media.captures.get(name) for name in CAPTURES & needs}
+        if "project" in needs:
+            more["project"] = self.projection
+        return replace(encoding, tokens=encoding.tokens.with_captures(**more))
+
+    @property
+    def projection(self) -> Callable[[Tensor], Tensor] | None:
+        """(n, C) -> (n, D): the projector alone, where this family lets it be used; else None."""
+        return None
 
     @abstractmethod
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:

@@ -232,9 +232,13 @@ class Llava(VLM):
             relevance=relevance,
             relevance_sign=self.relevance_sign,
             shared=True,
-            project=self._project if "project" in needs else None,
+            project=self.projection if "project" in needs else None,
             **{name: media.captures.get(name) for name in CAPTURES & needs},
-        )
+        ).sharing(media.computed)
+
+    @property
+    def projection(self) -> Callable[[Tensor], Tensor] | None:
+        return self._project
 
     @torch.no_grad()
     def _project(self, features: Tensor) -> Tensor:

@@ -133,6 +133,10 @@ class Qwen25VL(Llava):
         assert isinstance(media, QwenMedia)
         return (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
 
+    @property
+    def projection(self) -> None:
+        return None
+
     def tokens(self, media: Media, question: str, needs: frozenset[str] = EVERYTHING) -> VisualTokens:
         """The visual tokens with their scores; `project` is None, as features are means over a merged group."""
         return super().tokens(media, question, needs - {"project"})
