@@ -1,6 +1,7 @@
 """Clips that visitors brought, by content: sampled frames for the model, a picture of each for the page, a few of them.
 
-The file itself is kept as long as its frames, so that another model can be given another number of them.
+The file itself is kept as long as its frames, so that another model can be given another number of them; the frames of
+every number that was asked for are kept as long as there is room.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class Film:
     files: tuple[Path, ...]
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its frames in memory."""
+        return sum(3 * frame.width * frame.height for frame in self.clip.frames)
+
+    @property
     def image(self) -> Image.Image:
         """The first frame."""
         return self.clip.frames[0]
@@ -54,13 +60,17 @@ def is_clip_id(name: str) -> bool:
 
 
 class Clips:
-    """Checks, decodes and keeps clips; forgets the least recently used one together with all of its files."""
+    """Checks, decodes and keeps clips; forgets the least recently used one together with all of its files.
 
-    def __init__(self, size: int, limits: ClipLimits) -> None:
-        self.size, self.limits = size, limits
+    nbytes: of frames in memory; beyond, of every clip only the number of frames asked for last is kept.
+    """
+
+    def __init__(self, size: int, limits: ClipLimits, nbytes: float = 600e6) -> None:
+        self.size, self.limits, self.nbytes = size, limits, nbytes
         self.folder = Path(tempfile.mkdtemp(prefix="fsr-clips-"))
         self._delete = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        self._held: OrderedDict[str, Film] = OrderedDict()
+        self._held: OrderedDict[str, OrderedDict[int, Film]] = OrderedDict()  # by clip and number of frames
+        self._names: dict[str, str] = {}  # of those clips
         self._lock = threading.Lock()
         self._decoding = threading.Semaphore(AT_ONCE)
 
@@ -73,17 +83,30 @@ class Clips:
             return held
         return self._kept(digest, path.name, self._decoded(path, count), path)
 
+    def admit(self, path: str | Path) -> str:
+        """The id of an untrusted file, to be decoded by `get`. Raises InvalidInput where it is too large or gone."""
+        path = Path(path)
+        digest = self._digest(path)
+        with self._lock:
+            if digest not in self._held:
+                shutil.copyfile(path, self._source(digest))
+                self._held[digest] = OrderedDict()
+                self._forget()
+            self._held.move_to_end(digest)
+            self._names[digest] = path.name
+        return digest
+
     def get(self, digest: str, count: int) -> Film:
         """`count` frames of a clip opened before, decoded again where they are others. Raises InvalidInput."""
         held = self._find(digest, count)
         if held is not None:
             return held
         with self._lock:
-            known = self._held.get(digest)
-        if known is None:
+            name = self._names.get(digest)
+        if name is None:
             raise InvalidInput(GONE)
         source = self._source(digest)
-        return self._kept(digest, known.name, self._decoded(source, count), source)
+        return self._kept(digest, name, self._decoded(source, count), source)
 
     def holds(self, digest: str, count: int) -> bool:
         """Whether `get` need not decode."""
@@ -92,7 +115,8 @@ class Clips:
     def known(self, digest: str) -> Film | None:
         """The clip with whatever number of frames it was opened last."""
         with self._lock:
-            return self._held.get(digest)
+            films = self._held.get(digest)
+            return next(reversed(films.values())) if films else None
 
     def _digest(self, path: Path) -> str:
         """A hash of the file's name and bytes, of a file that is not too large."""
@@ -109,10 +133,11 @@ class Clips:
 
     def _find(self, digest: str, count: int) -> Film | None:
         with self._lock:
-            film = self._held.get(digest)
-            if film is None or len(film.files) != min(count, film.clip.count):
-                return None
-            self._held.move_to_end(digest)
+            films = self._held.get(digest, OrderedDict())
+            film = next((film for film in films.values() if len(film.files) == min(count, film.clip.count)), None)
+            if film is not None:
+                self._held.move_to_end(digest)
+                films.move_to_end(len(film.files))
             return film
 
     def _decoded(self, path: Path, count: int) -> Clip:
@@ -132,13 +157,29 @@ class Clips:
                 if not file.is_file():
                     frame.save(file, "JPEG", quality=QUALITY)
             film = Film(digest, name[-80:], clip, files)
-            self._held[digest] = film
+            self._names[digest] = name
+            films = self._held.setdefault(digest, OrderedDict())
+            films[len(files)] = film
+            films.move_to_end(len(files))
             self._held.move_to_end(digest)
-            while len(self._held) > self.size:
-                forgotten, _ = self._held.popitem(last=False)
-                for file in self.folder.glob(f"{forgotten}*"):
-                    file.unlink(missing_ok=True)
+            self._forget()
         return film
+
+    def _forget(self) -> None:
+        """Whole clips beyond `size`, then frames beyond `nbytes`: the oldest numbers of frames, but never a clip's only
+        ones."""
+        while len(self._held) > self.size:
+            forgotten, _ = self._held.popitem(last=False)
+            self._names.pop(forgotten, None)
+            for file in self.folder.glob(f"{forgotten}*"):
+                file.unlink(missing_ok=True)
+        for films in self._held.values():
+            while len(films) > 1 and self._total() > self.nbytes:
+                for file in films.popitem(last=False)[1].files:
+                    file.unlink(missing_ok=True)
+
+    def _total(self) -> int:
+        return sum(film.nbytes for films in self._held.values() for film in films.values())
 
     def _source(self, digest: str) -> Path:
         return self.folder / f"{digest}.clip"

@@ -117,7 +117,7 @@ class Service:
         self.settings = settings
         most = min(settings.max_upload_mb, settings.max_picture_mb) * 1_000_000
         self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
-        self.clips = Clips(settings.cached_clips, settings.clip_limits)
+        self.clips = Clips(settings.cached_clips, settings.clip_limits, settings.clip_cache_mb * 1e6)
         self.models = Models(settings, loader)
         self.encodings = Encodings(settings.cached_questions, settings.question_cache_mb * 1e6)
         self._lock = threading.Lock()
@@ -341,8 +341,9 @@ class Service:
         """
         if is_clip_id(request.picture):
             known, count = self.clips.known(request.picture), self._count(request.model, request.frames)
-            if known is not None and not self.clips.holds(known.id, count):
-                yield f"Decoding {min(count, known.clip.count)} frames of {known.clip.count}."
+            if not self.clips.holds(request.picture, count):
+                of = "" if known is None else f" of {known.clip.count}"
+                yield f"Decoding {count if known is None else min(count, known.clip.count)} frames{of}."
             self.clips.get(request.picture, count)
 
     def encoding(self, request: Request) -> str:

@@ -46,6 +46,7 @@ class Settings:
     question_cache_mb: int = 1000  # of encoded questions: tokens, captures and all similarities computed of them
     media_cache_mb: int = 512  # of encoded pictures and clips
     cached_clips: int = 4
+    clip_cache_mb: int = 600  # of their frames
     max_clip_s: int = 120
     max_clip_frames: int = 15_000
     max_clip_megapixels: float = 9.0  # of a frame

@@ -360,3 +360,25 @@ def test_a_clip_example_changes_the_model_to_one_that_reads_clips_and_is_answere
     (tmp_path / "traces" / "disc.json").write_text(trace.to_json())
     replayed = Handlers(service, Examples(tmp_path)).pick(event, session, VISITOR)[0]
     assert replayed["trace"] == trace.to_json()
+
+
+def test_frames_of_every_number_asked_for_are_kept_as_long_as_there_is_room(service, asked, mp4, monkeypatch):
+    first, second = (service.clips.get(asked.picture, count) for count in (3, 5))
+    assert (service.clips.get(asked.picture, 3), service.clips.get(asked.picture, 5)) == (first, second)
+    assert all(file.is_file() for film in (first, second) for file in film.files)
+    monkeypatch.setattr(service.clips, "nbytes", 1)
+    last = service.clips.get(asked.picture, 2)
+    assert last.nbytes == 2 * 3 * last.image.width * last.image.height
+    assert [service.clips.holds(asked.picture, count) for count in (2, 3, 5)] == [True, False, False]
+    assert [file.is_file() for film in (last, first, second) for file in film.files] == [True] * 2 + [False] * 8
+
+
+def test_a_clip_is_admitted_before_it_is_decoded_and_says_so_when_it_is(service, asked, tmp_path):
+    other = written(tmp_path / "other.mp4", 4, 7)
+    request = replace(asked, picture=service.clips.admit(other))
+    assert service.clips.known(request.picture) is None
+    texts = [event.text for event in service.answer(request) if event.phase == "encoding"]
+    assert texts[0] == "Decoding 3 frames."
+    assert service.clips.known(request.picture).name == "other.mp4"
+    with pytest.raises(InvalidInput, match="there is no clip"):
+        service.clips.admit(tmp_path / "missing.mp4")

@@ -267,7 +267,7 @@ class Handlers:
     def _request(self, question: object, view: Any, session: Session) -> Request:
         """Everything in `view` comes from the browser: any type, any value."""
         view = view if isinstance(view, dict) else {}
-        picture = self._shown(session).id
+        picture = self._id(session)
         budget, of = whole(view.get("budget"), "budget"), whole(view.get("of", 0), "number of tokens")
         text = question if isinstance(question, str) else ""
         parameters = checked_parameters(view.get("parameters"))
@@ -275,6 +275,12 @@ class Handlers:
         frames = whole(view.get("frames", 0), "number of frames")
         method = str(view.get("method"))[:40]
         return Request(picture, text, method, budget, parameters, session.model, of, share, frames)
+
+    def _id(self, session: Session) -> str:
+        """Of what is on the stage. An example's clip is not decoded for it: answering says that it does."""
+        if session.example is not None and (example := self.examples.get(session.example)).clip:
+            return self.service.clips.admit(example.media)
+        return self._shown(session).id
 
     def _shown(self, session: Session, frames: int = 0) -> Picture | Film:
         """What is on the stage. frames: how many of a clip; 0: what the model reads by default."""
