@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
+from app.service import WAITING, Event, Parameters, Request, Service, layers_patch, plan_patch
 from fsr.bench.measure import FULL, Measurement
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
@@ -65,7 +65,7 @@ def compare(
     for text in service.decoding(requests[0]):
         yield Event("encoding", text, of=len(requests) + 1)
     if service.busy:
-        yield Event("waiting", "Waiting for the model: another question is being answered.")
+        yield Event("waiting", WAITING)
     with service.turn(stop) as mine:
         yield from _compare(service, requests, stop, shown, held or {}) if mine else [Event("stopped", "Stopped.")]
 

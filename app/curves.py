@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.compare import needs_of
-from app.service import Request, Service
+from app.service import WAITING, Request, Service
 from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
 from fsr.errors import FsrError
 from fsr.pruners.inside import InsideSelection
@@ -42,7 +42,7 @@ def curves(service: Service, requests: Sequence[Request], stop: threading.Event)
     for text in service.decoding(requests[0]):
         yield Step("encoding", text)
     if service.busy:
-        yield Step("waiting", "Waiting for the model: another question is being answered.")
+        yield Step("waiting", WAITING)
     with service.turn(stop) as mine:
         if mine:
             yield from _curves(service, requests, stop)
@@ -96,7 +96,7 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     for text in service.decoding(request):
         yield Step("encoding", text)
     if service.busy:
-        yield Step("waiting", "Waiting for the model: another question is being answered.")
+        yield Step("waiting", WAITING)
     with service.turn(stop) as mine:
         if mine:
             yield from _loading(service, request, stop)

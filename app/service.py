@@ -37,6 +37,7 @@ from fsr.vlm.clips import clip_frames
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
 LOCK_POLL_S = 0.2
+WAITING = "Waiting for the model: another question is being answered."
 
 
 @dataclass(frozen=True)
@@ -184,22 +185,43 @@ class Service:
 
     def analyse(self, request: Request) -> dict[str, Any]:
         """The trace of one question without an answer: scores, and what every budget keeps."""
-        request = self.checked(request)
-        for _ in self.decoding(request):
-            pass
-        with self.turn():
-            vlm = self.open_model(request.model)
-            return self.trace(vlm, self.encoded(vlm, request), request, request.method)
+        *_, last = self.looking(request)
+        assert last.trace is not None
+        return last.trace
 
     def replan(self, request: Request) -> dict[str, Any]:
         """One method's record and the scores, with new parameters: from what is encoded, without encoding again."""
-        request = self.checked(request)
-        for _ in self.decoding(request):
-            pass
-        with self.turn():
+        *_, last = self.looking(request, whole=False)
+        assert last.patch is not None
+        return last.patch
+
+    def looking(self, request: Request, stop: threading.Event | None = None, whole: bool = True) -> Iterator[Event]:
+        """Steps towards a trace, or, where not the whole is wanted, a patch of one; the last event has it, phase done.
+
+        A stop ends it between two steps.
+        """
+        request, stop = self.checked(request), stop or threading.Event()
+        for text in self.decoding(request):
+            yield Event("encoding", text)
+        if self.busy:
+            yield Event("waiting", WAITING)
+        with self.turn(stop) as mine:
+            if mine:
+                for text in self.loading(request.model, stop):
+                    yield Event("loading", text)
+            if not mine or stop.is_set():
+                yield Event("stopped", "Stopped.")
+                return
             vlm = self.open_model(request.model)
+            yield Event("encoding", self.encoding(request))
             encoding = self.encoded(vlm, request)
-            return plan_patch(vlm, encoding, request)
+            yield Event("encoding", "Planning every budget.")
+            if stop.is_set():
+                yield Event("stopped", "Stopped.")
+            elif whole:
+                yield Event("done", trace=self.trace(vlm, encoding, request, request.method))
+            else:
+                yield Event("done", patch=plan_patch(vlm, encoding, request))
 
     def answer(self, request: Request, stop: threading.Event | None = None, shown: str = "") -> Iterator[Event]:
         """Both answers, all tokens first, then the method; then both again in turns, so that the times are honest.
@@ -211,7 +233,7 @@ class Service:
         for text in self.decoding(request):
             yield Event("encoding", text)
         if self.busy:
-            yield Event("waiting", "Waiting for the model: another question is being answered.")
+            yield Event("waiting", WAITING)
         with self.turn(stop) as mine:
             yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
 

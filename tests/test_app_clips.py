@@ -184,14 +184,15 @@ def handlers(service, tmp_path):
 
 def uploaded(handlers: Handlers, path: Path, model: str) -> tuple[dict, Session, dict]:
     *_, (name, _) = handlers.upload(str(path), Session(model), VISITOR)
-    return handlers.show_upload(name, Session(model))[:3]
+    stage, _, session, status, _ = handlers.show_upload(name, "", Session(model))
+    return stage, session, status
 
 
 def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handlers, mp4):
     stage, session, status = uploaded(handlers, mp4, VIDEO)
     assert [(p["width"], p["height"]) for p in stage["pictures"]] == [(64, 48)] * 5
     assert status["status"]["phase"] == "idle"
-    value, _, _ = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session)
+    *_, (value, _, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session, VISITOR)
     assert [p["file"]["path"] for p in value["pictures"]] == [p["file"]["path"] for p in stage["pictures"]]
     steps = list(handlers.ask("what?", {"method": "fsr", "budget": 5, "of": 5 * GRID, "frames": 2}, session, VISITOR))
     trace = next(s[0] for s in steps if "trace" in s[0])
@@ -201,7 +202,7 @@ def test_an_uploaded_clip_becomes_frames_then_a_trace_with_the_same_frames(handl
 def test_a_model_that_is_chosen_while_a_clip_is_read_stays_chosen(handlers, mp4):
     *_, (name, _) = handlers.upload(str(mp4), Session(TINY), VISITOR)
     bar, session = handlers.choose_model(SimpleNamespace(_data={"id": VIDEO}), Session(TINY))
-    _, session, *_ = handlers.show_upload(name, session)
+    _, _, session, *_ = handlers.show_upload(name, "", session)
     assert (bar["id"], bar["chosen"]) == (VIDEO, True)
     assert (session.model, session.picture, session.example) == (VIDEO, name, None)
 
@@ -209,11 +210,11 @@ def test_a_model_that_is_chosen_while_a_clip_is_read_stays_chosen(handlers, mp4)
 def test_a_clip_under_a_model_for_pictures_is_shown_with_an_offer(handlers, mp4):
     stage, session, _ = uploaded(handlers, mp4, TINY)
     assert len(stage["pictures"]) == 5
-    _, answers, _ = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session)
+    *_, (_, answers, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session, VISITOR)
     assert answers["status"]["offer"] == [VIDEO]
     assert "reads pictures only" in answers["status"]["text"]
     _, session = handlers.choose_model(SimpleNamespace(_data={"id": VIDEO}), session)
-    value, answers, _ = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session)
+    *_, (value, answers, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session, VISITOR)
     assert answers["status"]["phase"] == "idle"
     assert len(value["pictures"]) == 5
 

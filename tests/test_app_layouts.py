@@ -118,7 +118,8 @@ def test_what_a_trace_says_of_tiles_is_checked(next_vlm, change, words):
 # -- a budget for every tile
 
 
-def test_each_tile_keeps_its_share_and_nothing_is_encoded_again(service, asked, next_vlm):
+def test_each_tile_keeps_its_share_and_nothing_is_encoded_again(service, asked, next_vlm, monkeypatch):
+    monkeypatch.setattr(service, "settings", replace(service.settings, repeat_s=0))  # repeats encode on purpose
     runs = []
     list(service.answer(asked))
     handle = next_vlm.model.model.vision_tower.register_forward_hook(lambda *_: runs.append(1))

@@ -6,6 +6,7 @@ import shutil
 import threading
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -238,7 +239,8 @@ def test_the_picker_tells_size_memory_licence_and_pathways(folders, monkeypatch)
 def test_an_upload_does_not_load_a_large_model(service, folders, tmp_path):
     handlers = Handlers(service, Examples(tmp_path))
     session = Session("tiny-llava", asked(service, tmp_path, "tiny-llava").picture)
-    stage, _, _ = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session)
+    visitor = SimpleNamespace(session_hash="somebody")
+    *_, (stage, _, _) = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session, visitor)
     assert stage["trace"]  # a small one looks at the picture at once
     hub = Service(Settings(model=DEFAULT_ON_GPU, models=f"some/body,{folders['tiny-llava']}"))
     assert hub.models.loads_later(DEFAULT_ON_GPU) == "LLaVA-1.5 7B is loaded at the first question."
@@ -246,10 +248,10 @@ def test_an_upload_does_not_load_a_large_model(service, folders, tmp_path):
     assert hub.models.loads_later("tiny-llava") == ""
     handlers = Handlers(hub, Examples(tmp_path))
     session = Session(DEFAULT_ON_GPU, asked(hub, tmp_path, "").picture)
-    stage, answers, _ = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session)
+    *_, (_, answers, _) = handlers.analyse_upload("what is it?", {"method": "fsr", "budget": 0}, session, visitor)
     assert (answers["status"]["text"], hub.models.loads) == ("LLaVA-1.5 7B is loaded at the first question.", 0)
-    event = type("Event", (), {"_data": {"method": "fsr", "parameters": {"rho": 0.5}}})()
-    _, answers, _ = handlers.replan(event, "what is it?", session)
+    event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})
+    *_, (_, answers, _) = handlers.replan(event, "what is it?", session, visitor)
     assert (answers["status"]["phase"], hub.models.loads) == ("refused", 0), "nor does a parameter or another method"
     hub.close()
 

@@ -123,7 +123,7 @@ def session(handlers, tmp_path):
     Image.new("RGB", (50, 50), (10, 200, 30)).save(path)
     first = Session(handlers.service.settings.first)
     *_, (name, _) = handlers.upload(str(path), first, VISITOR)
-    return handlers.show_upload(name, first)[1]
+    return handlers.show_upload(name, "", first)[2]
 
 
 def test_an_uploaded_picture_is_not_for_the_model_that_knows_drawn_clips_alone(tmp_path):
@@ -132,9 +132,9 @@ def test_an_uploaded_picture_is_not_for_the_model_that_knows_drawn_clips_alone(t
     service = Service(Settings())
     handlers = Handlers(service, Examples(ROOT / "assets"))
     *_, (name, _) = handlers.upload(str(path), Session(CLIPS_ONLY), VISITOR)
-    _, session, _, bar = handlers.show_upload(name, Session(CLIPS_ONLY))
+    _, _, session, _, bar = handlers.show_upload(name, "", Session(CLIPS_ONLY))
     assert (session.model, bar["id"], bar["chosen"]) == ("shapes", "shapes", True)
-    _, session, _, bar = handlers.show_upload(name, Session("shapes"))
+    _, _, session, _, bar = handlers.show_upload(name, "", Session("shapes"))
     assert session.model == "shapes"
     assert "chosen" not in bar
     service.close()
@@ -224,6 +224,46 @@ def test_a_new_picture_stops_the_answer_about_the_old_one(handlers, session, tmp
     assert list(steps)[-1][1]["status"]["phase"] == "stopped"
 
 
+def test_looking_says_what_it_does_and_stops_with_stop(handlers, session):
+    view = {"method": "fsr", "budget": 4, "look": 1}
+    texts = [s[1]["status"]["text"] for s in handlers.analyse_upload("what?", view, session, VISITOR)]
+    assert texts[-3:] == ["Encoding the picture and the question.", "Planning every budget.", ""]
+    steps = handlers.analyse_upload("and now?", view | {"look": 2}, session, VISITOR)
+    next(steps)
+    handlers.stop_run({"ask": 0, "look": 2}, VISITOR)
+    assert [s[1]["status"]["phase"] for s in steps][-1] == "stopped"
+    sent = SimpleNamespace(_data={"method": "grid", "parameters": {}, "question": "what?", "look": 2})
+    assert [s[1]["status"]["phase"] for s in handlers.replan(sent, "", session, VISITOR)][-1] == "stopped"
+
+
+def test_an_uploaded_picture_takes_no_question_of_an_example_along(handlers, session):
+    example = next(iter(handlers.examples.all.values()))
+    assert handlers.show_upload(session.picture, f" {example.question}", session)[1] == ""
+    assert handlers.show_upload(session.picture, "what did I type?", session)[1] == gr.skip()
+
+
+def test_an_event_without_data_gets_its_sentence(handlers, session):
+    """As anybody may call it over HTTP: nothing, or something of another type."""
+    said = {
+        "pick": lambda event: handlers.pick(event, session, VISITOR),
+        "replan": lambda event: list(handlers.replan(event, "what?", session, VISITOR))[-1][1]["status"]["text"],
+        "fidelity": lambda event: list(handlers.fidelity(event, "what?", session, VISITOR))[-1][0]["fidelity"],
+        "figure": lambda event: list(handlers.figure(event, session)),
+        "export": lambda event: list(handlers.export_clip(event, session)),
+        "choose": lambda event: handlers.choose_model(event, session),
+    }
+    sent = (None, 3, "x", [], {}, {"id": {}, "method": [], "figure": 3, "parameters": "x", "methods": 5})
+    for event in (SimpleNamespace(), *(SimpleNamespace(_data=data) for data in sent)):
+        for name, call in said.items():
+            try:
+                text = str(call(event))
+            except gr.Error as error:
+                text = str(error)
+            assert "went wrong" not in text, (name, event, text)
+            assert any(words in text for words in ("must be", "here is no", "takes ", "is one of")), (name, text)
+        handlers.halt(event, VISITOR)
+
+
 def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
     one, other = (SimpleNamespace(session_hash=name) for name in ("one", "other"))
     with handlers._stoppable({}, one) as first, handlers._stoppable({}, other) as second:
@@ -235,11 +275,11 @@ def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
 
 def test_a_refused_parameter_is_told_in_the_drawer(handlers, session):
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": -1}})
-    _, answers, _ = handlers.replan(event, "what?", session)
+    *_, (_, answers, _) = handlers.replan(event, "what?", session, VISITOR)
     assert answers["status"]["phase"] == "refused"
     assert "rho must be" in answers["status"]["text"]
     event = SimpleNamespace(_data={"method": "fsr", "parameters": {"rho": 0.5}})
-    stage = handlers.replan(event, "what?", session)[0]
+    *_, (stage, _, _) = handlers.replan(event, "what?", session, VISITOR)
     assert json.loads(stage["patch"])["methods"]["fsr"]["parameters"]["rho"] == 0.5
 
 
@@ -248,13 +288,16 @@ def test_a_method_is_selected_for_the_question_of_the_trace_not_for_one_that_is_
     setting = next(s[0]["setting"] for s in steps if "trace" in s[0])
     list(steps)
     sent = {"method": "random", "parameters": {}, "question": "what?"}
-    assert handlers.replan(SimpleNamespace(_data=sent), "what on earth", session)[0]["setting"] == setting
+    *_, (stage, _, _) = handlers.replan(SimpleNamespace(_data=sent), "what on earth", session, VISITOR)
+    assert stage["setting"] == setting
     sent |= {"question": "what on earth"}
-    assert handlers.replan(SimpleNamespace(_data=sent), "what?", session)[0]["setting"] != setting
+    *_, (stage, _, _) = handlers.replan(SimpleNamespace(_data=sent), "what?", session, VISITOR)
+    assert stage["setting"] != setting
 
 
 def test_a_picture_that_cannot_be_looked_at_does_not_leave_the_page_waiting(handlers, session):
-    _, answers, _ = handlers.analyse_upload("what? " * 200, {"method": "fsr", "budget": 4, "about": 3}, session)
+    view = {"method": "fsr", "budget": 4, "about": 3}
+    *_, (_, answers, _) = handlers.analyse_upload("what? " * 200, view, session, VISITOR)
     assert answers["status"]["phase"] == "refused"
     assert "at most 500 are allowed" in answers["status"]["text"]
     assert answers["about"] == 3

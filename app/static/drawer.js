@@ -8,7 +8,7 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;
 
-export function mountDrawer(root, store, config, ask) {
+export function mountDrawer(root, store, config, ask, nextLook) {
   const at = refs(root);
   let timer = 0;
   const waiting = new Map(); // by method: one selection at a time, so that the last change has the last word
@@ -22,7 +22,7 @@ export function mountDrawer(root, store, config, ask) {
     if (isBusy(status)) return void waiting.set(detail.method, detail);
     if (isKnown(trace.methods[detail.method], detail.parameters)) return;
     store.set({ status: { phase: "planning", text: "Selecting again." } });
-    ask({ ...detail, question: trace.question, share, about });
+    ask({ ...detail, question: trace.question, share, about, look: nextLook() });
   };
   const change = (name, value) => {
     const { method, edited } = store.state;
@@ -54,6 +54,7 @@ export function mountDrawer(root, store, config, ask) {
   store.on(["status"], ({ status }) => {
     setText(at.problem, status.phase === "refused" ? status.text : "");
     toggle(at.problem, status.phase === "refused");
+    if (status.phase === "stopped") waiting.clear();
     const [next] = isBusy(status) ? [] : waiting.values();
     if (next) (waiting.delete(next.method), replan(next));
   });

@@ -56,7 +56,7 @@ export function start(config) {
       listen(io, page.hear);
     },
     gallery: (io) => mountGallery(io.element, store, config, io),
-    drawer: (io) => mountDrawer(io.element, store, config, io.replan),
+    drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
     topbar: (io) => mountTopbar(io.element, store, config, {
       ...io,
       tools: {

@@ -14,7 +14,7 @@ const FAILED = "The server could not take this. Try again in a moment.";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
-  const page = { config, store, repaints, before: {}, ask: 0, setBudget: (k) => setBudget(store, k) };
+  const page = { config, store, repaints, before: {}, ask: 0, look: 0, setBudget: (k) => setBudget(store, k) };
 
   /** Word about a picture that is no longer on the stage, or about an older question. */
   const isOld = ({ about, ask }) => (about !== undefined && about !== store.state.about) || (ask !== undefined && ask !== page.ask);
@@ -89,11 +89,12 @@ export function createPage(config) {
   /** An uploaded picture is on the stage and the server looks at it. */
   page.analysing = () => {
     store.set({ status: { phase: "planning", text: "Looking at the picture." } });
-    return page.view();
+    return { ...page.view(), look: ++page.look };
   };
 
   store.on(["trace"], (state) => store.set({ focusSeen: seen(state) }));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
+  store.on(["status"], ({ status }) => document.body.classList.toggle("fx-looking", status.phase === "planning"));
   store.on(["method"], (state) => {
     if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
   });

@@ -34,6 +34,8 @@ from fsr.vlm import VLM
 log = logging.getLogger(__name__)
 
 MAX_RUNNING = 256  # visitors whose stop button is remembered
+SLOTS = ("answer", "look")  # what can run for one visitor at the same time
+Stops = OrderedDict[tuple[str, str], threading.Event]  # by visitor and slot
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Handlers:
 
     def __init__(self, service: Service, examples: Examples) -> None:
         self.service, self.examples = service, examples
-        self._stops: OrderedDict[str, threading.Event] = OrderedDict()
+        self._stops: Stops = OrderedDict()
         self._stopped: OrderedDict[str, dict[str, int]] = OrderedDict()  # what each visitor stopped last
 
     # -- pictures
@@ -69,7 +71,9 @@ class Handlers:
         """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
         with speaking():
-            return self._example(event._data.get("id"), session, event._data.get("recording", session.recording))
+            return self._example(
+                sent_with(event).get("id"), session, sent_with(event).get("recording", session.recording)
+            )
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
@@ -93,15 +97,18 @@ class Handlers:
             raise gr.Error(said, duration=8, print_exception=False) from error
         yield shown.id, gr.skip()
 
-    def show_upload(self, uploaded: str, session: Session) -> tuple[Any, Session, Any, Any]:
-        """Values for stage, session, answers and topbar. The session may be another than when the upload began: its
-        model. A picture is not for the model that knows drawn clips alone."""
+    def show_upload(self, uploaded: str, question: str, session: Session) -> tuple[Any, Any, Session, Any, Any]:
+        """Values for stage, question, session, answers and topbar. The session may be another than when the upload
+        began: its model. A picture is not for the model that knows drawn clips alone. An example's own question goes
+        with the example; what the visitor typed stays."""
         model = session.model if is_clip_id(uploaded) else self.service.model_for(session.model, clip=False)
         bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
         session = replace(session, picture=uploaded, example=None, model=model)
         with speaking():
             shown = self._shown(session)
-        return values.upload_value(shown), session, values.status_value("idle"), bar
+        examples = {example.question for example in self.examples.all.values()}
+        kept = "" if question.strip() in examples else gr.skip()
+        return values.upload_value(shown), kept, session, values.status_value("idle"), bar
 
     # -- questions
 
@@ -146,7 +153,9 @@ class Handlers:
         held = checked_parameters(wanted.get("held"))
         return compare(self.service, requests, stop, str(wanted.get("shown")), held)
 
-    def analyse_upload(self, question: str, view: Any, session: Session) -> tuple[Any, Any, Any]:
+    def analyse_upload(
+        self, question: str, view: Any, session: Session, request: gr.Request
+    ) -> Iterator[tuple[Any, Any, Any]]:
         """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet.
 
         A clip for which the chosen model is none is shown all the same, with an offer of one that reads clips.
@@ -154,51 +163,65 @@ class Handlers:
         model, others = session.model, self.service.clip_models
         if is_clip_id(session.picture or "") and model not in others:
             why = told(InvalidInput(self.service.reads_no_clips(model)))
-            return gr.skip(), values.offer_value(why, others), gr.skip()
-        if not question.strip():
-            return gr.skip(), values.status_value("idle"), gr.skip()
-        if later := self.service.models.loads_later(model):
-            return gr.skip(), values.status_value("idle", later), gr.skip()
+            yield gr.skip(), values.offer_value(why, others), gr.skip()
+        elif not question.strip():
+            yield gr.skip(), values.status_value("idle"), gr.skip()
+        elif later := self.service.models.loads_later(model):
+            yield gr.skip(), values.status_value("idle", later), gr.skip()
+        else:
+            yield from self._look(question, view, session, request)
+
+    def _look(
+        self, question: object, view: Any, session: Session, request: gr.Request, whole: bool = True
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Values for stage, answers and topbar while a trace, or a patch of one, is made; it can be stopped."""
         about = about_of(view)
-        try:
-            asked = self._request(question, view, session)
-            found, shown = self.service.analyse(asked), self.service.opened(asked)
-        except Exception as error:
-            return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
-        trace = values.trace_value(found, asked.scene, asked.setting, shown) | about
-        return trace, values.status_value("idle") | about, values.model_value(self.service, asked.model)
+        with self._stoppable(view, request, "look") as stop:
+            try:
+                asked = self._request(question, view, session)
+                for event in self.service.looking(asked, stop, whole):
+                    stage = gr.skip()
+                    if event.trace is not None:
+                        shown = self.service.opened(asked)
+                        stage = values.trace_value(event.trace, asked.scene, asked.setting, shown) | about
+                    if event.patch is not None:
+                        stage = values.patch_value(event.patch, asked.setting) | about
+                    phase = {"done": "idle", "stopped": "stopped"}.get(event.phase, "planning")
+                    bar = values.model_value(self.service, session.model) if phase == "idle" else gr.skip()
+                    yield stage, values.status_value(phase, event.text) | about, bar
+            except Exception as error:
+                yield gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
 
     def stop_run(self, view: Any, request: gr.Request) -> None:
-        """Stop a question or curves, also while they still wait in the queue."""
-        self._stopped[request.session_hash or ""] = run_of(view)
+        """Stop a question, a selection or curves, also while they still wait in the queue."""
+        visitor = request.session_hash or ""
+        self._stopped[visitor] = self._stopped.pop(visitor, {}) | run_of(view)
         while len(self._stopped) > MAX_RUNNING:
             self._stopped.popitem(last=False)
         self.stop(request)
 
     def halt(self, event: gr.EventData, request: gr.Request) -> None:
-        self.stop_run(event._data, request)
+        self.stop_run(sent_with(event), request)
 
     def stop(self, request: gr.Request) -> None:
         """Stop what runs for this visitor."""
-        stop = self._stops.get(request.session_hash or "")
-        if stop is not None:
-            stop.set()
+        for slot in SLOTS:
+            stop = self._stops.get((request.session_hash or "", slot))
+            if stop is not None:
+                stop.set()
 
-    def replan(self, event: gr.EventData, question: str, session: Session) -> tuple[Any, Any, Any]:
+    def replan(
+        self, event: gr.EventData, question: str, session: Session, request: gr.Request
+    ) -> Iterator[tuple[Any, Any, Any]]:
         """Values for stage, answers, topbar. The question is that of the trace, the box may hold another by now."""
-        sent, about = event._data, about_of(event._data)
+        sent, about = sent_with(event), about_of(sent_with(event))
         method = sent.get("method")
         view = {"method": method, "budget": 0, "parameters": {str(method): sent.get("parameters")}}
-        view |= {"share": sent.get("share", "global")}
+        view |= {"share": sent.get("share", "global")} | about | run_of(sent)
         if later := self.service.models.loads_later(session.model):
-            return gr.skip(), values.status_value("refused", later) | about, gr.skip()
-        try:
-            asked = self._request(sent.get("question", question), view, session)
-            patch = self.service.replan(asked)
-        except Exception as error:
-            return gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
-        bar = values.model_value(self.service, session.model)
-        return values.patch_value(patch, asked.setting) | about, values.status_value("idle") | about, bar
+            yield gr.skip(), values.status_value("refused", later) | about, gr.skip()
+            return
+        yield from self._look(sent.get("question", question), view, session, request, whole=False)
 
     # -- fidelity
 
@@ -206,7 +229,7 @@ class Handlers:
         self, event: gr.EventData, question: str, session: Session, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
         """Curves of the methods, or with `smallest` the budget that the first needs. Values for panel and topbar."""
-        sent, pace = event._data, Pace(self.service.settings.yields_per_second)
+        sent, pace = sent_with(event), Pace(self.service.settings.yields_per_second)
         about = about_of(sent)
         shown = values.FidelityValue()
         with self._stoppable(sent, request) as stop:
@@ -231,7 +254,7 @@ class Handlers:
 
     def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
         """A figure of what the page shows, as a file to download."""
-        sent = event._data
+        sent = sent_with(event)
         with speaking():
             name = file_name(sent.get("figure"), sent.get("format"))
             data = figure(sent["figure"], sent["format"], sent, partial(self._frames, session))
@@ -240,7 +263,7 @@ class Handlers:
     def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
         """The clip on the stage with its tokens, as a film, a contact sheet or JSON, to download."""
         with speaking():
-            sent = Sent.checked(event._data)
+            sent = Sent.checked(sent_with(event))
             name, data = saved(sent, self._frames(session, sent.trace))
         yield from offered(name, data)
 
@@ -254,7 +277,7 @@ class Handlers:
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with speaking():
-            model = self.service.check_model(event._data.get("id"))
+            model = self.service.check_model(sent_with(event).get("id"))
         self.service.models.retry(model)
         return values.chosen_value(self.service, model), replace(session, model=model)
 
@@ -291,10 +314,11 @@ class Handlers:
         return self.service.media(session.picture, session.model, frames)
 
     @contextmanager
-    def _stoppable(self, view: Any, request: gr.Request) -> Iterator[threading.Event]:
-        visitor, run = request.session_hash or "", run_of(view)
-        with Stoppable(self._stops, visitor) as stop:
-            if run and run == self._stopped.get(visitor):
+    def _stoppable(self, view: Any, request: gr.Request, slot: str = "answer") -> Iterator[threading.Event]:
+        visitor = request.session_hash or ""
+        stopped = self._stopped.get(visitor, {})
+        with Stoppable(self._stops, (visitor, slot)) as stop:
+            if any(stopped.get(name) == number for name, number in run_of(view).items()):
                 stop.set()
             yield stop
 
@@ -316,13 +340,19 @@ def offered(name: str, data: bytes) -> Iterator[str]:
         yield str(path)
 
 
+def sent_with(event: gr.EventData) -> dict[str, Any]:
+    """What the page sent with an event; nothing where it was called without."""
+    data = getattr(event, "_data", None)
+    return data if isinstance(data, dict) else {}
+
+
 class Stoppable:
     """While it is entered, the visitor's stop button sets the event, and so does the visitor's next question.
 
     Leaving sets it as well: a closed page stops its answer.
     """
 
-    def __init__(self, stops: OrderedDict[str, threading.Event], visitor: str) -> None:
+    def __init__(self, stops: Stops, visitor: tuple[str, str]) -> None:
         self.stops, self.visitor, self.stop = stops, visitor, threading.Event()
 
     def __enter__(self) -> threading.Event:
@@ -378,8 +408,8 @@ def about_of(view: Any) -> dict[str, int]:
 
 
 def run_of(view: Any) -> dict[str, int]:
-    """The page's number of this question or of these curves."""
-    return _numbers(view, "ask", "curves")
+    """The page's number of this question, of these curves or of this selection."""
+    return _numbers(view, "ask", "curves", "look")
 
 
 def _numbers(view: Any, *names: str) -> dict[str, int]:

@@ -26,7 +26,7 @@ NOTES = {
     ),
 }
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
-STOP_JS = "() => [{ask: fsrExplorer.page.ask}]"
+STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing")}
@@ -77,7 +77,11 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
         read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)
         shown = read.success(
-            handlers.show_upload, [uploaded, state], [stage, state, answers, topbar], **QUICK_EVENTS, **private
+            handlers.show_upload,
+            [uploaded, question, state],
+            [stage, question, state, answers, topbar],
+            **QUICK_EVENTS,
+            **private,
         )
         answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
