@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,19 +17,56 @@ if hasattr(os, "getuid"):  # Gradio's own folder for uploads belongs to whoever 
 from app.service import Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
+from fsr.errors import FsrError
+
+FIRST_PORT, PORTS = 7860, 100
 
 
-def main() -> None:
-    settings = Settings.from_environment()
-    service = Service(settings)
+def main() -> int:
+    """Serve the page until it is ended; 2 where it cannot start, with one sentence."""
+    try:
+        settings = Settings.from_environment()
+        port = settings.port or free_port(settings.host)
+        service = Service(settings)
+        demo = build_app(settings, service)
+    except FsrError as error:
+        return refused(str(error))
 
     def end(*_: object) -> None:
         service.close()  # what visitors brought
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end)
-    build_app(settings, service).launch(**launch_options(settings))
+    try:
+        demo.launch(**launch_options(settings) | {"server_port": port})
+    except OSError:
+        host = settings.host or "this machine"
+        return refused(f"port {port} of {host} cannot be used; end what listens there, or set FSR_PORT to another.")
+    return 0
+
+
+def free_port(host: str) -> int:
+    """7860, or the next port that nobody listens on, which is said."""
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host or "127.0.0.1", port))
+            except OSError:
+                continue
+        if port != FIRST_PORT:
+            print(f"Port {FIRST_PORT} is taken; the page is at port {port}.", flush=True)
+        return port
+    where = f" of {host}" if host else ""
+    raise FsrError(
+        f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}{where} can be used; set FSR_PORT or FSR_HOST."
+    )
+
+
+def refused(why: str) -> int:
+    print(f"FSR Explorer cannot start: {why}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

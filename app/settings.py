@@ -11,8 +11,10 @@ from typing import Any
 from app.offers import CLIPS_ONLY, Offer, check, chosen, offered
 from fsr.errors import InvalidInput
 from fsr.media.video import MAX_FRAMES, ClipLimits
+from fsr.vlm.placement import placed
 
 ROOT = Path(__file__).resolve().parents[1]
+MAY_BE_ZERO = ("repeat_s", "port")
 UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it
 
 
@@ -33,7 +35,7 @@ class Settings:
     device: str = ""
     dtype: str = ""
     host: str = ""
-    port: int = 7860
+    port: int = 0  # 0: 7860, or the next one that is free
     examples: str = str(ROOT / "assets")
     max_upload_mb: int = 64
     max_picture_mb: int = 20
@@ -60,11 +62,13 @@ class Settings:
         for f in fields(self):
             value = getattr(self, f.name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if number and f.name == "repeat_s":
+            if number and f.name in MAY_BE_ZERO:
                 if value < 0:
-                    raise InvalidInput(f"FSR_REPEAT_S must be at least 0, not {value}.")
+                    raise InvalidInput(f"FSR_{f.name.upper()} must be at least 0, not {value}.")
             elif number and value <= 0:
                 raise InvalidInput(f"FSR_{f.name.upper()} must be above 0, not {value}.")
+        if self.port > 65535:
+            raise InvalidInput(f"FSR_PORT must be at most 65535, not {self.port}.")
         if self.max_sampled_frames > MAX_FRAMES:
             raise InvalidInput(f"FSR_MAX_SAMPLED_FRAMES must be at most {MAX_FRAMES}, not {self.max_sampled_frames}.")
 
@@ -111,10 +115,14 @@ class Settings:
         env = os.environ if environment is None else environment
         values: dict[str, Any] = asdict(chosen(_has_gpu() if cuda is None else cuda, env))
         for f in fields(Settings):
-            text = env.get(f"FSR_{f.name.upper()}")
+            text = env.get(f"FSR_{f.name.upper()}", env.get("GRADIO_SERVER_PORT") if f.name == "port" else None)
             if text is not None and f.name not in values:
                 values[f.name] = _parsed(f.name, text, type(f.default))
         settings = Settings(**values)
+        if not Path(settings.examples).is_dir():
+            raise InvalidInput(f"FSR_EXAMPLES must be a folder, and there is none called {settings.examples!r}.")
+        if settings.device or settings.dtype:  # now, not at the first question
+            placed(None, settings.device or None, settings.dtype or "float32")
         for offer in settings.offers.values():
             check(offer)
         return settings

@@ -57,3 +57,9 @@ def test_llava_video_is_told_by_its_name_or_by_the_facts_beside_it(folder, tmp_p
     (folder / "fsr.json").write_text(json.dumps({"family": "llava_video"}))
     assert type(fsr.vlm.load(str(folder))) is LlavaVideo
     (folder / "fsr.json").unlink()
+
+
+def test_loading_draws_no_bars_of_transformers(capfd):
+    """The server's log stays clean: neither the model's weights nor those of its CLIP draw one."""
+    assert fsr.vlm.load("shapes").relevance_model is not None
+    assert capfd.readouterr().err == ""

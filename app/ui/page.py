@@ -134,7 +134,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         ),
         "head": head(page_config(settings)),
         "server_name": settings.host or None,
-        "server_port": settings.port,
+        "server_port": settings.port or None,
         "ssr_mode": False,
         "share": False,
         "strict_cors": True,

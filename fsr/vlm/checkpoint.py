@@ -24,7 +24,7 @@ from fsr.vlm.llava_next import MODES
 from fsr.vlm.memory import check_fits, parameters_of, placed_bytes
 from fsr.vlm.original_weights import config_of, load_original, original_config, processor_of, tokenizer_of
 from fsr.vlm.placement import DeviceMap, Placement, placed
-from fsr.vlm.progress import LoadProgress, LoadStopped, Report, reading
+from fsr.vlm.progress import LoadProgress, LoadStopped, Report, in_place_of_bars, reading
 from fsr.vlm.relevance import ClipRelevance, same_tower
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
@@ -325,7 +325,7 @@ def _known_clip(name: str, local: bool, tower: Any, progress: Report | None) -> 
 def _load_clip(source: Source, tower: Any) -> ClipRelevance:
     from transformers import AutoTokenizer, CLIPModel
 
-    with source.explained():
+    with source.explained(), in_place_of_bars():
         clip = _complete(CLIPModel, source.folder, source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
     try:

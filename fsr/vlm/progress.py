@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,23 +44,28 @@ def amounts(done: int, total: int) -> tuple[str, str]:
 @contextmanager
 def reading(report: Report | None, start: LoadProgress, sizes: Mapping[str, int]) -> Iterator[None]:
     """While it is entered, transformers' reading of weights is reported. sizes: bytes of every parameter, by name."""
-    if report is None:
+    tell = report or (lambda step: None)
+    tell(start)
+    with in_place_of_bars(lambda items: _counted(items, tell, start, sizes)):
         yield
-        return
+    tell(replace(start, done=start.total))
+
+
+@contextmanager
+def in_place_of_bars(read: Callable[[Any], Iterable[Any]] = iter) -> Iterator[None]:
+    """While it is entered, transformers draws no bar for the weights it reads; they go through `read`."""
     from transformers.utils import logging
 
     def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         weights = str(kwargs.get("desc", "")).startswith("Loading weights") and args
-        return _counted(args[0], report, start, sizes) if weights else factory(*args, **kwargs)
+        return read(args[0]) if weights else factory(*args, **kwargs)
 
-    report(start)
     with _HOOK:
         before = logging.set_tqdm_hook(hook)
         try:
             yield
         finally:
             logging.set_tqdm_hook(before)
-    report(replace(start, done=start.total))
 
 
 def _counted(items: Any, report: Report, start: LoadProgress, sizes: Mapping[str, int]) -> Iterator[Any]:

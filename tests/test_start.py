@@ -1,0 +1,96 @@
+"""The real process: what it says when it cannot start, and where it is when its port is taken."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from app.settings import ROOT, Settings
+from fsr.errors import FsrError
+
+WRONG = {
+    "FSR_PORT=abc": "FSR_PORT must be a number, not 'abc'",
+    "FSR_PORT=99999": "FSR_PORT must be at most 65535",
+    "FSR_MAX_UPLOAD_MB=-1": "FSR_MAX_UPLOAD_MB must be above 0",
+    "FSR_REPEAT_S=-1": "FSR_REPEAT_S must be at least 0",
+    "FSR_MODEL=nonsense": "'nonsense' is none",
+    "FSR_EXAMPLES=/no/such/folder": "FSR_EXAMPLES must be a folder",
+    "FSR_DTYPE=float7": "dtype must be one of",
+    "FSR_DEVICE=abacus": "the device 'abacus' cannot be used here",
+}
+
+
+def process(**settings: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FSR_", "GRADIO_SERVER"))}
+    return subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment | {"HF_HUB_OFFLINE": "1", **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_wrong_setting_is_one_sentence():
+    for setting, words in WRONG.items():
+        name, _, value = setting.partition("=")
+        with pytest.raises(FsrError, match=re.escape(words)):
+            Settings.from_environment({name: value})
+
+
+def test_what_keeps_it_from_starting_is_one_sentence(taken):
+    wrong = {
+        "FSR_PORT=abc": WRONG["FSR_PORT=abc"],
+        f"FSR_PORT={taken}": f"port {taken} of this machine cannot be used",
+        "FSR_HOST=203.0.113.7": "of 203.0.113.7 can be used",
+    }
+    running = {}
+    for setting in wrong:  # side by side: importing torch takes most of the time
+        name, _, value = setting.partition("=")
+        running[setting] = process(**{name: value})
+    for setting, one in running.items():
+        out, err = one.communicate(timeout=120)
+        assert one.returncode == 2, (setting, out, err)
+        lines = [line for line in err.splitlines() if line.strip()]
+        assert len(lines) == 1, (setting, err)
+        assert lines[0].startswith("FSR Explorer cannot start: ")
+        assert wrong[setting] in lines[0], (setting, err)
+
+
+def test_beside_a_running_one_it_takes_the_next_free_port_and_says_so():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind(("127.0.0.1", 7860))
+            other.listen()
+        except OSError:
+            pass  # taken already: as good
+        one = process()
+        try:
+            assert one.stdout is not None
+            said = one.stdout.readline()
+            found = re.fullmatch(r"Port 7860 is taken; the page is at port (\d+)\.\n", said)
+            assert found, (said, one.stderr)
+            for line in one.stdout:
+                if "Running on local URL" in line:
+                    break
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=30) as page:
+                assert b"FSR Explorer" in page.read()
+        finally:
+            one.send_signal(signal.SIGTERM)
+            one.communicate(timeout=30)
