@@ -14,6 +14,7 @@ from PIL import Image
 from app.service import Service
 from app.settings import ROOT, Settings
 from app.ui.page import build_app, launch_options
+from tests.looping import each
 from tests.test_video import written
 
 
@@ -59,7 +60,7 @@ def test_analyse_gives_a_valid_trace(client, picture_file):
     assert trace.frames[0]["width"] == 80
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "words"),
     [
         (("what?", "fsr", 0.5, None), "whole number"),

@@ -27,6 +27,7 @@ from fsr.pruners import make
 from fsr.shapes.clips import described, draw_clip
 from fsr.trace import Trace, TraceError, build_trace
 from fsr.vlm.clips import clip_frames
+from tests.looping import each
 from tests.test_video import BROKEN, FRAMES, children, put, written
 from tests.tiny_families import save_onevision, save_qwen
 
@@ -294,7 +295,7 @@ def recorded(video_vlm, mp4) -> str:
     return build_trace(video_vlm, encoding, {"random": (pruner, pruner.plan(encoding.tokens))}, clip=clip).to_json()
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "words"),
     [
         (lambda r: r["clip"].pop("fps"), "clip has no fps"),

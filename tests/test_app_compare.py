@@ -20,6 +20,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.tokens import Role
 from fsr.trace import Trace
+from tests.looping import each
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_overlap_is_intersection_over_union():
     assert overlap([1], [2]) == 0.0
 
 
-@pytest.mark.parametrize(
+@each(
     ("methods", "budgets", "words"),
     [
         (["fsr"], [6], "choose 2 to 6"),
@@ -122,7 +123,7 @@ def test_what_a_visitor_sends_is_refused_with_a_sentence(asked, methods, budgets
         requests_of(asked, methods, budgets)
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "words"),
     [({"budget": 26}, "from 1 to 25"), ({"question": " "}, "question is empty"), ({"model": "x"}, "model must be")],
     ids=lambda x: str(x)[:30],
@@ -234,7 +235,7 @@ def test_a_search_that_was_stopped_tells_no_budget(service, asked):
     assert (steps[-1].phase, steps[-1].smallest) == ("stopped", None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("kind", "sent", "words"),
     [
         ("sheet", {"runs": [["fsr", 6]]}, "nothing to draw yet"),
@@ -254,9 +255,7 @@ def test_what_a_figure_is_drawn_from_is_checked(kind, sent, words):
         figure(kind, "png", sent, lambda _: [Image.new("RGB", (60, 40))])
 
 
-@pytest.mark.parametrize(
-    ("fmt", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")], ids=lambda x: str(x)[:6]
-)
+@each(("fmt", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")], ids=lambda x: str(x)[:6])
 def test_figures_come_in_every_format(fmt, start):
     points = [{"method": "fsr", "budget": k, "kl": 1 / k, "probability": 0.5} for k in (4, 8)]
     assert figure("curves", fmt, {"points": points, "question": "what?"}, lambda _: []).startswith(start)

@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.ui import values
 from app.ui.handlers import Handlers, Session
 from fsr.errors import FsrError, InvalidInput
+from tests.looping import each
 from tests.tiny_families import save_next, save_qwen
 
 
@@ -48,7 +49,7 @@ def asked(service, folder, model, method="fsr"):
     return Request(service.open_media(path).id, "what is it?", method, 0, {}, model)
 
 
-@pytest.mark.parametrize(
+@each(
     ("cuda", "environment", "expected"),
     [
         (False, {}, Choice("shapes", "shapes-video")),
@@ -79,7 +80,7 @@ def test_all_stands_for_the_list_and_each_is_offered_once():
     assert len(found) == 1 + len([m for m in fsr.vlm.available() if "/" in m["id"]])
 
 
-@pytest.mark.parametrize(
+@each(
     ("model", "words"),
     [
         ("nothing", "'nothing' is none"),

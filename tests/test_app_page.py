@@ -19,11 +19,12 @@ from app.ui.page import build_app, page_config
 from fsr.errors import InvalidInput
 from fsr.shapes.gallery import picture_of
 from fsr.trace import Trace
+from tests.looping import each
 
 SOURCES = sorted(p for p in STATIC.iterdir() if p.suffix in {".js", ".css", ".html"})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+@each("path", SOURCES, ids=lambda p: p.name)
 def test_static_files_are_short_and_ask_no_other_host(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 400
@@ -154,7 +155,7 @@ def test_asking_yields_a_trace_answers_and_the_loaded_model(handlers, session):
     assert len(set(runs)) == len(runs), "equal values would not be noticed by the panels"
 
 
-@pytest.mark.parametrize(
+@each(
     ("view", "words"),
     [
         (None, "budget must be a whole number"),

@@ -15,6 +15,7 @@ from app.service import Request, Service
 from app.settings import Settings
 from fsr.errors import InvalidInput
 from fsr.trace import Trace
+from tests.looping import each
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_replan_returns_the_method_with_its_new_parameters_and_scores(service, r
     assert patch["scores"]["relevance"] == [-x for x in before["scores"]["relevance"]]
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "words"),
     [
         ({"question": "   "}, "question is empty"),
@@ -130,7 +131,7 @@ def test_what_a_visitor_sends_is_checked_with_a_sentence(service, request_, chan
     assert not service._lock.locked()
 
 
-@pytest.mark.parametrize(
+@each(
     ("budget", "of", "expected"),
     [(6, 0, 6), (6, 25, 6), (64, 576, 3), (576, 576, 25), (1, 576, 1), (0, 0, 3)],
     ids=["as it is", "of this grid", "a ninth of another grid", "all", "never none", "default: a ninth"],

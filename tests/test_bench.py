@@ -13,6 +13,7 @@ from fsr.bench import select
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import Layout, VisualTokens
+from tests.looping import each
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -62,13 +63,13 @@ def test_the_default_cases_are_those_of_the_models() -> None:
     assert args.threads == (1, 2)
 
 
-@pytest.mark.parametrize("case", [(10, 11, 4), (10, 2, 4), (10, 5, 0)])
+@each("case", [(10, 11, 4), (10, 2, 4), (10, 5, 0)])
 def test_a_case_that_makes_no_sense_is_refused(case: tuple[int, int, int]) -> None:
     with pytest.raises(InvalidInput):
         select.select([case], [1], 1)
 
 
-@pytest.mark.parametrize(
+@each(
     "argv",
     [["select", "--cases", "576x64"], ["select", "--cases", "axbxc"], ["select", "--threads", "x"], ["nothing"]],
 )

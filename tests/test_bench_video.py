@@ -12,6 +12,7 @@ import torch
 from fsr.bench import machine, select, video
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
+from tests.looping import each
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -60,7 +61,7 @@ def test_without_json_it_is_a_table_and_a_method_that_cannot_is_told(tmp_path: P
     assert list(json.loads(file.read_text())["problems"]) == ["fastv"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "words"),
     [
         ({"budget": 2}, "3 <= budget"),

@@ -14,6 +14,7 @@ from app.static_files import STATIC, script
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 from fsr.trace.validation import Checker, TraceError
+from tests.looping import each
 
 NODE = shutil.which("node")
 NAMES = ("plan", "budget", "format", "views", "geometry", "spread")
@@ -80,7 +81,7 @@ VIEWS = """({ plan: p, n, budgets }) => budgets.map((k) => {
 })"""
 
 
-@pytest.mark.parametrize(
+@each(
     ("seed", "repeats", "parameters"),
     [
         (0, False, {}),
@@ -106,7 +107,7 @@ def test_javascript_refines_exactly_as_the_library_at_every_budget(seed, repeats
         assert sum(view["absorbed"]) == int((selection.roles == Role.MERGED).sum())
 
 
-@pytest.mark.parametrize(("seed", "parameters"), [(6, {"focus_cap": 0.5}), (7, {"focus_cap": 0.3, "kappa": 2.0})])
+@each(("seed", "parameters"), [(6, {"focus_cap": 0.5}), (7, {"focus_cap": 0.3, "kappa": 2.0})])
 def test_a_table_of_roles_knows_who_absorbed_whom(seed, parameters):
     tokens = tokens_of(seed)
     n, pruner = len(tokens), make("fsr", **parameters)
@@ -124,7 +125,7 @@ def test_a_table_of_roles_knows_who_absorbed_whom(seed, parameters):
         Checker("test").plan(record | {"anchors": record["anchors"][1:] + record["anchors"][:1]}, n, "plan")
 
 
-@pytest.mark.parametrize("name", ["random", "grid", "saliency", "relevance", "full", "holov", "pool2x2"])
+@each("name", ["random", "grid", "saliency", "relevance", "full", "holov", "pool2x2"])
 def test_javascript_paints_every_other_method_as_the_library_selects(name):
     tokens = tokens_of(7)
     n, pruner = len(tokens), make(name)
@@ -169,7 +170,7 @@ def test_a_table_of_some_budgets_snaps_to_the_nearest_that_is_not_above():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["fsr", "random", "grid", "holov"])
+@each("name", ["fsr", "random", "grid", "holov"])
 def test_the_entry_budget_is_the_first_that_keeps_the_token(name):
     tokens = tokens_of(9, 4, 5)
     pruner = make(name)
@@ -198,7 +199,7 @@ def test_numbers_have_three_significant_digits_and_a_unit():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("left", "right", "expected"),
     [
         ("a red star", "a blue star", {"left": [2, 5], "right": [2, 6]}),

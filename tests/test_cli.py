@@ -14,6 +14,7 @@ from fsr.cli.main import main, parsed, progress_line
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.vlm.progress import LoadProgress
+from tests.looping import each
 from tests.tiny_families import save_next
 
 
@@ -61,7 +62,7 @@ def test_answer_json_is_the_whole_record(run, picture_file, tiny_folder):
     assert record["pathways"]["relevance"].startswith("cosine")
 
 
-@pytest.mark.parametrize("method", REGISTRY)
+@each("method", REGISTRY)
 def test_every_method_answers(run, picture_file, tiny_folder, method):
     command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 12, "--max-new-tokens", 2)
     code, out, _ = run(*command, "--method", method, "--only", "--json", "-")
@@ -141,7 +142,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda v: str(v)[:50])
+@each(("arguments", "sentence"), BAD, ids=lambda v: str(v)[:50])
 def test_bad_input_is_one_sentence_and_code_2(run, picture_file, tiny_folder, arguments, sentence):
     given = [a.format(picture=picture_file) for a in arguments]
     model = [] if "--model" in given else ["--model", str(tiny_folder)]
@@ -152,9 +153,7 @@ def test_bad_input_is_one_sentence_and_code_2(run, picture_file, tiny_folder, ar
     assert sentence in err
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["answer"], ["answer", "a.png"], ["answer", "a", "b", "--budget", "x"]]
-)
+@each("arguments", [[], ["dance"], ["answer"], ["answer", "a.png"], ["answer", "a", "b", "--budget", "x"]])
 def test_unusable_command_lines_show_the_usage(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -186,7 +185,7 @@ def test_bench_is_delegated(run):
     assert json.loads(out)["cases"][0]["n"] == 30
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         ("a=1", 1),
@@ -203,7 +202,7 @@ def test_settings_are_numbers_none_or_text(text, value):
     assert type(parsed([text])["a"]) is type(value)
 
 
-@pytest.mark.parametrize("text", ["alpha", "=1", " =1", ""])
+@each("text", ["alpha", "=1", " =1", ""])
 def test_settings_without_a_name_are_refused(text):
     with pytest.raises(InvalidInput, match="NAME=VALUE"):
         parsed([text])

@@ -27,6 +27,7 @@ from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.pruners.reading import read_plan
 from fsr.tokens import Role, VisualTokens
 from fsr.trace import Trace
+from tests.looping import each
 
 N, SIDE, FRAMES = 4, 240, 3  # cells along an edge, pixels, frames
 ORANGE, BLUE = (230, 159, 0), (0, 114, 178)
@@ -170,8 +171,8 @@ def test_an_anchor_that_holds_tokens_of_other_frames_has_a_second_ring(frames):
     assert (changed < [y1, x1]).all()
 
 
-@pytest.mark.parametrize("cap", [0.5, 1.0])
-@pytest.mark.parametrize("mode", ["global", "per_frame"])
+@each("cap", [0.5, 1.0])
+@each("mode", ["global", "per_frame"])
 def test_rings_are_those_of_the_selection_whatever_the_plan(cap, mode):
     """A table for the share of Focus that is capped and for frames apart, else one plan of every budget."""
     frames, grid = 4, (3, 3)
@@ -205,7 +206,7 @@ def test_text_is_broken_to_the_width_and_ends_in_an_ellipsis():
     assert wrapped("short", font, 200, 2) == ["short"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "words"),
     [
         ({"kind": "gif"}, "one of mp4, png, json"),

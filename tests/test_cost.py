@@ -12,8 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
 
 from fsr.bench.architectures import ARCHITECTURES
+from fsr.tokens import computed_bytes
 from fsr.vlm.cost import Cost, DecoderShape, decode_flops, kv_cache_bytes, media_bytes, prefill_flops, timed
 from fsr.vlm.decode import cache_argument, cache_bytes
+from tests.looping import each
 
 SHAPES = {
     "one head for each": {"num_attention_heads": 4, "num_key_value_heads": 4},
@@ -34,8 +36,8 @@ def counted(model, **inputs) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("length", [1, 17, 200])
+@each("name", SHAPES)
+@each("length", [1, 17, 200])
 def test_prefill_equals_the_counter(name, length):
     """Rotary angles are one small product that the formula leaves out: at most half a percent here."""
     model = decoder(name)
@@ -43,7 +45,7 @@ def test_prefill_equals_the_counter(name, length):
     assert estimated == pytest.approx(counted(model, input_ids=torch.ones(1, length, dtype=torch.long)), rel=0.005)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@each("name", SHAPES)
 def test_decode_equals_the_counter(name):
     model, length, new = decoder(name), 40, 6
     cache = DynamicCache(config=model.config)
@@ -68,7 +70,7 @@ def test_an_answers_flops_are_those_of_the_model_it_ran(tiny_folder, tiny_vlm, p
     assert cost.flops_estimated == pytest.approx(counted(eager, inputs_embeds=embeds), rel=0.005)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@each("name", SHAPES)
 def test_the_cache_formula_equals_the_cache_object(name):
     model = decoder(name)
     cache = DynamicCache(config=model.config)
@@ -97,7 +99,7 @@ def test_the_papers_operations_follow_from_causal_counting():
     assert full[0] - full[1] == pytest.approx(6.863, abs=5e-4)
 
 
-@pytest.mark.parametrize("length", [1, 2, 57])
+@each("length", [1, 2, 57])
 def test_causal_counting_leaves_out_what_the_mask_hides(length):
     shape = DecoderShape.of(decoder("grouped queries").config)
     pairs = torch.ones(length, length).triu(1).sum().item()
@@ -129,7 +131,7 @@ def test_the_readmes_estimates_are_the_formulas():
 
 def test_media_memory_is_what_is_held(tiny_vlm, picture):
     media = tiny_vlm.encode(tiny_vlm.encode_media([picture]), "what?").media
-    assert media_bytes(25, (48, 32, 24, 1), 4) == media.nbytes
+    assert media_bytes(25, (48, 32, 24, 1), 4) == media.nbytes - computed_bytes(media.computed)
 
 
 def test_timed_returns_the_result_and_its_milliseconds():
@@ -139,7 +141,7 @@ def test_timed_returns_the_result_and_its_milliseconds():
 
 
 def test_costs_become_plain_numbers():
-    cost = Cost(64, 12.34567, 0.5, 30.0, None, 1, 1024, None, 10**12)
+    cost = Cost(64, 12.34567, 0.5, 30.0, 30.5, None, 1, 1024, None, 10**12)
     record = cost.to_json()
     assert json.loads(json.dumps(record)) == record
     assert record["encode_ms"] == 12.346
@@ -158,7 +160,7 @@ class Newer(torch.nn.Module):
     def forward(self, input_ids=None, cache=None, use_cache=None): ...
 
 
-@pytest.mark.parametrize(("model", "name"), [(Older(), "past_key_values"), (Newer(), "cache")])
+@each(("model", "name"), [(Older(), "past_key_values"), (Newer(), "cache")])
 def test_the_cache_goes_by_the_name_that_the_model_knows(model, name):
     assert cache_argument(model) == name
 

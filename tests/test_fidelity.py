@@ -26,6 +26,7 @@ from fsr.cli.main import main
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm.decode import cache_argument
+from tests.looping import each
 
 N = 25
 METHODS = ("fsr", "random", "saliency")
@@ -50,8 +51,8 @@ def whole_sequence(vlm, encoding, selection, ids) -> np.ndarray:
     return scores - np.log(np.exp(scores).sum(1, keepdims=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("budget", [1, 8, 20])
+@each("method", METHODS)
+@each("budget", [1, 8, 20])
 def test_it_is_what_the_whole_sequence_gives(tiny_vlm, encoding, answer, method, budget):
     selection = make(method)(encoding.tokens, budget)
     (found,) = fidelity(tiny_vlm, encoding, answer, [selection])
@@ -68,7 +69,7 @@ def test_it_is_what_the_whole_sequence_gives(tiny_vlm, encoding, answer, method,
     assert found.agreement == np.mean(found.agrees)
 
 
-@pytest.mark.parametrize("method", ["full", "fsr", "random", "grid"])
+@each("method", ["full", "fsr", "random", "grid"])
 def test_all_tokens_kept_moves_nothing(tiny_vlm, encoding, answer, method):
     kept, full = fidelity(tiny_vlm, encoding, answer, [make(method)(encoding.tokens, N), None])
     assert 0 <= kept.kl <= 1e-6
@@ -117,7 +118,7 @@ def test_the_answer_holds_the_end_of_text_that_the_model_chose(word_vlm, picture
         word_vlm.decoder.eos = kept
 
 
-@pytest.mark.parametrize("ids", [[], [-1], [10**6], [True]])
+@each("ids", [[], [-1], [10**6], [True]])
 def test_an_answer_that_is_none_is_refused(tiny_vlm, encoding, ids):
     with pytest.raises(InvalidInput, match="an answer is one or more token ids"):
         list(fidelity(tiny_vlm, encoding, ids, [None]))
@@ -157,7 +158,7 @@ def test_a_curve_can_be_stopped(tiny_vlm, encoding):
     assert list(curve(tiny_vlm, encoding, {"random": make("random")}, [3], stop=stop)) == []
 
 
-@pytest.mark.parametrize("budgets", [[0], [5, 26], [2.5]])
+@each("budgets", [[0], [5, 26], [2.5]])
 def test_budgets_are_checked_before_the_model_runs(tiny_vlm, encoding, budgets):
     with pytest.raises(InvalidInput, match="budget must be a whole number from 1 to 25"):
         curve(tiny_vlm, encoding, {"random": make("random")}, budgets)
@@ -166,7 +167,7 @@ def test_budgets_are_checked_before_the_model_runs(tiny_vlm, encoding, budgets):
 # -------------------------------------------------------------------------------------------------- smallest budget
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each("method", METHODS)
 def test_the_smallest_budget_against_every_budget(tiny_vlm, picture, method):
     for question, length in (("what is it?", 1), ("where is the dog", 2)):
         encoding = tiny_vlm.encode(tiny_vlm.encode_media([picture]), question)
@@ -191,7 +192,7 @@ def check(found: Smallest, every: dict[int, bool], below: int) -> None:
     assert not any(every[k] for k in range(max(1, found.budget - below), found.budget))
 
 
-@pytest.mark.parametrize("below", [1, 3])
+@each("below", [1, 3])
 def test_the_search_keeps_its_word_on_any_pattern(below):
     rng = np.random.default_rng(0)
     lowest = 0
@@ -205,7 +206,7 @@ def test_the_search_keeps_its_word_on_any_pattern(below):
     assert 30 < lowest < 300, "the patterns must hold some that mislead a search"
 
 
-@pytest.mark.parametrize("n", [1, 2, 25, 576])
+@each("n", [1, 2, 25, 576])
 def test_a_monotone_answer_is_found_exactly_and_in_few_runs(n):
     for smallest in range(1, n + 1):
         tried: dict[int, bool] = {}
@@ -237,7 +238,7 @@ def test_a_method_without_a_budget_has_no_smallest(tiny_vlm, encoding, answer):
 # ----------------------------------------------------------------------------------------------------- methods inside
 
 
-@pytest.mark.parametrize("method", ["fastv", "sparsevlm", "pyramiddrop", "dart"])
+@each("method", ["fastv", "sparsevlm", "pyramiddrop", "dart"])
 def test_inside_the_language_model_it_prunes_as_when_it_answers(tiny_vlm, encoding, answer, method):
     """One pass over the answer gives what decoding gives, step by step, on the cache that the prompt left."""
     from transformers import DynamicCache
@@ -340,7 +341,7 @@ def test_the_command_prints_its_points_and_draws_them(picture_file, tiny_folder,
     assert out.count("of 4") == 5
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "sentence"),
     [
         (["--methods", "magic"], "no method 'magic'"),

@@ -17,6 +17,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.reading import read_plan
 from fsr.tokens import Role
+from tests.looping import each
 from tests.methods import random_tokens
 from tests.plan_reader import read
 
@@ -78,8 +79,8 @@ def drawn(kind: str, fmt: str, picture: Image.Image, trace: dict) -> bytes:
 KINDS = ("curves", "matrix", "sheet", "map")
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("kind", KINDS)
+@each("fmt", FORMATS)
+@each("kind", KINDS)
 def test_the_same_data_gives_the_same_bytes_with_fonts_and_without_a_date(kind, fmt, picture, trace):
     once, again = (drawn(kind, fmt, picture, trace) for _ in range(2))
     assert once == again
@@ -97,8 +98,8 @@ def test_the_same_data_gives_the_same_bytes_with_fonts_and_without_a_date(kind, 
         assert (edge == 255).all(), "nothing touches the frame of the figure"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fmt", ["jpg", "", "PNG", None])
+@each("kind", KINDS)
+@each("fmt", ["jpg", "", "PNG", None])
 def test_another_format_is_refused(kind, fmt, picture, trace):
     with pytest.raises(InvalidInput, match="one of png, svg, pdf"):
         drawn(kind, fmt, picture, trace)
@@ -185,7 +186,7 @@ def test_a_token_map_counts_the_methods(picture, trace, monkeypatch):
     assert [boxes[0] for boxes in made[2]] == corner
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "sentence"),
     [
         (lambda p, t: token_map(p, t, [], 8), "at least one method"),
@@ -214,7 +215,7 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("pruner", PLANS.values(), ids=PLANS)
+@each("pruner", PLANS.values(), ids=PLANS)
 def test_a_plan_is_read_as_the_page_reads_it(pruner):
     tokens = random_tokens(5)
     plan = json.loads(json.dumps(pruner.plan(tokens).to_json()))
@@ -236,7 +237,7 @@ def test_layers_are_read_at_the_nearest_budget():
         read_plan({"kind": "cloud"}, 4, 1)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "inches", "lines", "shape"),
     [
         ("short", 2, 2, ["short"]),

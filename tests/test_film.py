@@ -16,6 +16,7 @@ from app.static_files import script
 from fsr.pruners import make
 from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.tokens import Grid, Layout, Role, VisualTokens
+from tests.looping import each
 
 NODE = shutil.which("node")
 MODULES = ("plan", "life", "film_time", "film_paint", "region")
@@ -95,7 +96,7 @@ def trace(tokens: VisualTokens) -> dict[str, Any]:
 VIEW = "const view = plan.viewAt(t.plan, t.tokens.n, t.budget);"
 
 
-@pytest.mark.parametrize("budget", [1, 7, 20, 33, 65])
+@each("budget", [1, 7, 20, 33, 65])
 def test_tokens_through_time_are_those_of_the_selection(tokens, trace, budget):
     selection = make("fsr")(tokens, budget)
     shown = run(
@@ -163,7 +164,7 @@ def test_a_region_holds_the_tokens_whose_middle_it_covers(trace):
     assert means == [1.5, 10, None]
 
 
-@pytest.mark.parametrize(
+@each(
     ("a", "b", "least", "expected"),
     [
         ((0.2, 0.8), (0.6, 0.4), 0.1, [0.2, 0.4, 0.6, 0.8]),

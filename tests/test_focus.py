@@ -7,9 +7,10 @@ import torch
 
 from fsr.focus import capped_count, focus_count, focus_order, min_max, priority
 from tests import references
+from tests.looping import each
 
 
-@pytest.mark.parametrize("seed", range(200))
+@each("seed", range(200))
 def test_focus_equals_the_reference(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     n = int(torch.randint(1, 40, (1,), generator=generator))
@@ -30,12 +31,12 @@ def test_focus_equals_the_reference(seed: int) -> None:
         assert focus_count(phi, rho) == count
 
 
-@pytest.mark.parametrize("value", [0.0, 0.25, -3.0])
+@each("value", [0.0, 0.25, -3.0])
 def test_a_constant_score_becomes_ones(value: float) -> None:
     assert min_max(torch.full((5,), value)).tolist() == [1.0] * 5
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@each("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_scores_of_any_precision_are_normalised_in_float32(dtype: torch.dtype) -> None:
     out = min_max(torch.tensor([1.0, 2.0, 5.0], dtype=dtype))
     assert out.dtype == torch.float32
@@ -59,13 +60,13 @@ def test_without_any_priority_focus_is_the_most_salient_token() -> None:
     assert focus_count(torch.zeros(4), 0.9) == 1
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 50, 64, 100, 200])
+@each("n", [1, 2, 3, 10, 50, 64, 100, 200])
 def test_equal_priorities_take_exactly_the_share_rho(n: int) -> None:
     for hundredths in range(1, 101):
         assert focus_count(torch.ones(n), hundredths / 100) == -(-hundredths * n // 100)
 
 
-@pytest.mark.parametrize(
+@each(
     ("phi", "rho", "count"),
     [
         ([1.0, 0.0, 0.0], 1.0, 1),  # tokens of no priority are never needed

@@ -8,11 +8,12 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.schedule import scaled, total
 from fsr.pruners.sparsevlm import ROWS
+from tests.looping import each
 from tests.references import reads
 from tests.test_inside import INSIDE
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "budget", "expected"),
     [
         ("fastv", 306, [(2, 288)]),  # K = 2, R = 50 %
@@ -29,8 +30,8 @@ def test_the_papers_own_counts_come_out_at_32_layers(method, budget, expected):
     assert make(method).schedule(576, 32, budget) == expected
 
 
-@pytest.mark.parametrize("method", INSIDE)
-@pytest.mark.parametrize(("n", "layers"), [(576, 32), (576, 5), (25, 3), (196, 28), (9, 6), (7, 2)])
+@each("method", INSIDE)
+@each(("n", "layers"), [(576, 32), (576, 5), (25, 3), (196, 28), (9, 6), (7, 2)])
 def test_schedules_average_the_budget(method, n, layers):
     pruner, refused = make(method), []
     for budget in [*range(1, n, max(1, n // 40)), n]:

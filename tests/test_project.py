@@ -7,15 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
 from fsr.bench.accuracy import summary
+from tests.looping import each
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["evaluation", "evaluation-2000"])
+@each("name", ["evaluation", "evaluation-2000"])
 def test_the_measured_tables_of_the_readme_are_the_recorded_ones(name):
     result = json.loads((ROOT / f"assets/shapes/{name}.json").read_text())
     assert summary(result) in README
@@ -35,7 +34,7 @@ def imports(path: Path) -> set[str]:
     return plain | {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fsr").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+@each("path", sorted((ROOT / "fsr").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_library_never_imports_the_app(path):
     assert not [m for m in imports(path) if m == "app" or m.startswith(("app.", "gradio"))]
 

@@ -11,6 +11,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import Role, VisualTokens
 from tests import references
+from tests.looping import each
 from tests.methods import no_evidence, random_tokens, same
 from tests.references import Margin
 
@@ -101,7 +102,7 @@ def test_without_refine_the_same_tokens_are_kept_as_they_are() -> None:
     assert changed > 80
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "parameters"),
     [
         ("fsr-focus", {"alpha", "beta", "relevance_sign"}),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from fsr.pruners import make
 from fsr.tokens import Layout, VisualTokens
+from tests.looping import each
 from tests.methods import random_tokens, same, two_frames
 
 
@@ -33,7 +33,7 @@ def test_random_follows_its_seed() -> None:
     assert counts.max() < 140
 
 
-@pytest.mark.parametrize(("rows", "cols"), [(24, 24), (10, 30), (30, 10), (1, 50), (2, 30), (7, 13)])
+@each(("rows", "cols"), [(24, 24), (10, 30), (30, 10), (1, 50), (2, 30), (7, 13)])
 def test_a_grid_is_even_in_rows_and_columns(rows: int, cols: int) -> None:
     tokens = random_tokens(0, rows, cols, 2)
     for budget in range(1, rows * cols + 1):

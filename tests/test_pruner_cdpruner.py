@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fsr.pruners import make
 from fsr.tokens import Layout, VisualTokens
+from tests.looping import each
 from tests.methods import random_tokens, repeated_tokens, same
 
 NOTHING_NEW = 2**-13  # a squared length outside the span of the picks that counts as rounding
@@ -94,7 +95,7 @@ def test_picks_equal_the_reference() -> None:
     assert filled_somewhere > 50
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_every_pick_makes_the_determinant_as_large_as_one_token_can(seed: int) -> None:
     tokens = random_tokens(seed, 1, 9, 10)
     x, r = torch.tensor(units(tokens.embeddings)), torch.tensor(quality(tokens, 1))
@@ -124,7 +125,7 @@ def shortfalls(tokens: VisualTokens, order: list[int]) -> tuple[Tensor, Tensor]:
     return short, own
 
 
-@pytest.mark.parametrize(("n", "width", "count"), [(300, 400, 300), (900, 500, 200), (1200, 1300, 400)])
+@each(("n", "width", "count"), [(300, 400, 300), (900, 500, 200), (1200, 1300, 400)])
 def test_many_picks_stay_exact(n: int, width: int, count: int) -> None:
     tokens = random_tokens(1, 1, n, width)
     rank = make("cdpruner").plan(tokens).to_json()["rank"]

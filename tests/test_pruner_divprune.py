@@ -10,6 +10,7 @@ import torch
 
 from fsr.pruners import make
 from tests import references
+from tests.looping import each
 from tests.methods import random_tokens, repeated_tokens, same
 from tests.references import Margin
 
@@ -52,7 +53,7 @@ def test_picks_equal_the_reference() -> None:
     assert compared > 120
 
 
-@pytest.mark.parametrize("n", [255, 256, 257, 600, 1100])
+@each("n", [255, 256, 257, 600, 1100])
 def test_the_first_pick_among_many(n: int) -> None:
     for seed in range(3):
         tokens = random_tokens(seed, 1, n, 24)

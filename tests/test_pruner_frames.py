@@ -14,10 +14,11 @@ from fsr.pruners import REGISTRY, RankPlan, TablePlan, make
 from fsr.pruners.frames import PerFrame, anchors_from_other_frames, in_mode, schedule, shares, split
 from fsr.tokens import Grid, Layout, Role, VisualTokens
 from tests import plan_reader
+from tests.looping import each
 from tests.methods import METHODS, SCORES, VECTORS, random_tokens, same
 
 FRAMED = [m for m in METHODS if REGISTRY[m[1]].exact_count and REGISTRY[m[1]].stage == "before"]
-each_method = pytest.mark.parametrize(("name", "parameters"), [m[1:] for m in FRAMED], ids=[m[0] for m in FRAMED])
+each_method = each(("name", "parameters"), [m[1:] for m in FRAMED], ids=[m[0] for m in FRAMED])
 
 
 def frame_of(seed: int, last: bool) -> VisualTokens:
@@ -123,7 +124,7 @@ def test_frames_may_lie_among_each_other():
     assert torch.equal(pruner.plan(mixed).roles(11), b.roles)
 
 
-@pytest.mark.parametrize("sizes", [[4], [5, 5], [3, 3, 3], [196] * 8, [1, 7, 2], [13] * 31 + [14]])
+@each("sizes", [[4], [5, 5], [3, 3, 3], [196] * 8, [1, 7, 2], [13] * 31 + [14]])
 def test_frames_share_evenly_and_never_lose_a_token_as_the_budget_grows(sizes):
     before, total = [0] * len(sizes), sum(sizes)
     for budget in range(1, total + 1):

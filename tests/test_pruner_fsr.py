@@ -14,6 +14,7 @@ import torch
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 from tests import plan_reader, references
+from tests.looping import each
 from tests.methods import METHODS, no_evidence, random_tokens, same
 from tests.references import Margin
 
@@ -71,7 +72,7 @@ def test_fsr_equals_the_reference_with_random_parameters() -> None:
     assert compared > 240
 
 
-@pytest.mark.parametrize("seed", range(40))
+@each("seed", range(40))
 def test_the_page_can_refine_from_the_plan_alone(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tokens = random_tokens(seed, 3 + seed % 5, 7)
@@ -105,7 +106,7 @@ def test_an_anchor_that_comes_later_takes_over_where_it_ties_with_a_lower_index(
         assert plan_reader.read(plan, budget)[1][3] == anchor
 
 
-@pytest.mark.parametrize(("name", "parameters"), [*FSR, ("random", {}), ("saliency", {}), ("relevance", {})])
+@each(("name", "parameters"), [*FSR, ("random", {}), ("saliency", {}), ("relevance", {})])
 def test_budgets_nest_where_the_plan_says_so(name: str, parameters: dict[str, Any]) -> None:
     for seed in range(10):
         tokens, pruner = random_tokens(seed), make(name, **parameters)

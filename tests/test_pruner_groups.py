@@ -9,6 +9,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.frames import per_group, shares
 from fsr.tokens import Layout, VisualTokens
+from tests.looping import each
 
 
 def tokens_of(n, seed=0):
@@ -22,7 +23,7 @@ def tokens_of(n, seed=0):
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("sizes", "budget", "expected"),
     [
         ([10, 10, 10], 9, [3, 3, 3]),
@@ -36,7 +37,7 @@ def test_shares_are_even_and_nothing_is_lost(sizes, budget, expected):
     assert shares(sizes, budget) == expected
 
 
-@pytest.mark.parametrize("method", ["fsr", "saliency", "divprune", "cdpruner"])
+@each("method", ["fsr", "saliency", "divprune", "cdpruner"])
 def test_each_group_is_pruned_as_if_alone(method):
     """Groups that alternate, so that places within a group and among all tokens differ."""
     tokens, group = tokens_of(30), torch.arange(30) % 3

@@ -13,6 +13,7 @@ import torch
 from fsr.pruners import make
 from fsr.tokens import VisualTokens
 from tests import references
+from tests.looping import each
 from tests.methods import random_tokens
 
 
@@ -93,7 +94,7 @@ def selected(
     return sorted(kept), counts, chunks
 
 
-@pytest.mark.parametrize("diverse", [False, True], ids=["as released", "as the paper means it"])
+@each("diverse", [False, True], ids=["as released", "as the paper means it"])
 def test_it_selects_as_the_formulas_do(diverse: bool) -> None:
     compared = full = 0
     for seed in range(200):
@@ -121,13 +122,13 @@ def test_it_selects_as_the_formulas_do(diverse: bool) -> None:
     assert full > 50
 
 
-@pytest.mark.parametrize(("budget", "chunks"), [(64, 16), (128, 8), (192, 5), (576, 1), (1, 576), (1024 // 3, 3)])
+@each(("budget", "chunks"), [(64, 16), (128, 8), (192, 5), (576, 1), (1, 576), (1024 // 3, 3)])
 def test_the_number_of_chunks_follows_the_budget(budget: int, chunks: int) -> None:
     assert make("holov")(random_tokens(0, 24, 24, 2), budget).facts["n_chunks"] == chunks
     assert make("holov", chunks=16)(random_tokens(0, 24, 24, 2), budget).facts["n_chunks"] == 16
 
 
-@pytest.mark.parametrize("budget", [1, 7, 16, 29])
+@each("budget", [1, 7, 16, 29])
 def test_the_variance_has_no_effect_as_released(budget: int) -> None:
     tokens = random_tokens(4)
     kept = [make("holov", alpha=alpha)(tokens, budget).kept.tolist() for alpha in (0, 0.09, 1, 10)]
@@ -180,7 +181,7 @@ def test_no_attention_anywhere_is_shared_out_in_turn() -> None:
     assert make("holov", chunks=3)(tokens, 7).kept.tolist() == [0, 1, 2, 10, 11, 20, 21]
 
 
-@pytest.mark.parametrize(
+@each(
     ("parameters", "sentence"),
     [
         ({"chunks": 0}, r"chunks must be a whole number at least 1 and at most 1024 \(or None\)"),

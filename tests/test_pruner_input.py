@@ -16,6 +16,7 @@ from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
 from fsr.tokens import Role
 from fsr.vlm.base import CAPTURES
 from tests import plan_reader
+from tests.looping import each
 from tests.methods import METHODS, in_dtype, random_tokens
 
 
@@ -37,7 +38,7 @@ def test_the_registry_describes_every_method() -> None:
     assert [defaults[p] for p in ("alpha", "beta", "rho", "kappa", "focus_cap")] == [3.0, 1.0, 0.9, 1.0, None]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "parameters", "sentence"),
     [
         ("nothing", {}, "no method 'nothing'; choose one of full, fsr"),
@@ -72,7 +73,7 @@ def test_parameters_cannot_change_under_a_method() -> None:
         make("fsr").alpha = 1.0  # type: ignore[attr-defined, misc]
 
 
-@pytest.mark.parametrize("name", ["fsr", "saliency"])
+@each("name", ["fsr", "saliency"])
 def test_a_method_says_which_score_it_lacks(name: str) -> None:
     tokens = replace(random_tokens(0), saliency=None)
     for use in (lambda p: p(tokens, 3), lambda p: p.plan(tokens)):
@@ -90,9 +91,9 @@ def test_encoder_similarity_needs_the_features() -> None:
         make("fsr", similarity="encoder")(replace(random_tokens(0), features=None), 3)
 
 
-@pytest.mark.parametrize("name", ["embeddings", "features", "saliency", "relevance"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@each("name", ["embeddings", "features", "saliency", "relevance"])
+@each("bad", [math.nan, math.inf, -math.inf])
+@each("dtype", [torch.float32, torch.float16])
 def test_values_that_are_not_finite_are_refused_by_name(name: str, bad: float, dtype: torch.dtype) -> None:
     tokens = in_dtype(dtype)
     value = getattr(tokens, name).clone()
@@ -106,7 +107,7 @@ def test_large_finite_values_are_not_taken_for_infinite_ones() -> None:
     assert len(replace(in_dtype(torch.float16), embeddings=large)) == 30
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "sentence"),
     [
         ({"embeddings": torch.zeros(30)}, r"embeddings must be \(N, D\)"),
@@ -124,8 +125,8 @@ def test_tokens_of_the_wrong_shape_are_refused(change: dict[str, Any], sentence:
         replace(random_tokens(0), **change)
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 576])
-@pytest.mark.parametrize(("packing", "among", "per_byte"), [("nibble", [0, 1, 2, 3, 4], 2), ("bit", [0, 2], 8)])
+@each("n", [1, 2, 7, 8, 9, 576])
+@each(("packing", "among", "per_byte"), [("nibble", [0, 1, 2, 3, 4], 2), ("bit", [0, 2], 8)])
 def test_packed_roles_come_back(n: int, packing: str, among: list[int], per_byte: int) -> None:
     for _ in range(20):
         roles = torch.tensor(among, dtype=torch.uint8)[torch.randint(len(among), (n,))]
@@ -142,9 +143,7 @@ def test_the_first_token_is_in_the_lowest_bits() -> None:
     assert pack(torch.tensor([4, 1, 3], dtype=torch.uint8), "nibble") == b"\x14\x03"
 
 
-@pytest.mark.parametrize(
-    ("roles", "packing"), [([0, 2, 2], "bit"), ([0, 0, 0], "bit"), ([2, 1, 0], "nibble"), ([4, 0, 3], "nibble")]
-)
+@each(("roles", "packing"), [([0, 2, 2], "bit"), ([0, 0, 0], "bit"), ([2, 1, 0], "nibble"), ([4, 0, 3], "nibble")])
 def test_a_table_takes_one_bit_a_token_where_that_tells_all(roles: list[int], packing: str) -> None:
     kept = torch.full((3,), int(Role.KEPT), dtype=torch.uint8)
     plan = TablePlan(3, (2, 3), lambda budget: torch.tensor(roles, dtype=torch.uint8) if budget == 2 else kept)

@@ -13,6 +13,7 @@ import torch
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import Layout, Role, VisualTokens
 from tests import plan_reader, references
+from tests.looping import each
 from tests.methods import random_tokens, same, two_frames
 
 
@@ -42,7 +43,7 @@ def check(tokens: VisualTokens, budget: int) -> None:
             assert float(s.similarity[i]) == pytest.approx(references.cosine(vectors[i], vectors[first]), abs=1e-5)
 
 
-@pytest.mark.parametrize(
+@each(
     ("rows", "cols", "count"),
     [(24, 24, 144), (5, 6, 9), (6, 5, 9), (5, 5, 9), (1, 7, 4), (7, 1, 4), (1, 1, 1), (2, 2, 1), (3, 1, 2)],
 )

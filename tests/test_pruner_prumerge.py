@@ -12,6 +12,7 @@ from PIL import Image
 
 from fsr.pruners import make
 from fsr.tokens import Role, VisualTokens
+from tests.looping import each
 from tests.methods import random_tokens, two_frames
 from tests.references import CLEAR, Margin, by_value, cosine
 from tests.test_pruner_visionzip import ALL, with_projector
@@ -82,7 +83,7 @@ def agrees(tokens: VisualTokens, ours, theirs: Reference) -> None:
             assert (int(ours.roles[j]), int(ours.anchor[j]), float(ours.weight[j])) == (DROPPED, -1, 0)
 
 
-@pytest.mark.parametrize("grid", [True, False])
+@each("grid", [True, False])
 def test_it_is_the_algorithm(grid: bool) -> None:
     clear = 0
     for seed in range(110):
@@ -133,7 +134,7 @@ def test_without_outliers_one_token_and_its_grid_are_kept() -> None:
     assert make("prumerge", grid=False)(tokens, 1).kept.tolist() == [0]
 
 
-@pytest.mark.parametrize(("n", "high", "step"), [(24, 5, 1), (24, 2, 4), (24, 1, 8), (2, 1, 1), (1, 1, 1)])
+@each(("n", "high", "step"), [(24, 5, 1), (24, 2, 4), (24, 1, 8), (2, 1, 1), (1, 1, 1)])
 def test_the_step_of_the_grid_is_never_0(n: int, high: int, step: int) -> None:
     tokens = random_tokens(0, 1, n)
     attention = torch.full((n,), 0.01)
@@ -223,7 +224,7 @@ def test_ties_go_to_the_lower_index() -> None:
     assert set(s.anchor[s.roles == MERGED].tolist()) <= set(s.kept.tolist())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_merged_in_single(dtype: torch.dtype) -> None:
     tokens = with_outliers(5)
     half = replace(tokens, embeddings=tokens.embeddings.to(dtype), features=tokens.features.to(dtype))

@@ -12,6 +12,7 @@ from PIL import Image
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 from fsr.vlm.base import CAPTURES
+from tests.looping import each
 from tests.methods import random_tokens, two_frames
 from tests.references import CLEAR, Margin, by_value, cosine
 
@@ -62,8 +63,8 @@ class Reference:
                 self.vectors[target] = tokens.project(state[None])[0]
 
 
-@pytest.mark.parametrize("true_mean", [False, True])
-@pytest.mark.parametrize("share", [10 / 64, 0.4])
+@each("true_mean", [False, True])
+@each("share", [10 / 64, 0.4])
 def test_it_is_the_algorithm(share: float, true_mean: bool) -> None:
     pruner = make("visionzip", contextual_share=share, mean_with_target=true_mean)
     clear = 0
@@ -116,7 +117,7 @@ def test_a_target_is_itself_plus_the_mean_or_the_mean_of_all() -> None:
                 assert float(s.weight[j]) == pytest.approx(1 / (1 + len(members)) if mean_with_target else 0.5)
 
 
-@pytest.mark.parametrize(("budget", "cls", "kept", "targets"), [(1, 0, 1, 0), (2, 1, 1, 0), (3, 1, 2, 0), (4, 1, 3, 1)])
+@each(("budget", "cls", "kept", "targets"), [(1, 0, 1, 0), (2, 1, 1, 0), (3, 1, 2, 0), (4, 1, 3, 1)])
 def test_the_smallest_budgets(budget: int, cls: int, kept: int, targets: int) -> None:
     tokens = random_tokens(0)
     s = make("visionzip")(tokens, budget)
@@ -184,7 +185,7 @@ def test_equal_keys_go_to_the_first_target() -> None:
     assert torch.equal(s.embeddings[lonely], tokens.embeddings[s.kept[lonely]])  # targets alone stay as they are
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_merged_in_single(dtype: torch.dtype) -> None:
     tokens = with_projector(random_tokens(5))
     half = replace(tokens, **{name: getattr(tokens, name).to(dtype) for name in ("embeddings", "features", "summary")})

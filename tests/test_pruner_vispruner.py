@@ -15,6 +15,7 @@ from fsr.pruners import make
 from fsr.similarity import STEPS
 from fsr.tokens import Role
 from tests import plan_reader, references
+from tests.looping import each
 from tests.methods import random_tokens
 
 
@@ -46,7 +47,7 @@ def selected(cosines, saliency, budget, rho, margin) -> tuple[list[int], list[in
     return order[:n_important], left, removed
 
 
-@pytest.mark.parametrize("kinds", [0, 5], ids=["no ties", "few kinds of token"])
+@each("kinds", [0, 5], ids=["no ties", "few kinds of token"])
 def test_it_selects_as_the_formulas_do(kinds: int) -> None:
     compared = 0
     for seed in range(200):
@@ -109,7 +110,7 @@ def test_equal_tokens_are_removed_by_index() -> None:
     assert make("vispruner", rho=0)(tokens, 4).kept.tolist() == [1, 3, 4, 5]
 
 
-@pytest.mark.parametrize(("rho", "budget", "expected"), [(0.5, 5, 2), (0.75, 64, 48), (0.29, 100, 29), (1, 7, 7)])
+@each(("rho", "budget", "expected"), [(0.5, 5, 2), (0.75, 64, 48), (0.29, 100, 29), (1, 7, 7)])
 def test_the_share_of_important_tokens_is_rounded_down(rho: float, budget: int, expected: int) -> None:
     assert make("vispruner", rho=rho)(random_tokens(0, 10, 12), budget).facts["n_important"] == expected
 

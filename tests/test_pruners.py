@@ -14,10 +14,11 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.tokens import Role, VisualTokens
 from tests import plan_reader
+from tests.looping import each
 from tests.methods import METHODS, TOKENS, in_dtype, random_tokens, same
 
 each_method = pytest.mark.parametrize(("name", "parameters"), [m[1:] for m in METHODS], ids=[m[0] for m in METHODS])
-each_tokens = pytest.mark.parametrize("tokens", [make_() for make_ in TOKENS.values()], ids=list(TOKENS))
+each_tokens = each("tokens", [make_() for make_ in TOKENS.values()], ids=list(TOKENS))
 
 
 @each_method
@@ -117,7 +118,7 @@ def test_a_plan_refuses_a_budget_outside_its_tokens(
 
 
 @each_method
-@pytest.mark.parametrize("budget", [0, -3, 31, 1000, 4.0, "8", True, None])
+@each("budget", [0, -3, 31, 1000, 4.0, "8", True, None])
 def test_a_budget_must_be_a_whole_number_of_tokens(name: str, parameters: dict[str, Any], budget: Any) -> None:
     with pytest.raises(InvalidInput, match="from 1 to 30"):
         make(name, **parameters)(random_tokens(0), budget)

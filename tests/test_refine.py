@@ -10,6 +10,7 @@ from fsr.refine import group_weights, merge, merge_count, merged_tokens, nearest
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import unit_rows
 from tests import references
+from tests.looping import each
 from tests.references import Margin
 
 
@@ -55,7 +56,7 @@ def test_refine_equals_the_reference(together: int, monkeypatch: pytest.MonkeyPa
     assert compared > 250
 
 
-@pytest.mark.parametrize(
+@each(
     ("kappa", "n_scan", "n_dropped", "count"),
     [(1.0, 5, 9, 5), (1.0, 5, 3, 3), (0.5, 5, 9, 2), (0.0, 5, 9, 0), (5.0, 2, 9, 9), (0.1, 30, 99, 3), (0.7, 10, 9, 7)],
 )
@@ -84,7 +85,7 @@ def test_tiny_priorities_are_shared_as_well_as_large_ones() -> None:
     assert weight.tolist() == pytest.approx([0.75, 0.25, 0.0], rel=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_averaged_in_float32(dtype: torch.dtype) -> None:
     x = torch.full((300, 1), 1.0, dtype=dtype)
     x[0] = 0.5

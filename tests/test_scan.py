@@ -12,6 +12,7 @@ from fsr.scan import scan_order
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import unit_rows
 from tests import references
+from tests.looping import each
 from tests.references import Margin
 
 
@@ -75,7 +76,7 @@ def test_the_covering_radius_is_at_most_twice_the_best_one_in_chord_distance() -
     assert worst > 1.2  # the greedy order is not the best one, so the bound has something to bound
 
 
-@pytest.mark.parametrize("n", [1, 2, 9, 70, 257])
+@each("n", [1, 2, 9, 70, 257])
 def test_equal_tokens_are_scanned_in_index_order(n: int) -> None:
     x = features(1, 1, 256).repeat(n, 1)
     order, radius = scan_order(similarities(x), [], n)
@@ -91,7 +92,7 @@ def test_tokens_that_are_all_as_far_from_each_other_are_scanned_in_index_order()
     assert radius == pytest.approx(2**0.5)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_repeated_tokens_tie_exactly(seed: int) -> None:
     """One of every kind first, the lowest index of each; then, all at distance 0, in index order."""
     generator = torch.Generator().manual_seed(seed)
@@ -162,7 +163,7 @@ def test_what_was_handed_out_stays_as_it_was() -> None:
         assert torch.equal(rows[rest][:, some], before[:, rest].T)
 
 
-@pytest.mark.parametrize("n", [2, 30, 577])
+@each("n", [2, 30, 577])
 def test_equal_tokens_have_equal_rows_and_columns(n: int) -> None:
     generator = torch.Generator().manual_seed(n)
     kind = torch.randint(max(1, n // 3), (n,), generator=generator)
@@ -188,8 +189,8 @@ def test_equal_tokens_stay_equal_whatever_rounding_does_to_them() -> None:
     assert scan_order(s, [], 60)[0][10:] == sorted(scan_order(s, [], 60)[0][10:])
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("d", [1, 3, 64, 200])
+@each("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@each("d", [1, 3, 64, 200])
 def test_first_equal_finds_every_repeated_row(dtype: torch.dtype, d: int) -> None:
     generator = torch.Generator().manual_seed(d)
     for n in (1, 2, 40):

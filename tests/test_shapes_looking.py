@@ -11,6 +11,7 @@ from fsr.shapes.clip_questions import CLIP_TYPES
 from fsr.shapes.clips import FRAMES, moments
 from fsr.shapes.questions import TYPES
 from fsr.shapes.scenes import coverage
+from tests.looping import each
 from training import batches
 from training import clip_batches as data
 from training.answering import look_loss, packed_blocks, question_mask
@@ -61,7 +62,7 @@ def test_answers_about_a_picture_look_at_what_they_are_about():
     assert met == set(TYPES)
 
 
-@pytest.mark.parametrize("names", [data.GAZES, data.SPREAD_GAZES])
+@each("names", [data.GAZES, data.SPREAD_GAZES])
 def test_tokens_of_a_clip_look_at_their_object_and_place_before(clips, names):
     made = clips[0][:6]
     known = data.label_clips(made)

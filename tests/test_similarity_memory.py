@@ -14,6 +14,7 @@ from fsr.pruners.plan import NestedPlan
 from fsr.scan import LARGEST_BATCH, scan_order
 from fsr.similarity import ALL_UP_TO, ROWS, Similarities, first_equal
 from fsr.tokens import Layout, VisualTokens, unit_rows
+from tests.looping import each
 
 N = 700
 
@@ -38,8 +39,8 @@ def focus(seed: int, cap: float = 1.0) -> Focus:
     return Focus({"priority": phi}, phi.sort(descending=True, stable=True).indices, focus_count(phi, 0.9), cap)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("cap", [1.0, 0.05])
+@each("seed", range(3))
+@each("cap", [1.0, 0.05])
 def test_the_three_stages_choose_the_same_tokens(seed: int, cap: float) -> None:
     pruner, x = FocusScanRefine(), features(seed)
     for budget in (10, 200, 690):

@@ -26,6 +26,7 @@ import pytest
 from fsr.errors import InvalidInput
 from fsr.media.video import LIMITS, ClipLimits, decoded, is_clip, load_clip
 from fsr.media.video_decoder import counted, rising, sampled
+from tests.looping import each
 
 FRAMES, FPS, WIDTH, HEIGHT = 40, 10, 64, 48
 
@@ -157,8 +158,8 @@ def test_a_variable_frame_rate_is_sampled_evenly_in_time(tmp_path, mp4):
         assert near(corner(frame, 0.75, 0.75), (6 * i,) * 3)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 40, 41, 1000])
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 32])
+@each("n", [1, 2, 3, 8, 40, 41, 1000])
+@each("count", [1, 2, 5, 8, 32])
 def test_at_a_constant_rate_the_sample_is_that_of_llava_video(n, count):
     times = np.arange(n, dtype=np.float32) / np.float32(29.97)
     expected = [0] if count == 1 else np.linspace(0, n - 1, min(count, n), dtype=int).tolist()
@@ -356,7 +357,7 @@ def test_only_ordinary_files_are_opened(tmp_path):
     assert not is_clip(tmp_path / "pipe.mp4")
 
 
-@pytest.mark.parametrize("count", [0, -1, 65, 2.0, True, "8"])
+@each("count", [0, -1, 65, 2.0, True, "8"])
 def test_the_number_of_frames_is_checked(mp4, count):
     with pytest.raises(InvalidInput, match="from 1 to 64"):
         load_clip(mp4, count)

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 import fsr.vlm
+from tests.looping import each
 from tests.test_app_layouts import trace_of
 from tests.test_canvas import run
 from tests.tiny_families import noise, save_next, save_onevision, save_qwen
@@ -65,7 +66,7 @@ def test_every_view_has_its_name(seen):
     assert len(seen["onevision"]) == 2 + 9
 
 
-@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "next, paper", "qwen", "qwen, two", "onevision"])
+@each("name", ["next", "next, tall", "next, two", "next, paper", "qwen", "qwen, two", "onevision"])
 def test_every_token_lies_where_its_rectangle_is(traces, seen, name):
     tokens, frames = traces[name].tokens, traces[name].frames
     for view in seen[name]:
@@ -82,7 +83,7 @@ def test_every_token_lies_where_its_rectangle_is(traces, seen, name):
         assert sorted(view["reached"]) == view["index"], "arrow keys reach every token of the view"
 
 
-@pytest.mark.parametrize("name", ["next", "next, tall", "next, two", "next, paper", "onevision"])
+@each("name", ["next", "next, tall", "next, two", "next, paper", "onevision"])
 def test_every_token_is_in_one_grid_and_every_tile_is_a_part_of_its_mosaic(traces, seen, name):
     whole = [v for v in seen[name] if v["tile"] < 0]
     assert sorted(i for v in whole for i in v["index"]) == list(range(traces[name].tokens["n"]))

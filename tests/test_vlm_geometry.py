@@ -12,6 +12,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.geometry import framed, layout, view
+from tests.looping import each
 
 PATCH, SIDE = 14, 70
 CROP = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
@@ -74,9 +75,9 @@ def proven(processor, framing: str, size: tuple[int, int]) -> tuple[int, int]:
     return checked, off
 
 
-@pytest.mark.parametrize("framing", ["processor", "pad"])
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", PROCESSORS)
+@each("framing", ["processor", "pad"])
+@each("shape", SHAPES)
+@each("name", PROCESSORS)
 def test_painting_a_tokens_rectangle_changes_that_token(name, shape, framing):
     checked, off = proven(PROCESSORS[name], framing, SHAPES[shape])
     assert checked >= (1 if "smaller" in name else 4)
@@ -84,8 +85,8 @@ def test_painting_a_tokens_rectangle_changes_that_token(name, shape, framing):
     assert off == 0 or not crops_only
 
 
-@pytest.mark.parametrize("shape", ["1:1", "3:1", "1:3"])
-@pytest.mark.parametrize("framing", ["processor", "pad"])
+@each("shape", ["1:1", "3:1", "1:3"])
+@each("framing", ["processor", "pad"])
 def test_the_patch_embedding_that_changes_is_the_one_the_layout_says(tiny_folder, shape, framing):
     vlm = fsr.vlm.load(str(tiny_folder), framing=framing)
     embed = vlm.model.model.vision_tower.embeddings.patch_embedding
@@ -100,8 +101,8 @@ def test_the_patch_embedding_that_changes_is_the_one_the_layout_says(tiny_folder
                 assert int((after - before).norm(dim=0).argmax()) == token
 
 
-@pytest.mark.parametrize("name", PROCESSORS)
-@pytest.mark.parametrize("shape", SHAPES)
+@each("name", PROCESSORS)
+@each("shape", SHAPES)
 def test_what_is_not_seen_changes_nothing_and_what_is_seen_does(name, shape):
     processor, (width, height) = PROCESSORS[name], SHAPES[shape]
     plain = Image.new("RGB", (width, height), (30, 60, 90))

@@ -7,6 +7,7 @@ from tokenizers import AddedToken
 
 from fsr.errors import FsrError, InvalidInput
 from fsr.vlm import prompt
+from tests.looping import each
 from tests.tiny import byte_tokenizer
 
 ORDINARY = [
@@ -29,8 +30,8 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("question", ORDINARY)
-@pytest.mark.parametrize("name", ["tiny_vlm", "word_vlm"])
+@each("question", ORDINARY)
+@each("name", ["tiny_vlm", "word_vlm"])
 def test_ordinary_prompts_equal_the_processors(request, name, picture, question):
     vlm = request.getfixturevalue(name)
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
@@ -41,8 +42,8 @@ def test_ordinary_prompts_equal_the_processors(request, name, picture, question)
     assert encoding.prompt[encoding.visual].tolist() == [4] * 25
 
 
-@pytest.mark.parametrize("question", HOSTILE)
-@pytest.mark.parametrize("name", ["tiny_vlm", "word_vlm"])
+@each("question", HOSTILE)
+@each("name", ["tiny_vlm", "word_vlm"])
 def test_no_question_writes_a_special_token(request, name, picture, question):
     vlm = request.getfixturevalue(name)
     media = vlm.encode_media([picture])
@@ -82,7 +83,7 @@ def test_surrounding_blanks_do_not_matter(tiny_vlm, picture):
     assert tiny_vlm.encode(media, "  why? \n").prompt.tolist() == tiny_vlm.encode(media, "why?").prompt.tolist()
 
 
-@pytest.mark.parametrize("question", ["", "   ", "\n\t", None, 7])
+@each("question", ["", "   ", "\n\t", None, 7])
 def test_empty_questions_are_refused(tiny_vlm, picture, question):
     with pytest.raises(InvalidInput, match="question is empty"):
         tiny_vlm.encode(tiny_vlm.encode_media([picture]), question)
@@ -124,9 +125,7 @@ def test_a_checkpoint_without_a_template_gets_llavas():
     assert prompt.template(Bare(), 2, "<image>") == ("USER: <image>\n<image>\n", " ASSISTANT:")
 
 
-@pytest.mark.parametrize(
-    "template", ["no image: {q}", "<image> and no question", "<image><image> {q}", "{q} {q} <image>"]
-)
+@each("template", ["no image: {q}", "<image> and no question", "<image><image> {q}", "{q} {q} <image>"])
 def test_a_template_that_loses_picture_or_question_is_refused(template):
     class Odd:
         chat_template = "odd"

@@ -13,6 +13,7 @@ import fsr.vlm
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import checkpoint
+from tests.looping import each
 from tests.tiny import save_tiny
 
 
@@ -64,7 +65,7 @@ def test_every_chunk_counts(tiny_vlm, picture):
         assert (tiny_vlm.encode(media, changed).tokens.relevance - whole).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("length", "chunks"), [(1, 1), (18, 1), (19, 2), (36, 2), (37, 3)])
+@each(("length", "chunks"), [(1, 1), (18, 1), (19, 2), (36, 2), (37, 3)])
 def test_chunks_are_as_few_as_fit(tiny_vlm, length, chunks):
     assert len(tiny_vlm.relevance_model.chunks("a" * length)) == chunks
 
