@@ -32,10 +32,6 @@ class Example:
     clip: bool = False
     recording: str = ""
 
-    def trace(self) -> str | None:
-        """The recorded trace as JSON, or None before the first recording."""
-        return self.trace_file.read_text(encoding="utf-8") if self.trace_file.is_file() else None
-
 
 @dataclass(frozen=True)
 class Recording:

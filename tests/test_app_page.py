@@ -12,8 +12,8 @@ from PIL import Image
 
 from app.examples import Examples
 from app.service import Service
+from app.serving import STATIC, early, head, markup, version
 from app.settings import CLIPS_ONLY, ROOT, Settings
-from app.static_files import STATIC, head, markup, script
 from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
 from app.ui.page import build_app, page_config
 from fsr.errors import InvalidInput
@@ -33,14 +33,26 @@ def test_static_files_are_short_and_ask_no_other_host(path):
         assert word not in text, f"{word} could turn text into markup or code"
 
 
-def test_every_module_is_in_the_script_once_and_after_what_it_imports():
-    text = script()
-    order = re.findall(r'window\.fsrModules\["([\w.]+)"\] = ', text)
-    assert len(order) == len(set(order))
-    assert set(order) == {p.name for p in STATIC.glob("*.js")}
-    for match in re.finditer(r'window\.fsrModules\["([\w.]+)"\];', text):
-        before = text[: match.start()]
-        assert f'window.fsrModules["{match[1]}"] = ' in before
+def test_modules_import_each_other_by_relative_addresses_and_not_in_a_circle():
+    imports = {p.name: re.findall(r'^import .*? from "(.*?)";$', p.read_text(), re.M) for p in STATIC.glob("*.js")}
+    above: list[str] = []
+
+    def follow(name: str) -> None:
+        assert name not in above, f"{' -> '.join([*above, name])} import each other in a circle"
+        above.append(name)
+        for other in imports[name]:
+            assert other.startswith("./"), f"{name} imports {other}, which would lose the version"
+            follow(other[2:])
+        above.pop()
+
+    follow("main.js")
+
+
+def test_the_head_names_every_file_with_its_version():
+    for path in STATIC.glob("*.css"):
+        assert f'href="./fsr/{version()}/{path.name}"' in head({}), path.name
+    for path in [*STATIC.glob("*.css"), *STATIC.glob("*.js")]:
+        assert f"<./fsr/{version()}/{path.name}>" in early(), path.name
 
 
 def test_the_head_cannot_be_left_by_data():
@@ -86,9 +98,10 @@ def test_the_gallery_is_drawn_by_the_scenes_of_the_embedded_model():
 
 def test_every_recorded_trace_is_valid_and_says_where_it_was_recorded():
     examples = Examples(ROOT / "assets").all.values()
-    assert [e.id for e in examples if e.trace() is None] == ["dog"], "the embedded models know nothing of real films"
+    missing = [e.id for e in examples if not e.trace_file.is_file()]
+    assert missing == ["dog"], "the embedded models know nothing of real films"
     for example in examples:
-        record = example.trace()
+        record = example.trace_file.read_text() if example.trace_file.is_file() else None
         if record is None:
             continue
         trace = Trace.from_json(record)

@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
 
-from app.static_files import STATIC, script
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
 from fsr.trace.validation import Checker, TraceError
+from tests import javascript
 from tests.looping import each
 
-NODE = shutil.which("node")
-NAMES = ("plan", "budget", "format", "views", "geometry", "spread")
-
-
-def in_node(expression: str, data: Any) -> Any:
-    imports = "".join(f"import * as {n} from {json.dumps((STATIC / f'{n}.js').as_uri())};\n" for n in NAMES)
-    code = f"""
-    {imports}
-    let text = ""; for await (const part of process.stdin) text += part;
-    const data = JSON.parse(text);
-    console.log(JSON.stringify(({expression})(data)));
-    """
-    done = subprocess.run(
-        [str(NODE), "--input-type=module", "-e", code],
-        input=json.dumps(data), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def in_chromium(expression: str, data: Any) -> Any:
-    from playwright.sync_api import sync_playwright
-
-    from tests.browser.finding import chromium_path
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        page = browser.new_page()
-        page.add_script_tag(content=script("main.js"))
-        names = "const " + ", ".join(f'{n} = fsrModules["{n}.js"]' for n in NAMES) + ";"
-        result = page.evaluate(f"(data) => {{ {names} return ({expression})(data); }}", data)
-        browser.close()
-    return result
-
-
-def run(expression: str, data: Any) -> Any:
-    """The result of a JavaScript function of `data`, in node or, without it, in Chromium."""
-    from tests.browser.finding import chromium_path
-
-    if NODE:
-        return in_node(expression, data)
-    if not chromium_path():
-        pytest.skip("NOT RUN: neither node nor Chromium was found")
-    return in_chromium(expression, data)
+run = partial(javascript.run, ("plan", "budget", "format", "views", "geometry", "spread"))
 
 
 def tokens_of(seed: int, rows: int = 7, cols: int = 9, repeats: bool = False) -> VisualTokens:

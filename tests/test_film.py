@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from app.settings import ROOT
-from app.static_files import script
 from fsr.pruners import make
 from fsr.pruners.frames import anchors_from_other_frames, in_mode
 from fsr.tokens import Grid, Layout, Role, VisualTokens
+from tests import javascript
 from tests.looping import each
 
-NODE = shutil.which("node")
-MODULES = ("plan", "life", "film_time", "film_paint", "region")
 FRAMES, ROWS, COLS = 5, 3, 4
 CELL = 20  # pixels
 
 
-def run(expression: str, data: Any) -> Any:
-    """The result of a JavaScript function of `data`, in node or, without it, in Chromium."""
-    from tests.browser.finding import chromium_path
-
-    if NODE:
-        imports = "".join(
-            f"import * as {name} from {json.dumps((ROOT / 'app/static' / f'{name}.js').as_uri())};\n"
-            for name in MODULES
-        )
-        code = f"""{imports}
-        let text = ""; for await (const part of process.stdin) text += part;
-        console.log(JSON.stringify(({expression})(JSON.parse(text))));"""
-        done = subprocess.run(
-            [NODE, "--input-type=module", "-e", code],
-            input=json.dumps(data), capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-    if not chromium_path():
-        pytest.skip("NOT RUN: neither node nor Chromium was found")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        page = browser.new_page()
-        for name in MODULES:
-            page.add_script_tag(
-                content=re.sub(r"window\.fsrModules = \{\};", "window.fsrModules ??= {};", script(f"{name}.js"))
-            )
-        names = ", ".join(f'{name} = fsrModules["{name}.js"]' for name in MODULES)
-        result = page.evaluate(f"(data) => {{ const {names}; return ({expression})(data); }}", data)
-        browser.close()
-    return result
+run = partial(javascript.run, ("plan", "life", "film_time", "film_paint", "region"))
 
 
 def layout_of() -> Layout:

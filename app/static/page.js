@@ -19,9 +19,18 @@ export function createPage(config) {
   /** Word about a picture that is no longer on the stage, or about an older question. */
   const isOld = ({ about, ask }) => (about !== undefined && about !== store.state.about) || (ask !== undefined && ask !== page.ask);
 
-  /** A new record from the server: a whole trace, or a patch of the one on screen. */
-  page.receive = (value) => {
+  let latest = 0; // the run of the record that came last: one that is still on its way behind it is not shown
+
+  /** A new record from the server: a whole trace, a patch of the one on screen, or where to get a recorded trace. */
+  page.receive = async (value) => {
     if (!value || isOld(value)) return;
+    if (!value.patch) latest = value.run;
+    if (value.file) {
+      const answer = await fetch(value.file.url);
+      if (!answer.ok) return page.failed("answers");
+      value = { ...value, trace: await answer.text(), file: null };
+      if (latest !== value.run) return;
+    }
     if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting);
     page.before = {}; // answers of the trace before do not belong to this one
     applyTrace(store, { ...value, trace: value.trace && JSON.parse(value.trace) }, config);

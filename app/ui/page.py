@@ -10,8 +10,8 @@ import gradio as gr
 from app.clip_export import film_format
 from app.examples import Examples
 from app.service import Service
+from app.serving import app_options, head
 from app.settings import ROOT, UPLOADS, Settings
-from app.static_files import head
 from app.ui import values
 from app.ui.endpoints import add_endpoints
 from app.ui.handlers import Handlers, Session
@@ -133,6 +133,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
             neutral_hue="slate",
         ),
         "head": head(page_config(settings)),
+        "app_kwargs": app_options(),
         "server_name": settings.host or None,
         "server_port": settings.port or None,
         "ssr_mode": False,

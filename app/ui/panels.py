@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.static_files import markup
+from app.serving import markup
 
 # What each panel hands to its JavaScript. Names in quotes become events of the component, e.g. gallery.pick(fn, ...).
 _DOORS = {
@@ -29,7 +29,7 @@ def panel(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
     return gr.HTML(
         value=value,  # type: ignore[arg-type]
         html_template=markup(f"{name}.html"),
-        js_on_load=f"window.fsrExplorer.{name}({{ element, props, watch, {_DOORS[name]} }});",
+        js_on_load=f"window.fsrReady.then((page) => page.{name}({{ element, props, watch, {_DOORS[name]} }}));",
         apply_default_css=False,
         elem_id=f"fx-{name}",
         container=False,

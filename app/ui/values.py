@@ -51,7 +51,8 @@ def example_value(example: Example) -> dict[str, Any]:
         "example": example.id,
         "recording": example.recording,
         "question": example.question,
-        "trace": example.trace(),
+        "trace": None,
+        "file": file_value(example.trace_file) if example.trace_file.is_file() else None,
         "pictures": [picture_value(path, size) for path in example.pictures],
     }
 

@@ -1,0 +1,121 @@
+"""The page's own files: ES modules and styles under an address with their version, so that browsers keep them; and the
+headers of every answer, which let the page load nothing from another host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+STATIC = Path(__file__).parent / "static"
+STYLES = ("theme.css", "page.css", "stage.css", "panels.css", "picker.css", "compare.css", "narrow.css", "film.css")
+UNSTYLED = (
+    ".gradio-container { visibility: hidden; animation: fx-anyway 0s 2s forwards; }"
+    "@keyframes fx-anyway { to { visibility: visible; } }"
+)
+FOREVER = "public, max-age=31536000, immutable"
+# Gradio's own page holds inline scripts and styles, and makes functions of the `js` of its events from text: it needs
+# 'unsafe-inline' and 'unsafe-eval'. Nothing of a visitor's reaches a script: panels draw with textContent alone.
+POLICY = {
+    "default-src": "'self'",
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self'",
+    "worker-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'self'",
+    "form-action": "'self'",
+    "frame-ancestors": "'self' https://huggingface.co https://*.huggingface.co",  # a Space's page holds ours in a frame
+}
+
+
+@cache
+def version() -> str:
+    """A hash of all modules and styles."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def address(name: str) -> str:
+    """Where a file of app/static is served, relative to the page, as Gradio's own files are: also under a root path.
+    Modules import each other by relative addresses and so keep the version."""
+    return f"./fsr/{version()}/{name}"
+
+
+def markup(name: str) -> str:
+    """The constant HTML of one panel; it holds no template marks, so nothing is ever filled in by Gradio."""
+    text = (STATIC / name).read_text(encoding="utf-8")
+    if "${" in text or "{{" in text:
+        raise ValueError(f"app/static/{name} must be constant markup, without template marks.")
+    return text
+
+
+def head(config: dict[str, Any]) -> str:
+    """What the page needs before its panels mount. `config` holds constants of this app, never visitors' data.
+
+    Panels mount in any order and wait for `fsrReady`, the promise of what main.js starts. Gradio's script puts this
+    into the page when it starts: until the styles are there nothing is shown, for two seconds at most.
+    """
+    styles = [f'<link rel="stylesheet" href="{address(name)}">' for name in STYLES]
+    constants = json.dumps(config).replace("<", "\\u003c")
+    start = f'import("{address("main.js")}").then(({{ start }}) => (window.fsrExplorer = start({constants})))'
+    return "".join([f"<style>{UNSTYLED}</style>", *styles, f"<script>window.fsrReady = {start};</script>"])
+
+
+def early() -> str:
+    """A Link header: the browser fetches styles and modules while Gradio's own script still starts."""
+    styles = [f"<{address(name)}>; rel=preload; as=style" for name in STYLES]
+    modules = [f"<{address(path.name)}>; rel=modulepreload" for path in sorted(STATIC.glob("*.js"))]
+    return ", ".join(styles + modules)
+
+
+class _Versioned(StaticFiles):
+    """Files whose address changes with their content."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = FOREVER
+        return response
+
+
+class Headers:
+    """Adds the Content-Security-Policy to every answer, and to the page what it will need."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.policy = "; ".join(f"{name} {sources}" for name, sources in POLICY.items())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = self.policy
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers["Link"] = early()
+            await send(message)
+
+        await self.app(scope, receive, with_policy if scope["type"] == "http" else send)
+
+
+def app_options() -> dict[str, Any]:
+    """For the FastAPI app that Gradio makes: our files, our headers, and answers that are compressed."""
+    return {
+        "routes": [Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))],
+        "middleware": [Middleware(Headers), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)],
+    }
