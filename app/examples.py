@@ -52,7 +52,7 @@ class Examples:
     """The gallery in `folder`: examples/index.json with examples/<id>.png, examples/clips.json with a clip
     examples/<id>.mp4 and its frames examples/<id>/<number>.webp, and traces/<id>.json.
 
-    Recordings of further models, made by `fsr.cli.record`, are folders traces/<name>/ of the same shape, with the
+    Recordings of further models, made by `fsr.bench.recording`, are folders traces/<name>/ of the same shape, with the
     frames that their clips were read at in traces/<name>/<id>/. No model is needed to look at them.
     """
 

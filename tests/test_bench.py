@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fsr.bench import select
+from fsr.cli.bench import add_commands
+from fsr.cli.main import main
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import Layout, VisualTokens
@@ -18,13 +20,13 @@ from tests.looping import each
 
 def parse(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    select.add_arguments(parser)
+    add_commands(parser)
     return parser.parse_args(argv)
 
 
 def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     args = parse("select", "--cases", "90x12x16,200x40x8", "--threads", "1", "--repeats", "1", "--json", "-")
-    assert select.run(args) == 0
+    assert args.run(args) == 0
     result = json.loads(capsys.readouterr().out)
     cases = {(c["n"], c["k"], c["d"], c["threads"]) for c in result["cases"]}
     assert cases == {(90, 12, 16, 1), (200, 40, 8, 1)}
@@ -50,9 +52,7 @@ def test_without_json_it_is_a_table_and_a_file_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "select.json"
-    assert (
-        select.run(parse("select", "--cases", "60x9x8", "--threads", "1", "--repeats", "1", "--json", str(file))) == 0
-    )
+    assert main(["bench", "select", "--cases", "60x9x8", "--threads", "1", "--repeats", "1", "--json", str(file)]) == 0
     assert "fsr_all_budgets" in capsys.readouterr().out
     assert len(json.loads(file.read_text())["cases"]) == len(select.VARIANTS)
 

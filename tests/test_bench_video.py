@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsr.bench import machine, select, video
+from fsr.bench import machine, video
+from fsr.cli.bench import add_commands
+from fsr.cli.main import main
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from tests.looping import each
@@ -17,14 +19,14 @@ from tests.looping import each
 
 def parse(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    select.add_arguments(parser)
+    add_commands(parser)
     return parser.parse_args(["video", *argv])
 
 
 def test_every_method_is_measured_in_both_modes(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     args = parse("--frames", "3", "--grid", "5x4", "--width", "16", "--threads", "1", "--repeats", "1", "--json", "-")
-    assert select.run(args) == 0
+    assert args.run(args) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["n"], result["k"], result["d"], result["frames"], result["grid"]) == (60, 12, 16, 3, [5, 4])
     before = {name for name, kind in REGISTRY.items() if kind.stage == "before"}
@@ -54,7 +56,7 @@ def test_memory_is_that_of_one_matrix_at_most() -> None:
 def test_without_json_it_is_a_table_and_a_method_that_cannot_is_told(tmp_path: Path, capsys) -> None:
     file = tmp_path / "select.json"
     small = ("--frames", "2", "--grid", "3x3", "--width", "8", "--repeats", "1", "--threads", "1")
-    assert select.run(parse(*small, "--methods", "fsr,fastv", "--json", str(file))) == 0
+    assert main(["bench", "video", *small, "--methods", "fsr,fastv", "--json", str(file)]) == 0
     text = capsys.readouterr().out
     assert "2 frames of 3 x 3 tokens = 18, 4 kept" in text
     assert "fastv: " in text

@@ -10,7 +10,9 @@ import sys
 
 import pytest
 
-from fsr.cli.main import main, parsed, progress_line
+from fsr.cli.answer import parsed
+from fsr.cli.inputs import progress_line
+from fsr.cli.main import main
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.vlm.progress import LoadProgress

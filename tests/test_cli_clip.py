@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fsr.cli.main import ONE_PICTURE, described, loaded, main
+from fsr.cli.answer import ONE_PICTURE, described
+from fsr.cli.inputs import loaded
+from fsr.cli.main import main
 from tests.test_video import written
 from tests.tiny_families import save_onevision
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from fsr.bench import recording
 from fsr.bench.measure import FULL, Allowance, Measurement, differ, measure, quartiles, with_spread
-from fsr.cli import record
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.vlm.cost import Cost
@@ -138,7 +138,7 @@ def test_a_recording_that_contradicts_itself_is_told():
     }
     for words, costs in cases.items():
         for ours in costs:
-            told = record.contradictions({FULL: a_cost(), "fsr@6": ours}, {FULL: None, "fsr@6": make("fsr")})
+            told = recording.contradictions({FULL: a_cost(), "fsr@6": ours}, {FULL: None, "fsr@6": make("fsr")})
             assert (words in " ".join(told)) if words else told == [], ours
 
 
@@ -153,6 +153,6 @@ def test_a_machine_that_stays_busy_ends_with_a_sentence(tiny_vlm, encoding, monk
 
     monkeypatch.setattr(measured, "repeat", busy)
     with pytest.raises(FsrError, match=r"too busy to record 'star': the prefill of full spreads .* 4 times"):
-        record.settled(measured, "star")
-    assert tries == [record.REPEATS.least] * record.TRIES
-    assert record.REPEATS.least >= 7
+        recording.settled(measured, "star")
+    assert tries == [recording.REPEATS.least] * recording.TRIES
+    assert recording.REPEATS.least >= 7

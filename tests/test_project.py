@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from fsr.bench.accuracy import summary
+from fsr.cli.bench.accuracy import summary
 from tests.looping import each
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaProcessor
 
-from fsr.bench.accuracy import OWN, bootstrap, cases, costs, summary, versus_fsr
+from fsr.bench.accuracy import OWN, bootstrap, cases, versus_fsr
+from fsr.cli.bench.accuracy import costs, summary
 from fsr.cli.main import main
 from fsr.shapes.questions import TYPES, ask, correct
 from fsr.shapes.scenes import (
@@ -273,7 +274,7 @@ def test_batches_over_methods_and_budgets_answer_as_one_by_one():
     from fsr.bench.accuracy import run
 
     model, todo = vlm.load("shapes"), list(cases("validation", 21, 6))
-    found = run(model, todo, ["fsr", "pool2x2", "fastv"], [128, 32], note=False)
+    found = run(model, todo, ["fsr", "pool2x2", "fastv"], [128, 32])
     assert set(found.right) == {("fsr", 128), ("fsr", 32), ("pool2x2", 144), ("fastv", 128), ("blind", 0)}
     assert found.own_count == {"pool2x2": 144.0}
     assert OWN not in {b for _, b in found.right}
@@ -341,7 +342,7 @@ def test_it_answers_validation_questions():
     from fsr.bench.accuracy import run
 
     todo = list(cases("validation", 9, 48))
-    found = run(vlm.load("shapes"), todo, ["full", "fsr"], [64], note=False)
+    found = run(vlm.load("shapes"), todo, ["full", "fsr"], [64])
     assert found.right["full", GRID * GRID].mean() >= 0.88
     assert found.right["blind", 0].mean() < 0.5
     assert len(found.k_focus) == 48

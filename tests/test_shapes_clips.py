@@ -18,8 +18,8 @@ from safetensors import safe_open
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration
 
 import fsr.vlm
-from fsr.bench.accuracy import summary
 from fsr.bench.clip_accuracy import clip_cases, in_both_modes
+from fsr.cli.bench.accuracy import summary
 from fsr.pruners import make
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
 from fsr.shapes.clips import APART, FRAMES, SMALLEST, Actor, Clip, draw_clip, moments, random_clip, random_events
@@ -385,7 +385,7 @@ def test_it_answers_validation_questions(embedded):
 
     measured = json.loads((ASSETS / "evaluation.json").read_text())["accuracy"]["full"]["1152"]
     todo = list(clip_cases("validation", 9, 24))
-    found = run(embedded, todo, in_both_modes(["full", "fsr"]), [230], note=False)
+    found = run(embedded, todo, in_both_modes(["full", "fsr"]), [230])
     assert found.right["full", data.TOKENS].mean() >= measured - 0.15
     assert found.right["blind", 0].mean() < found.right["full", data.TOKENS].mean() - 0.2
     assert len(found.right["fsr:per_frame", 230]) == 24

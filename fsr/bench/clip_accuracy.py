@@ -6,7 +6,7 @@ sees it and no budget counts it, so that "full" is 1152.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +97,17 @@ def of_mode(measured: Measured, mode: str) -> Measured:
 
 
 def evaluate_clips(
-    model: vlm.VLM, questions: int, seed: int, methods: list[str], budgets: list[int], stream: str
+    model: vlm.VLM,
+    questions: int,
+    seed: int,
+    methods: list[str],
+    budgets: list[int],
+    stream: str,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """The same shape as for pictures, of the mode `global`, and both modes under `by_mode`."""
     todo = list(clip_cases(stream, seed, questions))
-    measured = run(model, todo, in_both_modes(methods), budgets)
+    measured = run(model, todo, in_both_modes(methods), budgets, say)
     measured.right["majority", 0] = majority(todo, clip_cases("train", 0, 1200))
     modes = {mode: of_mode(measured, mode) for mode in BUDGET_MODES}
     out = report(todo, modes["global"], budgets, CLIP_TYPES)
@@ -112,7 +118,7 @@ def evaluate_clips(
         one["cost"] = of.cost()
         out["by_mode"][mode] = {k: v for k, v in one.items() if k not in ("questions", "small_subjects")}
     apart = list(clip_cases(stream, seed, max(questions // 5, len(ABOUT_ONE)), unseen=True))
-    unseen = run(model, apart, [m for m in methods if m in ("full", "fsr")] or methods[:1], budgets)
+    unseen = run(model, apart, [m for m in methods if m in ("full", "fsr")] or methods[:1], budgets, say)
     accuracy = nested({k: mean(v) for k, v in unseen.right.items()})
     out["unseen_pairs"] = {"questions": len(apart), "types": list(ABOUT_ONE), "accuracy": accuracy}
     return out

@@ -1,4 +1,4 @@
-"""`python -m fsr bench prefill`: what pruning saves on a real-size model, next to a prompt that never had the tokens.
+"""What pruning saves on a real-size model, next to a prompt that never had the tokens.
 
 The model has random weights (`fsr.bench.architectures`); everything runs through the adapter that the page uses. A
 round runs the vision tower, the unpruned prompt, and for each budget FSR on fresh tokens, the pruned prompt and the
@@ -11,9 +11,7 @@ Focus may take a third of it, so that Scan and Refine, the costly stages, do the
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +24,6 @@ from torch import Tensor
 from fsr.bench.clock import StackClock
 from fsr.bench.machine import device_name, peak_bytes, reset_peak
 from fsr.bench.measure import fresh_selection, quartiles, turn
-from fsr.cli.arguments import add_json, report, whole_numbers
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
@@ -62,46 +59,6 @@ class Samples:
 
     def most(self, name: str) -> float | None:
         return max(self.values[name]) if name in self.values else None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m fsr bench prefill`."""
-    parser.add_argument(
-        "--architecture",
-        default="llava-1.5-7b",
-        help="llava-1.5-7b (default), llava-next-7b, qwen2.5-vl-3b or llava-video-7b",
-    )
-    parser.add_argument(
-        "--random-weights", action="store_true", help="required: nothing is downloaded, weights are noise"
-    )
-    parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
-    parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
-    parser.add_argument("--budgets", help="visual tokens to keep, with commas; default all, a third, 2/9 and a ninth")
-    parser.add_argument("--layers", type=int, help="decoder layers to build, where memory is short; default all")
-    parser.add_argument("--frames", type=int, default=8, help="frames of a video (llava-video-7b); default 8")
-    parser.add_argument("--repeats", type=int, default=4, help="rounds; default 4")
-    parser.add_argument("--new-tokens", type=int, default=3, help="tokens of each answer, for decode; default 3")
-    parser.add_argument("--threads", type=int, help="default torch's own number")
-    add_json(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Build, measure and report; the exit status."""
-    if not args.random_weights:
-        raise InvalidInput("bench prefill measures random weights and downloads nothing: give --random-weights.")
-    result = prefill(
-        args.architecture,
-        args.dtype,
-        args.device,
-        None if args.budgets is None else whole_numbers(args.budgets, "--budgets"),
-        args.layers,
-        args.frames,
-        args.repeats,
-        args.new_tokens,
-        args.threads,
-        lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    return report(result, table(result), args.json)
 
 
 def prefill(
@@ -365,33 +322,3 @@ def rounded(row: dict[str, Any]) -> dict[str, Any]:
     """Times to a hundredth of a millisecond, ratios to a tenth of a thousandth."""
     digits = {"vs_ideal": 4, "speedup": 3, "kv_share": 4}
     return {name: round(v, digits.get(name, 2)) if isinstance(v, float) else v for name, v in row.items()}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result for people: one line a budget."""
-    r, full = result, result["unpruned"]
-    lines = [
-        f"{r['title']}, random weights, {r['dtype']} on {r['device']} ({r['processor']}, {r['threads']} threads), "
-        f"{r['layers']} of {r['full_layers']} layers, {r['weights_gb']:.1f} GB",
-        f"{r['visual_tokens']} visual tokens, {r['text_tokens']} others; vision {full['vision_ms']:.0f} ms, question "
-        f"{full['question_ms']:.0f} ms; unpruned prefill {full['prefill_ms']:.0f} ms, KV {full['kv_mb']:.1f} MB",
-        "",
-        *_lines(r["rows"]),
-    ]
-    if "extrapolated" in r:
-        deeper = r["extrapolated"]
-        lines += ["", f"ESTIMATED for {deeper['to_layers']} layers ({deeper['how']}):", *_lines(deeper["rows"])]
-    return "\n".join(lines)
-
-
-def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [
-        f"{'budget':>7}{'select':>9}{'prefill':>10}{'ideal':>10}{'vs ideal':>10}{'speedup':>9}{'decode':>9}{'KV MB':>9}"
-    ]
-    for row in rows:
-        decode = "" if row["decode_ms_per_token"] is None else f"{row['decode_ms_per_token']:.1f}"
-        lines.append(
-            f"{row['budget']:>7}{row['select_ms']:>9.1f}{row['prefill_ms']:>10.1f}{row['ideal_prefill_ms']:>10.1f}"
-            f"{row['vs_ideal']:>10.3f}{row['speedup']:>9.2f}{decode:>9}{row['kv_mb']:>9.1f}"
-        )
-    return lines

@@ -1,6 +1,4 @@
-"""`python -m fsr bench select`: how long selection takes, next to the Gram product that other methods pay in full.
-
-(`bench prefill` is in `fsr.bench.prefill`, `bench video` in `fsr.bench.video`.)
+"""How long selection takes, next to the Gram product that other methods pay in full.
 
 Every method starts from raw features: building the tokens (with their checks), normalising, selecting and merging are
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
@@ -10,7 +8,6 @@ Methods that prune inside the language model are left out: they select while it 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -19,46 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsr.bench import accuracy, prefill, video
 from fsr.bench.machine import processor_name
-from fsr.cli.arguments import add_json, report
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import Layout, VisualTokens, unit_rows
 
 CASES = ((576, 64, 4096), (2880, 320, 4096), (6272, 1254, 3584))  # N, K, D: LLaVA-1.5, LLaVA-NeXT, LLaVA-Video
 VARIANTS = (("regions", "third"), ("regions", "as_is"), ("independent", "third"))  # features, scores
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m fsr bench`."""
-    kinds = parser.add_subparsers(required=True, metavar="WHAT")
-    whole = kinds.add_parser("prefill", help="real-size models with random weights: what pruning saves")
-    prefill.add_arguments(whole)
-    whole.set_defaults(measure=prefill.run)
-    clip = kinds.add_parser("video", help="the time and memory of the selection from a clip's frames")
-    video.add_arguments(clip)
-    clip.set_defaults(measure=video.run)
-    right = kinds.add_parser("accuracy", help="how often every method answers right on drawn test scenes")
-    accuracy.add_arguments(right)
-    right.set_defaults(measure=accuracy.main)
-    parser = kinds.add_parser("select", help="the time of the selection itself")
-    parser.set_defaults(measure=run_select)
-    parser.add_argument("--cases", type=_cases, default=CASES, help="N x K x D, e.g. 576x64x4096,2880x320x4096")
-    parser.add_argument("--threads", type=_wholes, default=(1, 2), help="thread counts, e.g. 1,2")
-    parser.add_argument("--repeats", type=int, default=5, help="times each case is run; small ones run more often")
-    add_json(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure and report; the exit status."""
-    status: int = args.measure(args)
-    return status
-
-
-def run_select(args: argparse.Namespace) -> int:
-    result = select(args.cases, args.threads, args.repeats)
-    return report(result, table(result), args.json)
 
 
 def select(
@@ -136,17 +100,6 @@ def medians(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, fl
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result as text, one line a case: the Gram product in ms, then every method as a multiple of it."""
-    names = list(result["cases"][0]["methods"])
-    lines = ["     N     K     D  threads  features     scores  K_F    gram ms  " + "  ".join(names)]
-    for c in result["cases"]:
-        ratios = "  ".join(f"{c['methods'][m]['vs_gram']:>{len(m)}.2f}" for m in names)
-        head = f"{c['n']:6}{c['k']:6}{c['d']:6}{c['threads']:9}  {c['features']:<13}{c['scores']:<6}{c['k_focus']:6}"
-        lines.append(f"{head}{c['gram_ms']:10.1f}  {ratios}")
-    return "\n".join(lines)
-
-
 def regions(n: int, d: int, generator: torch.Generator) -> Tensor:
     """(N, D) features like those of a picture: one common direction, regions of similar patches, a falling spectrum.
 
@@ -187,14 +140,3 @@ def as_is(n: int, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 FEATURES = {"regions": regions, "independent": independent}
 SCORES = {"third": third, "as_is": as_is}
-
-
-def _cases(text: str) -> tuple[tuple[int, ...], ...]:
-    cases = tuple(tuple(int(x) for x in case.split("x")) for case in text.split(","))
-    if any(len(case) != 3 for case in cases):
-        raise argparse.ArgumentTypeError("a case is N x K x D, e.g. 576x64x4096")
-    return cases
-
-
-def _wholes(text: str) -> tuple[int, ...]:
-    return tuple(int(x) for x in text.split(","))

@@ -1,4 +1,4 @@
-"""`python -m fsr bench video`: how long every method takes to select from the frames of a clip, and how much memory.
+"""How long every method takes to select from the frames of a clip, and how much memory.
 
 Both ways to share the budget: `global` (frames compete) and `per_frame` (equal shares). As with `bench select` building
 the tokens, normalising, selecting and merging are inside the time, and the yardstick is the Gram product of all tokens.
@@ -8,7 +8,6 @@ was there before, `peak_matrices` the same in fp32 matrices of all pairs of toke
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from fsr.bench.machine import peak_bytes, processor_name, reset_peak
-from fsr.cli.arguments import add_json, report
+from fsr.bench.select import regions, third
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.frames import BUDGET_MODES, in_mode
@@ -26,26 +25,6 @@ from fsr.tokens import Grid, Layout, VisualTokens, unit_rows
 LLAVA_VIDEO = (32, 14, 14, 3584)  # frames, rows, columns, D; the checkpoint itself has 13 x 14 tokens and newlines
 KEPT = 0.2
 PLAN = "fsr_all_budgets"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m fsr bench video`."""
-    frames, rows, cols, width = LLAVA_VIDEO
-    parser.add_argument("--frames", type=int, default=frames)
-    parser.add_argument("--grid", type=_grid, default=(rows, cols), help=f"tokens of a frame; default {rows}x{cols}")
-    parser.add_argument("--width", type=int, default=width, help=f"of an embedding; default {width}")
-    parser.add_argument("--budget", type=int, help=f"tokens to keep; default {KEPT:g} of them")
-    parser.add_argument("--methods", help="with commas; default all that select before the language model")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    add_json(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Measure and report; the exit status."""
-    names = None if args.methods is None else args.methods.split(",")
-    result = measure(args.frames, args.grid, args.width, args.budget, names, args.threads, args.repeats)
-    return report(result, table(result), args.json)
 
 
 def measure(
@@ -101,8 +80,6 @@ def _jobs(
     frames: int, grid: tuple[int, int], width: int, k: int, names: Sequence[str] | None
 ) -> tuple[dict[tuple[str, str], Job], dict[str, str]]:
     """By method and mode, and why some methods cannot."""
-    from fsr.bench.select import regions, third
-
     n = frames * grid[0] * grid[1]
     generator = torch.Generator().manual_seed(0)
     raw = regions(n, width, generator)
@@ -164,27 +141,3 @@ def _timed(jobs: dict[tuple[str, str], Job], repeats: int) -> tuple[dict[Any, fl
                 times[key].append(elapsed * 1e3)
                 peaks[key] = peak if peaks[key] is None or peak is None else max(peaks[key] or 0, peak)
     return {key: statistics.median(t) for key, t in times.items()}, peaks
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result as text, one line a method and mode."""
-    rows, cols = result["grid"]
-    lines = [
-        f"{result['frames']} frames of {rows} x {cols} tokens = {result['n']}, {result['k']} kept, D {result['d']}, "
-        f"{result['threads']} threads; Gram product {result['gram_ms']:.1f} ms",
-        f"{'method':<18}{'mode':<11}{'ms':>10}{'vs Gram':>9}{'vs FSR':>8}{'peak MB':>9}{'matrices':>10}",
-    ]
-    for name, modes in result["methods"].items():
-        for mode, m in modes.items():
-            known = (m[key] for key in ("vs_fsr", "peak_mb", "peak_matrices"))
-            fsr, peak, matrices = ("-" if value is None else f"{value:.2f}" for value in known)
-            lines.append(f"{name:<18}{mode:<11}{m['ms']:>10.1f}{m['vs_gram']:>9.2f}{fsr:>8}{peak:>9}{matrices:>10}")
-    return "\n".join([*lines, *(f"{name}: {why}" for name, why in result["problems"].items())])
-
-
-def _grid(text: str) -> tuple[int, int]:
-    try:
-        rows, cols = (int(x) for x in text.split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError("a grid is rows x columns, e.g. 14x14") from None
-    return rows, cols

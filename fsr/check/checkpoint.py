@@ -7,8 +7,6 @@ float32 is the strict check.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +18,6 @@ from torch import Tensor
 
 from fsr.check.reach import attending, embedding_layer, forgetful, recorded, vision_of
 from fsr.check.sign import scene, sign
-from fsr.cli.arguments import report
 from fsr.errors import FsrError
 from fsr.pruners import make
 from fsr.tokens import Selection
@@ -54,13 +51,6 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Check and report; 1 where a check failed."""
-    result = check(args.model, args.device, args.dtype, lambda line: print(line, file=sys.stderr, flush=True))
-    report(result, table(result), args.json)
-    return 0 if result["passed"] else 1
 
 
 def check(
@@ -366,22 +356,3 @@ def _limit(limits: dict[torch.dtype, float], dtype: torch.dtype) -> float:
 
 def _judged(name: str, figure: float, limit: float, detail: str) -> Finding:
     return Finding(name, "PASS" if figure <= limit else "FAIL", figure, limit, detail)  # NaN fails
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result for people: one line a check."""
-    lines = [f"{result['model']} on {result['device']}, {result['dtype']}, batch of one"]
-    for one in result["checks"]:
-        figure = "" if one["figure"] is None else f"{one['figure']:.2g} (limit {one['limit']:.2g})  "
-        lines.append(f"{one['status']}  {one['name']:<13}{figure}{one['detail']}")
-    found = result["relevance_sign"]
-    if "skipped" in found:
-        lines.append(f"----  relevance sign: {found['skipped']}")
-    else:
-        ranks, used = found["mean_rank"], f"{found['in_use']:+d}"
-        verdict = "the better one" if found["agrees"] else f"{found['better']:+d} would be better"
-        lines.append(
-            f"----  relevance sign: mean rank of the object's patches {ranks['+1']:.3f} with +1, {ranks['-1']:.3f} "
-            f"with -1 (0 first, 1 last) on {found['pictures']} drawn scenes; in use {used}, {verdict}"
-        )
-    return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def whole_numbers(text: str, option: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InvalidInput(f"{option} takes whole numbers with commas, for example 192,64, not {text!r}.") from None
+
+
+def say(line: str) -> None:
+    """Tell at once what is at work, on standard error: standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def write_json(value: Any, where: str) -> int:

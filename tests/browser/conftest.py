@@ -78,7 +78,7 @@ def model_and_gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Pa
     model = "shapes" if embedded else str(random_llava(folder / "random-llava"))
     if embedded and (ROOT / "assets" / "traces").is_dir():
         return model, ROOT / "assets"
-    from fsr.cli.record import record
+    from fsr.bench.recording import record
     from fsr.vlm import load
 
     shutil.copytree(ROOT / "assets" / "examples", folder / "gallery" / "examples")

@@ -1,0 +1,20 @@
+"""`python -m fsr bench`: measure the pruners on this machine; one file a measurement."""
+
+from __future__ import annotations
+
+import argparse
+
+from fsr.cli.bench import accuracy, prefill, select, video
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    for name, module, words in (
+        ("prefill", prefill, "real-size models with random weights: what pruning saves"),
+        ("video", video, "the time and memory of the selection from a clip's frames"),
+        ("accuracy", accuracy, "how often every method answers right on drawn test scenes"),
+        ("select", select, "the time of the selection itself"),
+    ):
+        kind = kinds.add_parser(name, help=words)
+        module.add_arguments(kind)
+        kind.set_defaults(run=module.run)
