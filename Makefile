@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record fmt lint browser clean help
+.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -54,14 +54,25 @@ test-oldest: browser
 demo: $(READY)
 	$(BIN)/python app.py
 
+# Tools that check the page's JavaScript; the page itself needs no node. ci: the versions of package-lock.json.
+node_modules/.ready: package.json package-lock.json
+	@command -v npm > /dev/null || { echo "node and npm are needed to check the page's JavaScript: install node 20 or newer."; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Where there is no node, the modules are not tested alone; FSR_REQUIRE_BROWSER=1 (continuous integration) insists.
+javascript:
+	@if command -v npm > /dev/null || [ "$$FSR_REQUIRE_BROWSER" = 1 ]; then $(MAKE) --no-print-directory node_modules/.ready && npm test --silent; \
+	else echo "JavaScript tests NOT RUN: no node found"; fi
+
 # The browser tests use $$CHROMIUM, else a browser on PATH, else Debian's package, else Playwright's own.
 browser: $(READY)
 	@$(BIN)/python -m tests.browser.install
 
-test: $(READY) browser
+test: $(READY) browser javascript
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY) browser
+test-all: $(READY) browser javascript
 	$(BIN)/python -m pytest
 
 bench: $(READY)
@@ -80,14 +91,16 @@ record: $(READY)
 	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw
 	$(BIN)/python -m fsr record --model shapes-video --clips --examples assets/examples --out assets/traces --draw
 
-fmt: $(READY)
+fmt: $(READY) node_modules/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
+	npm run fmt --silent
 
-lint: $(READY)
+lint: $(READY) node_modules/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	npm run lint --silent
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-oldest node_modules build *.egg-info

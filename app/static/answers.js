@@ -11,7 +11,9 @@ export function answerKey(method, budget) {
 export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
-  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) => draw(at, state, config));
+  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) =>
+    draw(at, state, config, store),
+  );
 }
 
 const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method", "measuring"]);
@@ -41,11 +43,11 @@ function nearestAnswer({ answers, method }, budget) {
   return known.sort((a, b) => Math.abs(a.budget - budget) - Math.abs(b.budget - budget))[0];
 }
 
-function draw(at, state, config) {
+function draw(at, state, config, store) {
   const n = state.trace?.tokens.n;
   const { full, ours, stale } = sides(state);
   const label = (name) => config.methods.find((m) => m.name === name)?.label ?? name;
-  drawStatus(at.status, state.status);
+  drawStatus(at.status, state.status, store);
   setText(at.asked, !state.status.text && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
   const shown = label(ours?.method ?? state.method);
@@ -67,9 +69,14 @@ function drawBadge(badge, card, text) {
   card.classList.toggle("fx-stale", Boolean(text));
 }
 
-function drawStatus(node, status) {
+function drawStatus(node, status, store) {
   node.dataset.phase = status.phase;
-  if (status.offer?.length) fill(node, `${status.text} `, el("button", { type: "button", class: "fx-other", onclick: () => window.dispatchEvent(new CustomEvent("fsr:models")) }, "Choose a model"));
+  if (status.offer?.length)
+    fill(
+      node,
+      `${status.text} `,
+      el("button", { type: "button", class: "fx-other", onclick: () => store.act("models") }, "Choose a model"),
+    );
   else setText(node, status.text ?? "");
   toggle(node, Boolean(status.text));
 }
@@ -78,7 +85,15 @@ function drawStatus(node, status) {
 export function drawText(node, answer, range, status, side) {
   const streaming = status.phase === side;
   const waiting = !answer && isRunning(status) && !streaming;
-  node.dataset.state = streaming ? "streaming" : answer ? (answer.done ? "done" : "stopped") : waiting ? "waiting" : "empty";
+  node.dataset.state = streaming
+    ? "streaming"
+    : answer
+      ? answer.done
+        ? "done"
+        : "stopped"
+      : waiting
+        ? "waiting"
+        : "empty";
   if (!answer) {
     setText(node, waiting || streaming ? "" : "Not answered yet.");
     return;
@@ -88,13 +103,25 @@ export function drawText(node, answer, range, status, side) {
     setText(node, text);
     return;
   }
-  fill(node, document.createTextNode(text.slice(0, range[0])), el("mark", {}, text.slice(...range)), document.createTextNode(text.slice(range[1])));
+  fill(
+    node,
+    document.createTextNode(text.slice(0, range[0])),
+    el("mark", {}, text.slice(...range)),
+    document.createTextNode(text.slice(range[1])),
+  );
 }
 
 function drawVerdict(node, full, ours, difference, stale) {
   const known = full?.done && ours?.done;
   node.dataset.same = known ? String(!difference) : "";
-  setText(node, !known ? "" : difference ? "The answers differ from the marked word on." : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`);
+  setText(
+    node,
+    !known
+      ? ""
+      : difference
+        ? "The answers differ from the marked word on."
+        : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
+  );
 }
 
 /** Every known answer of this method: its budget, its text, and whether it equals the full one. */
@@ -104,15 +131,29 @@ function drawSweep(node, state, setBudget) {
   toggle(node, known.length > 1);
   if (node.hidden) return;
   known.sort((a, b) => a.budget - b.budget);
-  const focused = node.contains(document.activeElement) ? document.activeElement.dataset.budget : "";
-  fill(node, ...known.map((a) => {
-    const same = full?.done ? sameText(a, full) : null;
-    const compared = same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
-    const attributes = { type: "button", class: same === false ? "fx-differs" : "", title: `At ${a.budget} tokens${compared}` };
-    const pressed = { "data-budget": a.budget, "aria-pressed": String(a.budget === state.view?.budget), onclick: () => setBudget(a.budget) };
-    const text = same ? null : el("span", {}, a.text);
-    return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text);
-  }));
+  const focused = node.contains(document.activeElement)
+    ? /** @type {HTMLElement} */ (document.activeElement).dataset.budget
+    : "";
+  fill(
+    node,
+    ...known.map((a) => {
+      const same = full?.done ? sameText(a, full) : null;
+      const compared =
+        same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
+      const attributes = {
+        type: "button",
+        class: same === false ? "fx-differs" : "",
+        title: `At ${a.budget} tokens${compared}`,
+      };
+      const pressed = {
+        "data-budget": a.budget,
+        "aria-pressed": String(a.budget === state.view?.budget),
+        onclick: () => setBudget(a.budget),
+      };
+      const text = same ? null : el("span", {}, a.text);
+      return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text);
+    }),
+  );
   if (focused) node.querySelector(`[data-budget="${focused}"]`)?.focus();
 }
 
@@ -122,6 +163,7 @@ export function sameText(a, b) {
 
 const MINOR = new Set(["encode_ms", "select_ms", "prefill_ms", "peak_bytes", "flops_estimated"]); // left out in projector mode
 
+/** Label, name in the cost, how it is written, words for less and more. @type {[string, string, (x: number) => string, string, string][]} */
 const COSTS = [
   ["Visual tokens", "visual_tokens", String, "fewer", "more"],
   ["Vision encode", "encode_ms", milliseconds, "", ""],
@@ -142,14 +184,39 @@ function drawCosts(at, fullCost, oursCost, n, running) {
   const [full, ours] = [fullCost, oursCost];
   setText(at.fullhead, n ? `all ${n}` : "all");
   setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
-  const rows = COSTS.filter(([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]) || (running && key !== "peak_bytes"));
-  fill(at.rows, ...rows.map(([label, key, show, less, more]) => {
-    const told = (cost) => isNumber(cost?.[key]) && !(key === "select_ms" && cost === full);
-    const value = (cost) => el("td", {}, told(cost) ? show(cost[key]) : "–", told(cost) && cost.spread?.[key] ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key])) : null);
-    const times = show === milliseconds;
-    const compare = times && running && !(full?.spread && ours?.spread) ? () => "" : times ? comparedTimes : (a, b, k, ...words) => ratio(a?.[k], b?.[k], ...words);
-    return el("tr", { class: MINOR.has(key) ? "fx-minor" : "" }, el("th", { scope: "row" }, label), value(full), value(ours), el("td", { class: "fx-ratio" }, less ? compare(full, ours, key, less, more) : ""));
-  }));
+  const rows = COSTS.filter(
+    ([, key]) => isNumber(full?.[key]) || isNumber(ours?.[key]) || (running && key !== "peak_bytes"),
+  );
+  fill(
+    at.rows,
+    ...rows.map(([label, key, show, less, more]) => {
+      const told = (cost) => isNumber(cost?.[key]) && !(key === "select_ms" && cost === full);
+      const value = (cost) =>
+        el(
+          "td",
+          {},
+          told(cost) ? show(cost[key]) : "–",
+          told(cost) && cost.spread?.[key]
+            ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key]))
+            : null,
+        );
+      const times = show === milliseconds;
+      const compare =
+        times && running && !(full?.spread && ours?.spread)
+          ? () => ""
+          : times
+            ? comparedTimes
+            : (a, b, k, ...words) => ratio(a?.[k], b?.[k], ...words);
+      return el(
+        "tr",
+        { class: MINOR.has(key) ? "fx-minor" : "" },
+        el("th", { scope: "row" }, label),
+        value(full),
+        value(ours),
+        el("td", { class: "fx-ratio" }, less ? compare(full, ours, key, less, more) : ""),
+      );
+    }),
+  );
 }
 
 /** Where recorded answers come from, and what asking would do; nothing for a live trace. */
@@ -163,7 +230,9 @@ export function recordedText(state) {
 /** How the times were measured: nothing before the repeats are there. */
 export function repeatsText(...costs) {
   const repeats = Math.min(...costs.filter(Boolean).map((cost) => cost.repeats ?? 1));
-  return repeats > 1 && Number.isFinite(repeats) ? `Times are medians of ${repeats} runs in turns; in small, the middle half of the runs.` : "";
+  return repeats > 1 && Number.isFinite(repeats)
+    ? `Times are medians of ${repeats} runs in turns; in small, the middle half of the runs.`
+    : "";
 }
 
 /** Which model gave the answers on screen, where it is no longer the one in use. */

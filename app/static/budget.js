@@ -9,7 +9,7 @@ import { el, fill, setText, toggle } from "./dom.js";
 /** `shared`: the compare view's budget, which no single method's plan may round. */
 export function mountBudget(at, store, { shared = false } = {}) {
   at.range.addEventListener("input", () => setBudget(store, Number(at.range.value)));
-  at.range.addEventListener("change", () => window.dispatchEvent(new CustomEvent("fsr:released")));
+  at.range.addEventListener("change", () => store.act("released"));
   store.on(["trace"], (state) => {
     const n = state.trace?.tokens.n ?? 1;
     at.range.max = String(n);
@@ -40,7 +40,9 @@ export function moveBudget(store, by) {
 }
 
 function shownBudget(state) {
-  return state.trace && state.mode !== "compare" ? snapBudget(planOf(state), state.trace.tokens.n, state.budget) : state.budget;
+  return state.trace && state.mode !== "compare"
+    ? snapBudget(planOf(state), state.trace.tokens.n, state.budget)
+    : state.budget;
 }
 
 function drawBudget(at, state) {
@@ -85,18 +87,27 @@ function splitText(state) {
 
 export function isFocusOnly(state) {
   const counts = state.view?.counts;
-  return Boolean(counts) && counts[ROLE.FOCUS] > 0 && counts[ROLE.SCAN] === 0 && counts[ROLE.FOCUS] < state.trace.tokens.n;
+  return (
+    Boolean(counts) && counts[ROLE.FOCUS] > 0 && counts[ROLE.SCAN] === 0 && counts[ROLE.FOCUS] < state.trace.tokens.n
+  );
 }
 
 function ticks(n, store) {
   return [...paperBudgets(n), n].map((k) =>
-    el("button", {
-      type: "button", class: "fx-tick", style: `--at:${k / n}`, title: k === n ? "all tokens" : "a budget of the paper's tables",
-      onclick: () => {
-        setBudget(store, k);
-        window.dispatchEvent(new CustomEvent("fsr:released"));
+    el(
+      "button",
+      {
+        type: "button",
+        class: "fx-tick",
+        style: `--at:${k / n}`,
+        title: k === n ? "all tokens" : "a budget of the paper's tables",
+        onclick: () => {
+          setBudget(store, k);
+          store.act("released");
+        },
       },
-    }, k),
+      k,
+    ),
   );
 }
 
@@ -105,9 +116,12 @@ function drawMarks(marks, state) {
   const n = state.trace?.tokens.n;
   const full = state.answers.full?.text;
   const known = Object.values(state.answers).filter((a) => a.method === state.method && a.done && a.method !== "full");
-  fill(marks, ...(n && full !== undefined ? known : []).map((a) => {
-    const same = sameText(a, state.answers.full);
-    const title = `at ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
-    return el("i", { class: same ? "fx-mark" : "fx-mark fx-mark-differs", style: `--at:${a.budget / n}`, title });
-  }));
+  fill(
+    marks,
+    ...(n && full !== undefined ? known : []).map((a) => {
+      const same = sameText(a, state.answers.full);
+      const title = `at ${a.budget} tokens: ${same ? "the same answer as with all tokens" : "another answer"}`;
+      return el("i", { class: same ? "fx-mark" : "fx-mark fx-mark-differs", style: `--at:${a.budget / n}`, title });
+    }),
+  );
 }

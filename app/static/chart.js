@@ -28,12 +28,25 @@ export function drawChart({ series, xs, log, mark, label, xLabel }) {
   const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
   for (const y of ticks) {
     root.append(svg("line", { class: "fx-grid", x1: BOX.left, x2: WIDTH - BOX.right, y1: py(y), y2: py(y) }));
-    root.append(svg("text", { class: "fx-tick-y", x: BOX.left - 8, y: py(y) + 4 }, log ? power(y) : `${100 * y}\u202f%`));
+    root.append(
+      svg("text", { class: "fx-tick-y", x: BOX.left - 8, y: py(y) + 4 }, log ? power(y) : `${100 * y}\u202f%`),
+    );
   }
-  for (const x of xs) root.append(svg("text", { class: "fx-tick-x", x: px(x), y: HEIGHT - BOX.bottom + 20 }, String(x)));
+  for (const x of xs)
+    root.append(svg("text", { class: "fx-tick-x", x: px(x), y: HEIGHT - BOX.bottom + 20 }, String(x)));
   root.append(svg("text", { class: "fx-tick-x", x: BOX.left + inner.w / 2, y: HEIGHT - 3 }, xLabel));
-  if (mark >= xs[0] && mark <= xs.at(-1)) root.append(svg("line", { class: "fx-now", x1: px(mark), x2: px(mark), y1: BOX.top, y2: HEIGHT - BOX.bottom }));
-  series.forEach(({ points }, i) => root.append(svg("polyline", { fill: "none", stroke: COLORS[i], "stroke-width": 2.5, points: points.map((p) => `${px(p.x)},${py(p.y)}`).join(" ") })));
+  if (mark >= xs[0] && mark <= xs.at(-1))
+    root.append(svg("line", { class: "fx-now", x1: px(mark), x2: px(mark), y1: BOX.top, y2: HEIGHT - BOX.bottom }));
+  series.forEach(({ points }, i) =>
+    root.append(
+      svg("polyline", {
+        fill: "none",
+        stroke: COLORS[i],
+        "stroke-width": 2.5,
+        points: points.map((p) => `${px(p.x)},${py(p.y)}`).join(" "),
+      }),
+    ),
+  );
   series.forEach(({ letter, points }, i) => {
     for (const p of points) root.append(marker(px(p.x), py(p.y), letter, i, p.title));
   });
@@ -42,7 +55,13 @@ export function drawChart({ series, xs, log, mark, label, xLabel }) {
 
 function marker(x, y, letter, i, title) {
   const text = svg("text", { class: "fx-marker", x, y: y + 3.5, fill: INK[i] }, letter);
-  return svg("g", {}, svg("title", {}, title), svg("circle", { cx: x, cy: y, r: 7.5, fill: COLORS[i], class: "fx-dot-of" }), text);
+  return svg(
+    "g",
+    {},
+    svg("title", {}, title),
+    svg("circle", { cx: x, cy: y, r: 7.5, fill: COLORS[i], class: "fx-dot-of" }),
+    text,
+  );
 }
 
 /** Powers of ten around the values; what lies below the lowest is drawn on it. */

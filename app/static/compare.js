@@ -39,10 +39,19 @@ function mountArrange(at, store) {
 
 function mountChips(at, store, config) {
   const chips = config.compare.map((method) =>
-    el("button", {
-      type: "button", class: "fx-chip", "data-method": method.name, title: hintOf(method),
-      onclick: () => flip(store, method.name),
-    }, el("i", { "aria-hidden": "true" }), el("span", {}, method.label)));
+    el(
+      "button",
+      {
+        type: "button",
+        class: "fx-chip",
+        "data-method": method.name,
+        title: hintOf(method),
+        onclick: () => flip(store, method.name),
+      },
+      el("i", { "aria-hidden": "true" }),
+      el("span", {}, method.label),
+    ),
+  );
   fill(at.chips, ...chips);
   fill(at.row, ...config.compare.map((m) => el("option", { value: m.name }, m.label)));
   at.row.addEventListener("change", () => store.set({ rowMethod: at.row.value }));
@@ -55,7 +64,9 @@ function mountChips(at, store, config) {
       chip.disabled = full && place < 0;
       setText(chip.firstChild, place >= 0 ? LETTERS[place] : "");
     }
-    const note = problemOf(state) || (full && state.arrange === "methods" ? `${MOST} methods at most; switch one off to choose another.` : "");
+    const note =
+      problemOf(state) ||
+      (full && state.arrange === "methods" ? `${MOST} methods at most; switch one off to choose another.` : "");
     setText(at.choosenote, note);
     toggle(at.choosenote, Boolean(note));
   });
@@ -63,7 +74,9 @@ function mountChips(at, store, config) {
 
 function hintOf(method) {
   const where = method.stage === "inside" ? "prunes inside the language model" : "prunes before the language model";
-  return [where, method.exact_count ? "" : "decides itself how many tokens it keeps", method.paper].filter(Boolean).join("; ");
+  return [where, method.exact_count ? "" : "decides itself how many tokens it keeps", method.paper]
+    .filter(Boolean)
+    .join("; ");
 }
 
 function flip(store, name) {
@@ -74,10 +87,21 @@ function flip(store, name) {
 
 function mountSharedBudget(at, store) {
   const unused = el("span");
-  mountBudget({
-    range: at.sharedrange, total: at.sharedtotal, ticks: at.sharedticks, track: at.sharedtrack, count: at.sharedcount,
-    share: at.sharedshare, marks: at.sharedmarks, split: unused, notice: unused,
-  }, store, { shared: true });
+  mountBudget(
+    {
+      range: at.sharedrange,
+      total: at.sharedtotal,
+      ticks: at.sharedticks,
+      track: at.sharedtrack,
+      count: at.sharedcount,
+      share: at.sharedshare,
+      marks: at.sharedmarks,
+      split: unused,
+      notice: unused,
+    },
+    store,
+    { shared: true },
+  );
 }
 
 /** Figures are drawn on the server from what is on screen; no model runs. */
@@ -106,7 +130,13 @@ function figureOf(state, config) {
   const keys = ["full", ...entries.map((e) => `${e.method}@${e.budget}`)].filter((key) => answers[key]);
   const small = { ...trace, methods, scores: {}, answers: Object.fromEntries(keys.map((key) => [key, answers[key]])) };
   const values = entries.map((a) => entries.map((b) => iou(a.view, b.view)));
-  return { runs: entries.map((e) => [e.method, e.budget]), values, question, frame: state.frame, trace: JSON.stringify(small) };
+  return {
+    runs: entries.map((e) => [e.method, e.budget]),
+    values,
+    question,
+    frame: state.frame,
+    trace: JSON.stringify(small),
+  };
 }
 
 function drawProgress(at, state) {
@@ -132,10 +162,13 @@ function sourceOf(state) {
 /** What stands for the scores that the methods read, in this model. */
 function drawMade(node, state, config) {
   const made = madeOf(state, entriesOf(state, config));
-  fill(node, ...made.map(([name, words]) => {
-    const none = words.startsWith("none");
-    const label = name.replaceAll("_", " ");
-    const text = none ? `not in this model${words.slice(4)}. Methods that can do without it do.` : `${words}.`;
-    return el("p", {}, el("b", {}, `${label[0].toUpperCase()}${label.slice(1)} here: `), text);
-  }));
+  fill(
+    node,
+    ...made.map(([name, words]) => {
+      const none = words.startsWith("none");
+      const label = name.replaceAll("_", " ");
+      const text = none ? `not in this model${words.slice(4)}. Methods that can do without it do.` : `${words}.`;
+      return el("p", {}, el("b", {}, `${label[0].toUpperCase()}${label.slice(1)} here: `), text);
+    }),
+  );
 }

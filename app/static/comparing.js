@@ -77,7 +77,19 @@ function entryOf(state, config, method, budget, letter) {
   const exact = answers[`${method}@${budget}`] ?? (snapped || null) ?? (fixed ? known[0] : null);
   const answer = exact ?? nearest(known, budget) ?? null;
   const problem = problems[`${method}@${budget}`] ?? problems[method] ?? "";
-  return { letter, method, about, label: about?.label ?? method, budget, plan, layer, view, answer, stale: Boolean(answer) && !exact, problem };
+  return {
+    letter,
+    method,
+    about,
+    label: about?.label ?? method,
+    budget,
+    plan,
+    layer,
+    view,
+    answer,
+    stale: Boolean(answer) && !exact,
+    problem,
+  };
 }
 
 function nearest(known, budget) {

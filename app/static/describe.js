@@ -9,7 +9,11 @@ import { viewsOf } from "./views.js";
 export const SCORES = {
   saliency: { label: "Saliency", letter: "s", help: "attention the vision encoder pays to this patch (Eq. 1)" },
   relevance: { label: "Relevance", letter: "r", help: "how close this patch is to the question (Eq. 2, sign applied)" },
-  priority: { label: "Priority", letter: "φ", help: "relevance^alpha × saliency^beta (Eq. 3): Focus takes the highest" },
+  priority: {
+    label: "Priority",
+    letter: "φ",
+    help: "relevance^alpha × saliency^beta (Eq. 3): Focus takes the highest",
+  },
 };
 
 export function roleName(state, token) {
@@ -54,7 +58,8 @@ export function facts(state, token) {
   }
   if (!plan || !view) return rows;
   const rank = rankOf(plan, token);
-  if (rank >= 0) rows.push(["Rank", `${rank + 1} of ${trace.tokens.n}`, "place in the order of the score that decides"]);
+  if (rank >= 0)
+    rows.push(["Rank", `${rank + 1} of ${trace.tokens.n}`, "place in the order of the score that decides"]);
   const entry = entryOf(plan, trace.tokens.n)[token];
   rows.push(["Enters at", entry > 0 ? `${entry} tokens` : "never", "smallest budget at which this token is kept"]);
   return rows.concat(ties(view, trace, token));
@@ -69,16 +74,25 @@ function ties(view, trace, token) {
   const { anchor, similarity, weight, absorbed } = view.refine;
   if (absorbed[token]) {
     return [
-      ["Absorbed", `${absorbed[token]} token${absorbed[token] > 1 ? "s" : ""}`, "dropped tokens averaged into this anchor (Eq. 9)"],
+      [
+        "Absorbed",
+        `${absorbed[token]} token${absorbed[token] > 1 ? "s" : ""}`,
+        "dropped tokens averaged into this anchor (Eq. 9)",
+      ],
       ["Own weight", percent(weight[token]), "share of the token itself in the merged embedding"],
     ];
   }
   if (anchor[token] < 0) return [];
   const rows = [
-    ["Nearest scan", `#${anchor[token]}${elsewhere(trace, token, anchor[token])}`, "the scan token most similar to this one (Eq. 8)"],
+    [
+      "Nearest scan",
+      `#${anchor[token]}${elsewhere(trace, token, anchor[token])}`,
+      "the scan token most similar to this one (Eq. 8)",
+    ],
   ];
   if (isNumber(similarity[token])) rows.push(["Similarity", sig3(similarity[token]), "cosine to that scan token"]);
-  if (view.roles[token] === ROLE.MERGED) rows.push(["Weight", percent(weight[token]), "its share in the merged embedding"]);
+  if (view.roles[token] === ROLE.MERGED)
+    rows.push(["Weight", percent(weight[token]), "its share in the merged embedding"]);
   return rows;
 }
 
@@ -93,7 +107,9 @@ export function place(trace, token) {
   if (!frame || trace.frames.length < 2) return where;
   const { part } = trace.frames[frame[token]];
   if (!part) return `frame ${frame[token] + 1}, ${where}`;
-  const view = viewsOf(trace).find((v) => v.frame === frame[token] && v.tile === (part === "tiles" ? trace.tokens.tile?.[token] : -1));
+  const view = viewsOf(trace).find(
+    (v) => v.frame === frame[token] && v.tile === (part === "tiles" ? trace.tokens.tile?.[token] : -1),
+  );
   return `${view?.name.toLowerCase() ?? "tiles"}, ${where}`;
 }
 

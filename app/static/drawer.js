@@ -16,7 +16,12 @@ export function mountDrawer(root, store, config, ask, nextLook) {
     const { trace, status, share, about } = store.state;
     if (!trace) return;
     if (isForeign(store.state)) {
-      store.set({ status: { phase: "refused", text: `These tokens were selected with ${trace.model.title}. Ask, to select and answer with the model in use.` } });
+      store.set({
+        status: {
+          phase: "refused",
+          text: `These tokens were selected with ${trace.model.title}. Ask, to select and answer with the model in use.`,
+        },
+      });
       return;
     }
     if (isBusy(status)) return void waiting.set(detail.method, detail);
@@ -47,8 +52,8 @@ export function mountDrawer(root, store, config, ask, nextLook) {
   const build = () => buildForm(at, store.state, config, change);
   at.close.addEventListener("click", () => open(false));
   at.panel.addEventListener("keydown", (event) => event.key === "Escape" && open(false));
-  window.addEventListener("fsr:plan", (event) => replan(event.detail));
-  window.addEventListener("fsr:drawer", () => open(at.panel.hidden));
+  store.when("plan", (detail) => replan(detail));
+  store.when("drawer", () => open(at.panel.hidden));
   store.on(["method", "about"], build);
   store.on(["about"], () => (clearTimeout(timer), waiting.clear()));
   store.on(["status"], ({ status }) => {
@@ -87,11 +92,18 @@ function buildForm(at, state, config, change) {
 function field(p, value, change) {
   const id = `fx-parameter-${p.name}`;
   const control = p.choices ? choice(p, value, id, change) : number(p, value, id, change);
-  return el("div", { class: "fx-parameter" }, el("label", { for: id }, p.name.replaceAll("_", " ")), control, el("p", {}, p.doc));
+  return el(
+    "div",
+    { class: "fx-parameter" },
+    el("label", { for: id }, p.name.replaceAll("_", " ")),
+    control,
+    el("p", {}, p.doc),
+  );
 }
 
 function choice(p, value, id, change) {
-  const text = (c) => (c === null ? "the model's own" : typeof c === "number" && c > 0 ? `+${c}` : String(c).replace("-", "−"));
+  const text = (c) =>
+    c === null ? "the model's own" : typeof c === "number" && c > 0 ? `+${c}` : String(c).replace("-", "−");
   const options = p.choices.map((c, i) => el("option", { value: i, selected: c === value }, text(c)));
   return el("select", { id, onchange: (event) => change(p.choices[Number(event.target.value)]) }, ...options);
 }
@@ -111,9 +123,14 @@ function number(p, value, id, change) {
   range.addEventListener("input", say);
   if (!p.optional) return el("span", { class: "fx-number" }, range, box);
   range.disabled = value === null;
-  const auto = el("input", { type: "checkbox", checked: value === null, "aria-label": "by default", onchange: () => {
-    range.disabled = auto.checked;
-    say();
-  } });
+  const auto = el("input", {
+    type: "checkbox",
+    checked: value === null,
+    "aria-label": "by default",
+    onchange: () => {
+      range.disabled = auto.checked;
+      say();
+    },
+  });
   return el("span", { class: "fx-number" }, range, box, el("label", { class: "fx-auto" }, auto, "default"));
 }

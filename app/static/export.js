@@ -20,7 +20,10 @@ export function linkTo(state) {
     url.searchParams.set("methods", state.chosen.join(","));
   }
   url.searchParams.set("method", state.method);
-  url.searchParams.set("budget", String(state.mode === "compare" ? state.budget : state.view?.budget ?? state.budget));
+  url.searchParams.set(
+    "budget",
+    String(state.mode === "compare" ? state.budget : (state.view?.budget ?? state.budget)),
+  );
   if (state.layer !== "roles") url.searchParams.set("layer", state.layer);
   if (state.trace?.clip && state.frame > 0) url.searchParams.set("frame", String(state.frame + 1));
   return url.toString();
@@ -80,7 +83,17 @@ export function drawExport(state, stage) {
   const [x0, y0, x1, y1] = windowOf(state.trace, state.frame, state.tile);
   const { naturalWidth } = stage.at.image;
   const file = naturalWidth / state.trace.frames[state.frame].width; // pixels of the file for one of the picture
-  ctx.drawImage(stage.at.image, x0 * file, y0 * file, (x1 - x0) * file, (y1 - y0) * file, 0, 0, geometry.width, geometry.height);
+  ctx.drawImage(
+    stage.at.image,
+    x0 * file,
+    y0 * file,
+    (x1 - x0) * file,
+    (y1 - y0) * file,
+    0,
+    0,
+    geometry.width,
+    geometry.height,
+  );
   ctx.drawImage(overlay, 0, 0);
   ctx.font = "26px 'IBM Plex Sans', sans-serif";
   lines.forEach(([text, color], i) => {
@@ -93,13 +106,25 @@ export function drawExport(state, stage) {
 function caption(state) {
   const { view, trace, method } = state;
   const lines = [[`“${trace.question}”`, "#111"]];
-  if (trace.clip) lines.push([`Frame ${state.frame + 1} of ${trace.frames.length}, ${clock(trace.frames[state.frame].time)}`, "#111"]);
+  if (trace.clip)
+    lines.push([
+      `Frame ${state.frame + 1} of ${trace.frames.length}, ${clock(trace.frames[state.frame].time)}`,
+      "#111",
+    ]);
   if (view) {
     const { counts } = view;
-    const split = counts[ROLE.KEPT] ? "" : `: ${counts[ROLE.FOCUS]} focus, ${counts[ROLE.SCAN]} scan, ${counts[ROLE.MERGED]} merged`;
+    const split = counts[ROLE.KEPT]
+      ? ""
+      : `: ${counts[ROLE.FOCUS]} focus, ${counts[ROLE.SCAN]} scan, ${counts[ROLE.MERGED]} merged`;
     const views = viewsOf(trace);
-    const name = views.length > 1 ? ` (drawn: ${views.find((v) => v.frame === state.frame && v.tile === state.tile)?.name.toLowerCase()})` : "";
-    lines.push([`${trace.methods[method]?.label ?? method}, ${view.budget} of ${trace.tokens.n} visual tokens${split}${name}`, "#111"]);
+    const name =
+      views.length > 1
+        ? ` (drawn: ${views.find((v) => v.frame === state.frame && v.tile === state.tile)?.name.toLowerCase()})`
+        : "";
+    lines.push([
+      `${trace.methods[method]?.label ?? method}, ${view.budget} of ${trace.tokens.n} visual tokens${split}${name}`,
+      "#111",
+    ]);
   }
   const { full, ours } = sides(state);
   if (full) lines.push([`All ${trace.tokens.n}: ${full.text}`, "#444"]);

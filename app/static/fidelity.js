@@ -60,14 +60,41 @@ function statusOf({ phase, text, at, of, points, question, where }) {
 
 function drawCharts(at, fidelity, state, about) {
   const xs = [...new Set(fidelity.points.map((p) => p.budget))].sort((a, b) => a - b);
-  const seriesOf = (measure, say) => fidelity.methods.map((method, i) => ({
-    letter: LETTERS[i],
-    points: fidelity.points.filter((p) => p.method === method).sort((a, b) => a.tokens - b.tokens)
-      .map((p) => ({ x: Math.min(xs.at(-1), Math.max(xs[0], p.tokens)), y: p[measure], title: `${about(method)?.label ?? method}, ${p.tokens} tokens: ${say(p[measure])}` })),
-  }));
-  const common = { xs: xs.length > 1 ? xs : [...new Set([1, ...xs, state.trace?.tokens.n ?? 2])], mark: state.arrange === "methods" ? state.budget : null, xLabel: "visual tokens (logarithmic)" };
-  fill(at.klchart, drawChart({ ...common, series: seriesOf("kl", (y) => `KL ${sig3(y)} nats`), log: LOWEST_KL, label: "KL divergence from the unpruned model against the budget" }));
-  fill(at.probabilitychart, drawChart({ ...common, series: seriesOf("probability", (y) => percent(y)), log: 0, label: "Probability of the unpruned answer against the budget" }));
+  const seriesOf = (measure, say) =>
+    fidelity.methods.map((method, i) => ({
+      letter: LETTERS[i],
+      points: fidelity.points
+        .filter((p) => p.method === method)
+        .sort((a, b) => a.tokens - b.tokens)
+        .map((p) => ({
+          x: Math.min(xs.at(-1), Math.max(xs[0], p.tokens)),
+          y: p[measure],
+          title: `${about(method)?.label ?? method}, ${p.tokens} tokens: ${say(p[measure])}`,
+        })),
+    }));
+  const common = {
+    xs: xs.length > 1 ? xs : [...new Set([1, ...xs, state.trace?.tokens.n ?? 2])],
+    mark: state.arrange === "methods" ? state.budget : null,
+    xLabel: "visual tokens (logarithmic)",
+  };
+  fill(
+    at.klchart,
+    drawChart({
+      ...common,
+      series: seriesOf("kl", (y) => `KL ${sig3(y)} nats`),
+      log: LOWEST_KL,
+      label: "KL divergence from the unpruned model against the budget",
+    }),
+  );
+  fill(
+    at.probabilitychart,
+    drawChart({
+      ...common,
+      series: seriesOf("probability", (y) => percent(y)),
+      log: 0,
+      label: "Probability of the unpruned answer against the budget",
+    }),
+  );
 }
 
 /** The numbers behind the curves, and on demand the smallest budget with the same answer. */
@@ -78,20 +105,60 @@ function drawTable(node, fidelity, about, running, search) {
     return;
   }
   const xs = [...new Set(points.map((p) => p.budget))].sort((a, b) => b - a);
-  const head = el("tr", {}, el("th", { scope: "col" }, "Probability at"), ...xs.map((x) => el("th", { scope: "col" }, x)), el("th", { scope: "col", title: "found by doubling and halving; the answer is not always the same above it" }, "Smallest budget with the same answer"));
+  const head = el(
+    "tr",
+    {},
+    el("th", { scope: "col" }, "Probability at"),
+    ...xs.map((x) => el("th", { scope: "col" }, x)),
+    el(
+      "th",
+      { scope: "col", title: "found by doubling and halving; the answer is not always the same above it" },
+      "Smallest budget with the same answer",
+    ),
+  );
   const rows = methods.map((method, i) => {
     const mine = new Map(points.filter((p) => p.method === method).map((p) => [p.budget, p]));
     const label = about(method)?.label ?? method;
-    return el("tr", {}, el("th", { scope: "row" }, el("i", { class: "fx-letter" }, LETTERS[i]), " ", label),
-      ...xs.map((x) => el("td", { title: mine.has(x) ? `KL ${sig3(mine.get(x).kl)} nats` : problems[method] ?? "" }, mine.has(x) ? percent(mine.get(x).probability) : "–")),
-      el("td", {}, smallestOf(found[method], label, method, about(method), running, search)));
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, el("i", { class: "fx-letter" }, LETTERS[i]), " ", label),
+      ...xs.map((x) =>
+        el(
+          "td",
+          { title: mine.has(x) ? `KL ${sig3(mine.get(x).kl)} nats` : (problems[method] ?? "") },
+          mine.has(x) ? percent(mine.get(x).probability) : "–",
+        ),
+      ),
+      el("td", {}, smallestOf(found[method], label, method, about(method), running, search)),
+    );
   });
-  fill(node, el("div", { class: "fx-scroll", tabindex: "0", role: "region", "aria-label": "Fidelity in numbers" }, el("table", { class: "fx-numbers" }, el("thead", {}, head), el("tbody", {}, ...rows))),
-    ...Object.entries(problems).map(([method, text]) => el("p", { class: "fx-fidelity-note", "data-method": method }, text)));
+  fill(
+    node,
+    el(
+      "div",
+      { class: "fx-scroll", tabindex: "0", role: "region", "aria-label": "Fidelity in numbers" },
+      el("table", { class: "fx-numbers" }, el("thead", {}, head), el("tbody", {}, ...rows)),
+    ),
+    ...Object.entries(problems).map(([method, text]) =>
+      el("p", { class: "fx-fidelity-note", "data-method": method }, text),
+    ),
+  );
 }
 
 function smallestOf(found, label, method, about, running, search) {
-  if (found) return `${found.budget ? `${found.budget} token${found.budget > 1 ? "s" : ""}` : "none"} (${found.runs} tried)`;
+  if (found)
+    return `${found.budget ? `${found.budget} token${found.budget > 1 ? "s" : ""}` : "none"} (${found.runs} tried)`;
   if (about?.stage !== "inside" && about?.exact_count === false) return "keeps its own number";
-  return el("button", { type: "button", class: "fx-plain", disabled: running, "aria-label": `Find the smallest budget of ${label}`, onclick: () => search(method) }, "Find");
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "fx-plain",
+      disabled: running,
+      "aria-label": `Find the smallest budget of ${label}`,
+      onclick: () => search(method),
+    },
+    "Find",
+  );
 }

@@ -28,7 +28,7 @@ export function mountFilm(root, store, { exportClip, format }) {
   });
   store.on(["about"], () => store.set({ playing: false, marking: false, region: null }));
   store.on(["frame", "trace"], ({ frame }) => strip.show(frame));
-  window.addEventListener("fsr:theme", () => ((palette = readPalette(root)), strip.paint()));
+  store.when("theme", () => ((palette = readPalette(root)), strip.paint()));
   mountPlay(at, store);
   mountKept(at, store);
   mountLife(at, store);
@@ -49,11 +49,16 @@ function readPalette(root) {
 }
 
 function aboutText({ name, width, height, fps, count, decoder, duration, sampled }, frames) {
-  const file = [name, `${width} × ${height}`, `${sig3(duration)}\u202fs`, `${sig3(fps)} frames a second`].filter(Boolean).join(" · ");
+  const file = [name, `${width} × ${height}`, `${sig3(duration)}\u202fs`, `${sig3(fps)} frames a second`]
+    .filter(Boolean)
+    .join(" · ");
   const numbers = frames.map((f) => f.index);
   const few = numbers.length > 8 ? [...numbers.slice(0, 3), "…", ...numbers.slice(-2)] : numbers;
   const read = { decord: "decord", opencv: "OpenCV" }[decoder] ?? decoder;
-  const together = sampled > frames.length ? ` The model reads several as one: the first of each ${Math.ceil(sampled / frames.length)} is shown.` : "";
+  const together =
+    sampled > frames.length
+      ? ` The model reads several as one: the first of each ${Math.ceil(sampled / frames.length)} is shown.`
+      : "";
   return `${file}. ${sampled} of ${count} frames sampled (${few.join(", ")}), read with ${read}.${together}`;
 }
 
@@ -102,19 +107,27 @@ export function flipPlay(store) {
 
 /** Space plays; arrows, Home and End go from frame to frame where nothing else wants them. */
 function mountKeys(root, store) {
-  const wanted = (target) => target === document.body || (root.contains(target) && !target.closest("select, summary, .fx-scroll"));
+  const wanted = (target) =>
+    target === document.body || (root.contains(target) && !target.closest("select, summary, .fx-scroll"));
   document.addEventListener("keydown", (event) => {
     const { frame } = store.state;
     const n = framesOf(store.state).length;
     if (!n || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const { target } = event;
+    const target = /** @type {HTMLElement} */ (event.target);
     if (event.key === " ") {
       if (target.closest("button, a, input, textarea, select, summary, [contenteditable], dialog")) return;
       event.preventDefault();
       flipPlay(store);
       return;
     }
-    const to = { ArrowLeft: frame - 1, ArrowRight: frame + 1, Home: 0, End: n - 1, PageUp: frame - 4, PageDown: frame + 4 }[event.key];
+    const to = {
+      ArrowLeft: frame - 1,
+      ArrowRight: frame + 1,
+      Home: 0,
+      End: n - 1,
+      PageUp: frame - 4,
+      PageDown: frame + 4,
+    }[event.key];
     if (to === undefined || !wanted(target)) return;
     if (target === document.body && event.key.startsWith("Page")) return;
     event.preventDefault();
@@ -124,13 +137,29 @@ function mountKeys(root, store) {
 
 // -- kept tokens over time
 
-const KEYS = [["focus", "focus"], ["scan", "scan"], ["ties", "anchors"], ["kept", "kept"], ["foreign", "across frames"]];
+const KEYS = [
+  ["focus", "focus"],
+  ["scan", "scan"],
+  ["ties", "anchors"],
+  ["kept", "kept"],
+  ["foreign", "across frames"],
+];
 
-const HINTS = { anchors: "scan tokens that absorbed dropped ones", "across frames": "anchors with a dashed ring hold tokens of other frames" };
+const HINTS = {
+  anchors: "scan tokens that absorbed dropped ones",
+  "across frames": "anchors with a dashed ring hold tokens of other frames",
+};
 
 function mountKept(at, store) {
   const bars = makeBars(92, true);
-  const keys = KEYS.map(([swatch, word]) => el("span", { "data-part": word, title: HINTS[word] ?? null }, el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }), el("span", {}, word)));
+  const keys = KEYS.map(([swatch, word]) =>
+    el(
+      "span",
+      { "data-part": word, title: HINTS[word] ?? null },
+      el("i", { class: `fx-key fx-key-${swatch}`, "aria-hidden": "true" }),
+      el("span", {}, word),
+    ),
+  );
   fill(at.axis, bars.root);
   fill(at.keys, ...keys);
   let hovered = -1;
@@ -138,7 +167,8 @@ function mountKept(at, store) {
     const { trace, view, frame } = store.state;
     const f = hovered >= 0 ? hovered : frame;
     if (!trace?.clip || !trace.frames[f]) return;
-    const words = (long) => `frame ${f + 1}, ${nameOf(trace.frames, f)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view, long)}` : ""}`;
+    const words = (long) =>
+      `frame ${f + 1}, ${nameOf(trace.frames, f)}${view ? `: ${columnText(keptByFrame(view, trace)[f], view, long)}` : ""}`;
     setText(at.readout, words(false));
     at.axis.setAttribute("aria-valuetext", `${words(true)}, of ${trace.frames.length} frames`);
   };
@@ -183,14 +213,28 @@ function columnText({ focus, scan, anchors, kept, merged }, view, long) {
 function mountLife(at, store) {
   const kept = makeBars(50, false);
   const lines = Object.fromEntries(["saliency", "relevance"].map((name) => [name, makeLine(34)]));
-  const row = (title, chart) => el("div", { class: "fx-life-row" }, el("span", { title: "mean over the region's tokens" }, title), el("div", { class: "fx-axis-of" }, chart.root));
-  const rows = { kept: row("kept", kept), ...Object.fromEntries(Object.entries(lines).map(([name, line]) => [name, row(`mean ${SCORES[name].label.toLowerCase()}`, line)])) };
+  const row = (title, chart) =>
+    el(
+      "div",
+      { class: "fx-life-row" },
+      el("span", { title: "mean over the region's tokens" }, title),
+      el("div", { class: "fx-axis-of" }, chart.root),
+    );
+  const rows = {
+    kept: row("kept", kept),
+    ...Object.fromEntries(
+      Object.entries(lines).map(([name, line]) => [name, row(`mean ${SCORES[name].label.toLowerCase()}`, line)]),
+    ),
+  };
   fill(at.liferows, ...Object.values(rows));
   let of = { lists: [] };
   const shownIn = ({ trace, region, mode }) => Boolean(trace?.clip && region) && mode !== "compare";
 
   at.mark.addEventListener("click", () => store.set({ marking: !store.state.marking, playing: false }));
-  at.unmark.addEventListener("click", () => (store.set({ region: null, marking: false }), at.mark.focus({ preventScroll: true })));
+  at.unmark.addEventListener(
+    "click",
+    () => (store.set({ region: null, marking: false }), at.mark.focus({ preventScroll: true })),
+  );
   const drawAll = () => {
     const { state } = store;
     const shown = shownIn(state);
@@ -201,7 +245,11 @@ function mountLife(at, store) {
     at.mark.setAttribute("aria-pressed", String(state.marking));
     toggle(at.liferows, shown);
     if (!shown) {
-      if (state.marking) setText(at.lifetext, "Drag a rectangle on the picture, or use the arrow keys: with Shift they change its size, Enter keeps it.");
+      if (state.marking)
+        setText(
+          at.lifetext,
+          "Drag a rectangle on the picture, or use the arrow keys: with Shift they change its size, Enter keeps it.",
+        );
       return;
     }
     const { trace, region, frame } = state;
@@ -252,13 +300,31 @@ function mountNumbers(at, store) {
     const lists = region ? tokensInRegion(trace, region) : null;
     const foreign = foreignOf(view, trace);
     const held = tokensByFrame(trace).map((list) => list.reduce((sum, i) => sum + foreign[i], 0));
-    const head = ["Frame", "Time", ...parts, ...(staged ? ["from other frames"] : []), ...(lists ? ["kept in region"] : [])];
+    const head = [
+      "Frame",
+      "Time",
+      ...parts,
+      ...(staged ? ["from other frames"] : []),
+      ...(lists ? ["kept in region"] : []),
+    ];
     const body = keptByFrame(view, trace).map((c, f) => [
-      `${f + 1}`, clock(trace.frames[f].time), ...parts.map((p) => c[p]), ...(staged ? [held[f]] : []), ...(lists ? [`${countOf(view, lists[f]).all} of ${lists[f].length}`] : []),
+      `${f + 1}`,
+      clock(trace.frames[f].time),
+      ...parts.map((p) => c[p]),
+      ...(staged ? [held[f]] : []),
+      ...(lists ? [`${countOf(view, lists[f]).all} of ${lists[f].length}`] : []),
     ]);
-    fill(at.table,
+    fill(
+      at.table,
       el("thead", {}, el("tr", {}, ...head.map((h) => el("th", { scope: "col" }, h)))),
-      el("tbody", {}, ...body.map(([first, ...cells]) => el("tr", {}, el("th", { scope: "row" }, first), ...cells.map((c) => el("td", {}, c))))));
+      el(
+        "tbody",
+        {},
+        ...body.map(([first, ...cells]) =>
+          el("tr", {}, el("th", { scope: "row" }, first), ...cells.map((c) => el("td", {}, c))),
+        ),
+      ),
+    );
   };
   store.on(["trace", "view", "region", "mode"], draw);
   at.numbers.addEventListener("toggle", () => draw(store.state));
@@ -270,8 +336,16 @@ function mountNumbers(at, store) {
 function savedOf({ trace, answers, method, view }, kind) {
   const small = kind === "json" ? {} : { methods: { [method]: trace.methods[method] }, scores: {} };
   const keys = ["full", `${method}@${view.budget}`];
-  const known = Object.entries(answers).filter(([key, a]) => (kind === "json" ? a.method === "full" || Object.hasOwn(trace.methods, a.method) : keys.includes(key)));
-  return { kind, key: keys[1], budget: view.budget, method, trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }) };
+  const known = Object.entries(answers).filter(([key, a]) =>
+    kind === "json" ? a.method === "full" || Object.hasOwn(trace.methods, a.method) : keys.includes(key),
+  );
+  return {
+    kind,
+    key: keys[1],
+    budget: view.budget,
+    method,
+    trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }),
+  };
 }
 
 /** format: what a film is written as on the server. */

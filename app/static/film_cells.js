@@ -11,7 +11,11 @@ export function makeCellTime(store) {
   const node = el("div", { class: "fx-cell-time", hidden: true, role: "img" }, bars.root);
   let columns = [];
   let width = 0;
-  mountScrub(node, store, (frame) => (node.title = columns[frame] ? `frame ${frame + 1}: ${columns[frame].all} kept` : ""));
+  mountScrub(
+    node,
+    store,
+    (frame) => (node.title = columns[frame] ? `frame ${frame + 1}: ${columns[frame].all} kept` : ""),
+  );
   const paint = () => {
     bars.resize(width, framesOf(store.state));
     bars.draw(columns);

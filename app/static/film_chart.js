@@ -25,15 +25,36 @@ let made = 0;
 export function makeBars(height, times) {
   const pattern = `fx-dots-${++made}`;
   const plot = { height: height - TOP - (times ? 18 : 1), top: TOP };
-  const paths = Object.fromEntries(PARTS.map((part) => [part, svg("path", { class: `fx-bar-${part === "anchors" ? "scan" : part}` })]));
+  const paths = Object.fromEntries(
+    PARTS.map((part) => [part, svg("path", { class: `fx-bar-${part === "anchors" ? "scan" : part}` })]),
+  );
   const dots = svg("path", { fill: `url(#${pattern})`, class: "fx-bar-anchors" });
   const band = svg("rect", { class: "fx-band", y: 0 });
   const head = svg("path", { class: "fx-head" });
   const ceiling = svg("line", { class: "fx-ceiling", x1: 0, y1: plot.top, y2: plot.top });
   const most = svg("text", { class: "fx-most", y: TOP - 3 });
   const labels = svg("g", { class: "fx-times" });
-  const defs = svg("defs", {}, svg("pattern", { id: pattern, width: 6, height: 6, patternUnits: "userSpaceOnUse" }, svg("circle", { cx: 3, cy: 3, r: 1.5, fill: "#fff" })));
-  const root = svg("svg", { height, "aria-hidden": "true" }, defs, band, ceiling, ...Object.values(paths), dots, head, most, labels);
+  const defs = svg(
+    "defs",
+    {},
+    svg(
+      "pattern",
+      { id: pattern, width: 6, height: 6, patternUnits: "userSpaceOnUse" },
+      svg("circle", { cx: 3, cy: 3, r: 1.5, fill: "#fff" }),
+    ),
+  );
+  const root = svg(
+    "svg",
+    { height, "aria-hidden": "true" },
+    defs,
+    band,
+    ceiling,
+    ...Object.values(paths),
+    dots,
+    head,
+    most,
+    labels,
+  );
   const bars = { root, paths, dots, band, head, ceiling, most, labels, plot, height, times, size: [0, 0] };
   return {
     root,
@@ -54,11 +75,23 @@ function resize(bars, width, frames) {
   const every = labelEvery(frames.length, pitch, LABEL_ROOM);
   const long = frames.at(-1).time >= 60;
   const shown = frames.map((f, i) => [f, i]).filter(([, i]) => i % every === 0);
-  bars.labels.replaceChildren(...shown.map(([f, i]) => svg("text", { x: Math.max((i + 0.5) * pitch, LABEL_ROOM / 2 - 4), y: bars.height - 4 }, clock(f.time, long))));
+  bars.labels.replaceChildren(
+    ...shown.map(([f, i]) =>
+      svg("text", { x: Math.max((i + 0.5) * pitch, LABEL_ROOM / 2 - 4), y: bars.height - 4 }, clock(f.time, long)),
+    ),
+  );
 }
 
 /** columns: {focus, scan, anchors, kept, all} of every frame. */
-function drawBars({ paths, dots, most, plot, size: [width, n] }, columns) {
+/** @param {{ [part: string]: any }} bars @param {any[]} columns */
+function drawBars(bars, columns) {
+  const {
+    paths,
+    dots,
+    most,
+    plot,
+    size: [width, n],
+  } = bars;
   if (!width || columns.length !== n) return;
   const top = roundUp(Math.max(1, ...columns.map((c) => c.all)));
   const text = `${top} token${top > 1 ? "s" : ""}`;
@@ -73,14 +106,23 @@ function drawBars({ paths, dots, most, plot, size: [width, n] }, columns) {
       const h = (parts[part] / top) * plot.height;
       if (h <= 0) continue;
       y -= h;
-      d[part] += `M${(f * pitch + inset).toFixed(1)} ${y.toFixed(1)}h${(pitch - 2 * inset).toFixed(1)}v${h.toFixed(1)}h${(2 * inset - pitch).toFixed(1)}z`;
+      d[part] +=
+        `M${(f * pitch + inset).toFixed(1)} ${y.toFixed(1)}h${(pitch - 2 * inset).toFixed(1)}v${h.toFixed(1)}h${(2 * inset - pitch).toFixed(1)}z`;
     }
   });
   for (const part of PARTS) set(paths[part], "d", d[part]);
   set(dots, "d", d.anchors);
 }
 
-function moveHead({ band, head, height, times, size: [width, n] }, frame) {
+/** @param {{ [part: string]: any }} bars @param {number} frame */
+function moveHead(bars, frame) {
+  const {
+    band,
+    head,
+    height,
+    times,
+    size: [width, n],
+  } = bars;
   if (!width) return;
   const pitch = width / n;
   set(band, "x", frame * pitch);
@@ -114,8 +156,21 @@ export function makeLine(height) {
       const [min, max] = [Math.min(...known), Math.max(...known)];
       const y = (v) => height - 6 - ((v - min) / (max - min || 1)) * (height - 12);
       const points = values.map((v, f) => (v === null ? null : [((f + 0.5) * width) / n, y(v)]));
-      set(line, "d", points.map((p, f) => (p ? `${f && points[f - 1] ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}` : "")).join(""));
-      set(dots, "d", points.filter(Boolean).map(([px, py]) => `M${(px - 2.5).toFixed(1)} ${py.toFixed(1)}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0`).join(""));
+      set(
+        line,
+        "d",
+        points
+          .map((p, f) => (p ? `${f && points[f - 1] ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}` : ""))
+          .join(""),
+      );
+      set(
+        dots,
+        "d",
+        points
+          .filter(Boolean)
+          .map(([px, py]) => `M${(px - 2.5).toFixed(1)} ${py.toFixed(1)}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0`)
+          .join(""),
+      );
       high.textContent = sig3(max);
       low.textContent = max > min ? sig3(min) : "";
     },

@@ -25,7 +25,16 @@ export function thumbGeometry(trace, list, frame, width) {
 /** Colours of one look, as pixels. palette: focus, scan, kept, halo. */
 export function inksOf(palette, veil) {
   const [focus, scan, kept, halo] = ["focus", "scan", "kept", "halo"].map((name) => pixel(palette[name]));
-  return { focus, scan, kept, halo, wash: pixel(palette.focus, 0.4), washes: { focus: pixel(palette.focus, 0.62), scan: pixel(palette.scan, 0.5), kept: pixel(palette.kept, 0.5) }, dropped: pixel(veil, 0.62), merged: pixel(veil, 0.42) };
+  return {
+    focus,
+    scan,
+    kept,
+    halo,
+    wash: pixel(palette.focus, 0.4),
+    washes: { focus: pixel(palette.focus, 0.62), scan: pixel(palette.scan, 0.5), kept: pixel(palette.kept, 0.5) },
+    dropped: pixel(veil, 0.62),
+    merged: pixel(veil, 0.42),
+  };
 }
 
 /**

@@ -20,7 +20,7 @@ export function mountStrip(at, store, palette) {
   links.setAttribute("aria-hidden", "true");
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      const thumb = strip.thumbs[Number(target.dataset.frame)];
+      const thumb = strip.thumbs[Number(/** @type {HTMLElement} */ (target).dataset.frame)];
       if (thumb?.node !== target) continue;
       thumb.seen = isIntersecting;
       if (isIntersecting) paintOne(thumb);
@@ -42,7 +42,9 @@ export function mountStrip(at, store, palette) {
     if (thumb.geometry?.width !== width) {
       thumb.geometry = thumbGeometry(strip.of, tokensByFrame(strip.of)[thumb.frame], thumb.frame, width);
       Object.assign(thumb.canvas, { width, height: thumb.geometry.height });
-      thumb.image = thumb.canvas.getContext("2d", { willReadFrequently: true }).createImageData(width, thumb.geometry.height);
+      thumb.image = thumb.canvas
+        .getContext("2d", { willReadFrequently: true })
+        .createImageData(width, thumb.geometry.height);
       thumb.data = new Uint32Array(thumb.image.data.buffer);
     }
     paintThumb(thumb.data, thumb.geometry, strip.look);
@@ -80,13 +82,29 @@ function makeThumb(frames, i, picture) {
   const frame = frames[i];
   const canvas = el("canvas");
   const image = el("img", { src: picture.file.url, alt: "", draggable: "false" });
-  const view = el("div", { class: "fx-thumb-view", style: `aspect-ratio: ${frame.width} / ${frame.height}` }, image, canvas, el("i", { class: "fx-thumb-region" }));
+  const view = el(
+    "div",
+    { class: "fx-thumb-view", style: `aspect-ratio: ${frame.width} / ${frame.height}` },
+    image,
+    canvas,
+    el("i", { class: "fx-thumb-region" }),
+  );
   const time = nameOf(frames, i, frames.at(-1).time >= 60);
   const number = Number.isFinite(frame.index) ? `, number ${frame.index} of the file` : "";
-  const node = el("div", {
-    class: "fx-thumb", role: "option", id: `fx-thumb-${i}`, "data-frame": i, "aria-selected": "false",
-    "aria-label": `Frame ${i + 1}, ${time}`, title: `frame ${i + 1} of ${frames.length}${number}`,
-  }, view, el("span", {}, time));
+  const node = el(
+    "div",
+    {
+      class: "fx-thumb",
+      role: "option",
+      id: `fx-thumb-${i}`,
+      "data-frame": i,
+      "aria-selected": "false",
+      "aria-label": `Frame ${i + 1}, ${time}`,
+      title: `frame ${i + 1} of ${frames.length}${number}`,
+    },
+    view,
+    el("span", {}, time),
+  );
   return { frame: i, node, view, canvas, seen: false, painted: null, geometry: null };
 }
 
@@ -99,13 +117,22 @@ function lookOf(state, palette) {
   if (heat) return { heat: heatPixels(heat), budget };
   const line = Math.max(1, Math.round(window.devicePixelRatio || 1));
   const inks = inksOf(palette, veil || "rgb(24 27 33)");
-  return { roles: view.roles, absorbed: view.refine.absorbed, foreign: foreignOf(view, trace), layers, inks, line, budget };
+  return {
+    roles: view.roles,
+    absorbed: view.refine.absorbed,
+    foreign: foreignOf(view, trace),
+    layers,
+    inks,
+    line,
+    budget,
+  };
 }
 
 let warm = { values: null, pixels: null };
 
 function heatPixels({ values, min, max }) {
-  if (warm.values !== values) warm = { values, pixels: Uint32Array.from(heatColors(values, min, max), (c) => pixel(c, 0.8)) };
+  if (warm.values !== values)
+    warm = { values, pixels: Uint32Array.from(heatColors(values, min, max), (c) => pixel(c, 0.8)) };
   return warm.pixels;
 }
 
@@ -119,7 +146,8 @@ function show(scroller, thumb) {
   if (!thumb || scroller.scrollWidth <= scroller.clientWidth) return;
   const { offsetLeft: left, offsetWidth: width } = thumb.node;
   if (left < scroller.scrollLeft) scroller.scrollLeft = left - width / 2;
-  else if (left + width > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = left + 1.5 * width - scroller.clientWidth;
+  else if (left + width > scroller.scrollLeft + scroller.clientWidth)
+    scroller.scrollLeft = left + 1.5 * width - scroller.clientWidth;
 }
 
 // -- what an anchor holds, drawn over the frames
@@ -147,6 +175,7 @@ function drawLinks(svg, strip, { cursor, view, trace, mode }) {
 }
 
 /** Straight within a frame, bowed between frames, so that lines along the row stay apart. */
+/** @param {number[]} from @param {number[]} to */
 function arc([x0, y0], [x1, y1]) {
   const bow = Math.min(26, Math.abs(x1 - x0) / 6);
   return `M${x0} ${y0}Q${(x0 + x1) / 2} ${(y0 + y1) / 2 - bow} ${x1} ${y1}`;
@@ -177,7 +206,9 @@ function mountPointer(row, strip, store) {
     if (!thumb?.geometry) return;
     const box = thumb.canvas.getBoundingClientRect();
     const scale = thumb.geometry.width / box.width;
-    store.set({ cursor: tokenAt(thumb.geometry, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale) });
+    store.set({
+      cursor: tokenAt(thumb.geometry, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale),
+    });
   });
   row.addEventListener("pointerleave", () => store.set({ cursor: -1 }));
   row.addEventListener("click", (event) => {

@@ -43,5 +43,6 @@ export function labelEvery(n, pitch, room) {
 
 /** A round number at or above the highest count, for the top of an axis. */
 export function roundUp(most) {
-  for (let unit = 1; ; unit *= 10) for (const step of [1, 2, 3, 4, 5, 6, 8]) if (step * unit >= most) return step * unit;
+  for (let unit = 1; ; unit *= 10)
+    for (const step of [1, 2, 3, 4, 5, 6, 8]) if (step * unit >= most) return step * unit;
 }

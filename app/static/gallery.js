@@ -9,7 +9,10 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
   const chosen = () => recordings().find((r) => r.name === store.state.recording);
   const show = () => {
     fill(at.tiles, ...(props.value?.examples ?? []).map((e) => tile(e, (id) => pick(id, store.state.recording))));
-    toggle(at.recordings, recordings().some((r) => r.name));
+    toggle(
+      at.recordings,
+      recordings().some((r) => r.name),
+    );
     fill(at.recording, ...recordings().map((r) => el("option", { value: r.name }, `${r.title}, ${r.on}, ${r.device}`)));
   };
   show();
@@ -20,16 +23,30 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
   store.on(["recording", "about"], ({ recording }) => {
     at.recording.value = recording;
     const known = recording ? chosen()?.examples : null; // the embedded models answer the others
-    for (const node of at.tiles.children) node.classList.toggle("fx-unrecorded", Boolean(known) && !known.includes(node.dataset.example));
+    for (const node of at.tiles.children)
+      node.classList.toggle("fx-unrecorded", Boolean(known) && !known.includes(node.dataset.example));
   });
   watch("value", show);
   store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
   store.on(["example", "about"], (state) => {
-    for (const node of at.tiles.children) node.setAttribute("aria-pressed", String(node.dataset.example === state.example));
+    for (const node of at.tiles.children)
+      node.setAttribute("aria-pressed", String(node.dataset.example === state.example));
   });
 }
 
 function tile(example, pick) {
-  return el("button", { type: "button", class: "fx-tile", "data-example": example.id, title: example.question, "aria-label": `${example.title}: ${example.question}`, onclick: () => pick(example.id) },
-    el("img", { src: example.picture.url, alt: "", loading: "lazy", draggable: "false" }), example.clip ? el("i", { class: "fx-tile-clip", title: "a clip" }) : null, el("span", {}, example.title));
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "fx-tile",
+      "data-example": example.id,
+      title: example.question,
+      "aria-label": `${example.title}: ${example.question}`,
+      onclick: () => pick(example.id),
+    },
+    el("img", { src: example.picture.url, alt: "", loading: "lazy", draggable: "false" }),
+    example.clip ? el("i", { class: "fx-tile-clip", title: "a clip" }) : null,
+    el("span", {}, example.title),
+  );
 }

@@ -21,7 +21,19 @@ export function makeGeometry(trace, frame, width, tile = -1) {
   const size = { width, height: Math.round((bottom - top) * scale) };
   const tiles = tile < 0 ? tilesOf(tokens, frame) : [];
   const borders = tiles.length > 1 ? tiles.map((one) => around(tokens, frame, one).map(onCanvas)) : [];
-  return { frame, tile, scale, borders, index, at, box, cell, seen: { x0, y0, x1, y1 }, next: neighbours(tokens, index), ...size };
+  return {
+    frame,
+    tile,
+    scale,
+    borders,
+    index,
+    at,
+    box,
+    cell,
+    seen: { x0, y0, x1, y1 },
+    next: neighbours(tokens, index),
+    ...size,
+  };
 }
 
 /** Tokens left of, above, right of and below each token: 4 per slot, -1 at the border. Other tilings have none. */

@@ -13,7 +13,11 @@ const strangers = new WeakMap(); // view -> tokens of other frames in each ancho
 export function framesOf({ trace, pictures }) {
   if (trace) return trace.clip ? trace.frames : NONE;
   if (pictures.length < 2) return NONE;
-  if (!uploaded.has(pictures)) uploaded.set(pictures, pictures.map(({ width, height, time, index }) => ({ width, height, time, index })));
+  if (!uploaded.has(pictures))
+    uploaded.set(
+      pictures,
+      pictures.map(({ width, height, time, index }) => ({ width, height, time, index })),
+    );
   return uploaded.get(pictures);
 }
 
@@ -23,14 +27,21 @@ export function tokensByFrame(trace) {
   if (!frames.has(tokens)) {
     const found = trace.frames.map(() => []);
     for (let i = 0; i < tokens.n; i++) if (tokens.rect[i]) found[tokens.frame ? tokens.frame[i] : 0].push(i);
-    frames.set(tokens, found.map((list) => Int32Array.from(list)));
+    frames.set(
+      tokens,
+      found.map((list) => Int32Array.from(list)),
+    );
   }
   return frames.get(tokens);
 }
 
 /** Of every frame: tokens by role (dropped, merged, kept, scan, focus), `anchors` among scan, and `all` that are kept. */
 export function keptByFrame(view, trace) {
-  if (!counts.has(view)) counts.set(view, tokensByFrame(trace).map((list) => countOf(view, list)));
+  if (!counts.has(view))
+    counts.set(
+      view,
+      tokensByFrame(trace).map((list) => countOf(view, list)),
+    );
   return counts.get(view);
 }
 
@@ -54,7 +65,9 @@ export function foreignOf(view, trace) {
     const { frame, n } = trace.tokens;
     const found = new Uint16Array(n);
     const { anchor } = view.refine;
-    if (frame) for (let i = 0; i < n; i++) if (view.roles[i] === ROLE.MERGED && frame[i] !== frame[anchor[i]]) found[anchor[i]]++;
+    if (frame)
+      for (let i = 0; i < n; i++)
+        if (view.roles[i] === ROLE.MERGED && frame[i] !== frame[anchor[i]]) found[anchor[i]]++;
     strangers.set(view, found);
   }
   return strangers.get(view);
@@ -66,7 +79,11 @@ export function heldBy(view, trace, anchor) {
   const held = [];
   for (let i = 0; i < n; i++) if (view.roles[i] === ROLE.MERGED && view.refine.anchor[i] === anchor) held.push(i);
   const others = frame ? held.filter((i) => frame[i] !== frame[anchor]) : [];
-  return { tokens: held, foreign: others.length, frames: [...new Set(others.map((i) => frame[i]))].sort((a, b) => a - b) };
+  return {
+    tokens: held,
+    foreign: others.length,
+    frames: [...new Set(others.map((i) => frame[i]))].sort((a, b) => a - b),
+  };
 }
 
 /** "holds 14 tokens, 9 of them of other frames (2, 3, 5)"; nothing where the token holds none of other frames. */
@@ -103,6 +120,7 @@ export function meanByFrame(values, lists) {
 }
 
 /** A region between two points in shares of the picture, at least `least` wide and high, within the picture. */
+/** @param {number[]} from @param {number[]} to @param {number} [least] */
 export function regionBetween([ax, ay], [bx, by], least = 0) {
   const clamp = (v) => Math.min(1, Math.max(0, v));
   const span = (a, b) => {

@@ -35,12 +35,18 @@ export function start(config) {
   };
 
   return {
-    page, plan, format, life,
+    page,
+    plan,
+    format,
+    life,
     exportCanvas: () => drawExport(store.state, stage),
     stage(io) {
       stage = mountStage(io.element, store);
       listen(io, page.receive);
-      window.addEventListener("fsr:released", () => document.querySelector("#fx-again input")?.checked && io.again());
+      store.when(
+        "released",
+        () => /** @type {HTMLInputElement} */ (document.querySelector("#fx-again input"))?.checked && io.again(),
+      );
       mountDrop(stage.at);
     },
     compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, figure),
@@ -57,15 +63,17 @@ export function start(config) {
     },
     gallery: (io) => mountGallery(io.element, store, config, io),
     drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
-    topbar: (io) => mountTopbar(io.element, store, config, {
-      ...io,
-      tools: {
-        copyLink: (button) => copyLink(store.state, button),
-        savePng: () => savePng(store.state, stage),
-        saveJson: () => saveJson(store.state),
-        flipTheme, flipProjector: () => flipProjector(),
-      },
-    }),
+    topbar: (io) =>
+      mountTopbar(io.element, store, config, {
+        ...io,
+        tools: {
+          copyLink: (button) => copyLink(store.state, button),
+          savePng: () => savePng(store.state, stage),
+          saveJson: () => saveJson(store.state),
+          flipTheme: () => flipTheme(store),
+          flipProjector: () => flipProjector(store),
+        },
+      }),
   };
 }
 
@@ -88,6 +96,7 @@ function mountDrop(at) {
 
 /** Give a file to the upload button, which may not be there yet in the page's first moments. */
 function hand(file, tries) {
+  /** @type {HTMLInputElement | null} */
   const input = document.querySelector("#fx-choose input[type=file]");
   if (!input) {
     if (tries > 0) setTimeout(() => hand(file, tries - 1), 100);

@@ -17,7 +17,9 @@ export function createPage(config) {
   const page = { config, store, repaints, before: {}, ask: 0, look: 0, setBudget: (k) => setBudget(store, k) };
 
   /** Word about a picture that is no longer on the stage, or about an older question. */
-  const isOld = ({ about, ask }) => (about !== undefined && about !== store.state.about) || (ask !== undefined && ask !== page.ask);
+  /** @param {{ about?: number, ask?: number }} word */
+  const isOld = ({ about, ask }) =>
+    (about !== undefined && about !== store.state.about) || (ask !== undefined && ask !== page.ask);
 
   let latest = 0; // the run of the record that came last: one that is still on its way behind it is not shown
 
@@ -40,8 +42,14 @@ export function createPage(config) {
   page.hear = (value) => {
     if (!value || isOld(value)) return;
     const patch = { status: value.status ?? { phase: "idle" } };
-    if (patch.status.phase === "failed") Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
-    if (value.answers) Object.assign(patch, { answers: { ...store.state.answers, ...value.answers }, question: value.question, where: value.where });
+    if (patch.status.phase === "failed")
+      Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
+    if (value.answers)
+      Object.assign(patch, {
+        answers: { ...store.state.answers, ...value.answers },
+        question: value.question,
+        where: value.where,
+      });
     if (value.problems) patch.problems = { ...store.state.problems, ...value.problems };
     if (value.asked) patch.asked = value.asked;
     store.set(patch);
@@ -53,22 +61,26 @@ export function createPage(config) {
     const { smallest, ...told } = JSON.parse(value.fidelity);
     const known = store.state.fidelity;
     const found = smallest ? { ...known.found, [smallest.method]: smallest } : known.found;
-    const keep = known.task === "smallest" ? { points: known.points, problems: known.problems, question: known.question } : {};
+    const keep =
+      known.task === "smallest" ? { points: known.points, problems: known.problems, question: known.question } : {};
     store.set({ fidelity: { ...known, ...told, ...keep, found } });
   };
 
   /** A figure that was asked for has arrived behind the hidden download button. */
-  page.download = () => setTimeout(() => {
-    const place = document.querySelector("#fx-download");
-    (place?.matches("a, button") ? place : place?.querySelector("a, button"))?.click();
-    store.set({ drawing: false });
-  }, 60);
+  page.download = () =>
+    setTimeout(() => {
+      const place = document.querySelector("#fx-download");
+      /** @type {HTMLElement} */ (place?.matches("a, button") ? place : place?.querySelector("a, button"))?.click();
+      store.set({ drawing: false });
+    }, 60);
 
   /** Something failed on its way, e.g. because too many wait: no further word will come, Gradio's message says why. */
   page.failed = (what) => {
     const { status, fidelity } = store.state;
-    if (what === "answers" && isBusy(status)) page.hear({ status: { phase: isRunning(status) ? "failed" : "refused", text: FAILED } });
-    if (what === "fidelity" && isLearning(fidelity)) store.set({ fidelity: { ...fidelity, phase: "failed", text: FAILED } });
+    if (what === "answers" && isBusy(status))
+      page.hear({ status: { phase: isRunning(status) ? "failed" : "refused", text: FAILED } });
+    if (what === "fidelity" && isLearning(fidelity))
+      store.set({ fidelity: { ...fidelity, phase: "failed", text: FAILED } });
     if (what === "drawing") store.set({ drawing: false });
   };
 
@@ -105,7 +117,8 @@ export function createPage(config) {
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-looking", status.phase === "planning"));
   store.on(["method"], (state) => {
-    if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status)) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: {} } }));
+    if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status))
+      store.act("plan", { method: state.method, parameters: {} });
   });
   planMissing(store, config);
   mountKeys(store, config);
@@ -118,7 +131,8 @@ function planMissing(store, config) {
   let wanted = null;
   store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state, keys) => {
     if (keys.has("status") && state.status.phase === "stopped") return;
-    if (state.mode !== "compare" || !state.setting || !state.trace || isForeign(state) || isRunning(state.status)) return;
+    if (state.mode !== "compare" || !state.setting || !state.trace || isForeign(state) || isRunning(state.status))
+      return;
     if (state.status.phase === "refused" && wanted) {
       store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });
       wanted = null;
@@ -127,7 +141,7 @@ function planMissing(store, config) {
     if (state.status.phase === "planning") return;
     const missing = entriesOf(state, config).find((e) => !e.plan && !e.problem && e.about?.stage !== "inside");
     wanted = missing?.method ?? null;
-    if (missing) window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: wanted, parameters: state.edited[wanted] ?? {} } }));
+    if (missing) store.act("plan", { method: wanted, parameters: state.edited[wanted] ?? {} });
   });
 }
 
@@ -143,11 +157,27 @@ function applyTrace(store, value, config) {
   store.set({
     ...comparisonOf(link, config),
     ...(fresh ? { fidelity: NO_CURVES } : {}),
-    share: trace?.share ?? (fresh ? "global" : state.share), held: value.setting && value.setting === state.setting ? state.held : {},
-    trace, method, scene: value.scene ?? "", setting: value.setting ?? "", origin: trace?.recorded ?? null, problems: {}, cursor: -1, answers: trace?.answers ?? {}, asked: null,
+    share: trace?.share ?? (fresh ? "global" : state.share),
+    held: value.setting && value.setting === state.setting ? state.held : {},
+    trace,
+    method,
+    scene: value.scene ?? "",
+    setting: value.setting ?? "",
+    origin: trace?.recorded ?? null,
+    problems: {},
+    cursor: -1,
+    answers: trace?.answers ?? {},
+    asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
-    ...(fresh ? { about: value.run, example: value.example, recording: value.recording ?? state.recording, question: trace?.question ?? "" } : {}),
+    ...(fresh
+      ? {
+          about: value.run,
+          example: value.example,
+          recording: value.recording ?? state.recording,
+          question: trace?.question ?? "",
+        }
+      : {}),
     ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace, link.frame) : {}),
     ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
   });
@@ -171,7 +201,9 @@ function known(config, method) {
 /** What a shared link says about the compare view. */
 function comparisonOf(link, config) {
   if (!link.compare) return {};
-  const chosen = [...new Set(link.methods)].filter((name) => config.compare.some((m) => m.name === name)).slice(0, MOST);
+  const chosen = [...new Set(link.methods)]
+    .filter((name) => config.compare.some((m) => m.name === name))
+    .slice(0, MOST);
   return { mode: "compare", ...(chosen.length > 1 ? { chosen } : {}) };
 }
 
@@ -209,10 +241,17 @@ function typing(target) {
 
 function mountKeys(store, config) {
   const actions = {
-    "[": () => moveBudget(store, -1), "]": () => moveBudget(store, 1),
-    "{": () => moveBudget(store, -8), "}": () => moveBudget(store, 8),
-    m: () => window.dispatchEvent(new CustomEvent("fsr:models")), p: () => flipProjector(), c: () => flipMode(store), l: () => nextLayer(store), v: () => nextView(store), t: () => flipLayer(store, "ties"),
-    "?": () => window.dispatchEvent(new CustomEvent("fsr:help")),
+    "[": () => moveBudget(store, -1),
+    "]": () => moveBudget(store, 1),
+    "{": () => moveBudget(store, -8),
+    "}": () => moveBudget(store, 8),
+    m: () => store.act("models"),
+    p: () => flipProjector(store),
+    c: () => flipMode(store),
+    l: () => nextLayer(store),
+    v: () => nextView(store),
+    t: () => flipLayer(store, "ties"),
+    "?": () => store.act("help"),
   };
   config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));
   document.addEventListener("keydown", (event) => {
@@ -234,13 +273,12 @@ function nextLayer(store) {
   store.set({ layer: layers[(layers.indexOf(layer) + 1) % layers.length] });
 }
 
-export function flipProjector(on) {
+export function flipProjector(store, on) {
   const shown = document.body.classList.toggle("fx-projector", on);
-  window.dispatchEvent(new CustomEvent("fsr:projector", { detail: shown }));
+  store.act("projector", shown);
 }
 
-export function flipTheme() {
+export function flipTheme(store) {
   document.body.classList.toggle("dark");
-  window.dispatchEvent(new CustomEvent("fsr:theme"));
+  store.act("theme");
 }
-

@@ -119,7 +119,10 @@ function paintBorders(ctx, { borders }, { pixel }) {
   if (!borders.length) return;
   ctx.save();
   ctx.lineWidth = 2 * pixel;
-  for (const [color, dash] of [["rgb(0 0 0 / .75)", []], ["#fff", [6 * pixel, 6 * pixel]]]) {
+  for (const [color, dash] of [
+    ["rgb(0 0 0 / .75)", []],
+    ["#fff", [6 * pixel, 6 * pixel]],
+  ]) {
     ctx.strokeStyle = color;
     ctx.setLineDash(dash);
     for (const [x0, y0, x1, y1] of borders) ctx.strokeRect(x0, y0, x1 - x0, y1 - y0);
@@ -140,7 +143,9 @@ function paintRole(ctx, geometry, scene, role, layer) {
   for (const slot of slots) edges(ctx, geometry, roles, slot, thick + hair, 0);
   ctx.fillStyle = scene.palette[layer];
   for (const slot of slots) edges(ctx, geometry, roles, slot, thick, hair);
-  if (role === ROLE.FOCUS) for (const slot of slots) corners(ctx, geometry, slot, Math.round(Math.min(geometry.cell, 40 * scene.pixel) * 0.36));
+  if (role === ROLE.FOCUS)
+    for (const slot of slots)
+      corners(ctx, geometry, slot, Math.round(Math.min(geometry.cell, 40 * scene.pixel) * 0.36));
 }
 
 /** Sides of one token: `thick` towards other roles, `thin` towards its own. */
@@ -169,6 +174,7 @@ function corners(ctx, { box }, slot, size) {
   ctx.fill();
 }
 
+/** @param {CanvasRenderingContext2D} ctx @param {number[]} middle @param {number} radius */
 function disc(ctx, [x, y], radius) {
   ctx.beginPath();
   ctx.arc(x, y, radius, 0, 2 * Math.PI);
@@ -208,7 +214,12 @@ function paintAnchors(ctx, geometry, { view, palette, pixel, foreign }) {
 
 /** A second, dashed ring: the anchor holds tokens of other frames. */
 function paintForeign(ctx, middle, radius, pixel) {
-  for (const [color, width, dash] of [["#000", 4, []], ["#fff", 2, [3 * pixel, 2.5 * pixel]]]) {
+  /** @type {[string, number, number[]][]} */
+  const rings = [
+    ["#000", 4, []],
+    ["#fff", 2, [3 * pixel, 2.5 * pixel]],
+  ];
+  for (const [color, width, dash] of rings) {
     disc(ctx, middle, radius);
     ctx.setLineDash(dash);
     ctx.lineWidth = width * pixel;
@@ -220,7 +231,10 @@ function paintForeign(ctx, middle, radius, pixel) {
 
 /** Lines from merged tokens to their anchors, for those that `chosen` accepts. */
 export function paintTies(ctx, geometry, { view, palette, pixel }, chosen) {
-  for (const [color, width] of [[palette.halo, 3], [palette.scan, 1.5]]) {
+  for (const [color, width] of [
+    [palette.halo, 3],
+    [palette.scan, 1.5],
+  ]) {
     ctx.strokeStyle = color;
     ctx.lineWidth = width * pixel;
     ctx.beginPath();
@@ -242,7 +256,12 @@ function paintCursor(ctx, geometry, scene) {
   if (b < 0) return;
   if (view) paintTies(ctx, geometry, scene, (i) => i === cursor || view.refine.anchor[i] === cursor);
   const { box } = geometry;
-  for (const [color, grow, width] of [["#000", 2.5, 1.5], ["#fff", 1, 2]]) {
+  /** @type {[string, number, number][]} */
+  const frames = [
+    ["#000", 2.5, 1.5],
+    ["#fff", 1, 2],
+  ];
+  for (const [color, grow, width] of frames) {
     ctx.strokeStyle = color;
     ctx.lineWidth = width * pixel;
     const g = grow * pixel;

@@ -16,9 +16,14 @@ export function mountPicker(root, store, config, { chosen, look }) {
     setText(at.notice, model.notice ?? "");
     toggle(at.notice, Boolean(model.notice));
     setText(at.room, room(rows));
-    const focused = at.offers.contains(document.activeElement) ? document.activeElement.closest("[data-model]").dataset.model : "";
+    const focused = at.offers.contains(document.activeElement)
+      ? /** @type {HTMLElement} */ (document.activeElement.closest("[data-model]")).dataset.model
+      : "";
     fill(at.offers, ...rows.map((row) => offer(row, model, choose)));
-    [...at.offers.children].find((node) => node.dataset.model === focused)?.querySelector("button").focus();
+    [...at.offers.children]
+      .find((node) => node.dataset.model === focused)
+      ?.querySelector("button")
+      .focus();
   };
   const choose = (id) => {
     at.models.close();
@@ -34,7 +39,7 @@ export function mountPicker(root, store, config, { chosen, look }) {
   at.model.addEventListener("click", open);
   at.close.addEventListener("click", () => at.models.close());
   at.models.addEventListener("click", (event) => event.target === at.models && at.models.close());
-  window.addEventListener("fsr:models", open);
+  store.when("models", open);
 }
 
 /** What is free where models go; the same for every row. */
@@ -46,14 +51,30 @@ function room(rows) {
 
 function offer(row, model, choose) {
   const current = row.id === model.id;
-  const use = el("button", { type: "button", "aria-label": `Use ${row.title}`, onclick: () => choose(row.id) }, current && !model.notice ? "In use" : current ? "Try again" : "Use");
-  return el("li", { class: "fx-offer", "data-model": row.id, "aria-current": current ? "true" : null },
-    el("div", { class: "fx-offer-head" }, el("b", {}, row.title), el("span", { class: "fx-offer-state", "data-state": row.state }, state(row)), use),
-    el("dl", {},
+  const use = el(
+    "button",
+    { type: "button", "aria-label": `Use ${row.title}`, onclick: () => choose(row.id) },
+    current && !model.notice ? "In use" : current ? "Try again" : "Use",
+  );
+  return el(
+    "li",
+    { class: "fx-offer", "data-model": row.id, "aria-current": current ? "true" : null },
+    el(
+      "div",
+      { class: "fx-offer-head" },
+      el("b", {}, row.title),
+      el("span", { class: "fx-offer-state", "data-state": row.state }, state(row)),
+      use,
+    ),
+    el(
+      "dl",
+      {},
       ...fact("Memory", memory(row), row.fits === false ? "fx-bad" : ""),
       ...fact("Saliency", row.saliency ?? "known once it is here"),
       ...fact("Relevance", row.relevance ?? "known once it is here"),
-      ...fact("Licence", row.licence)));
+      ...fact("Licence", row.licence),
+    ),
+  );
 }
 
 function state({ state: name, download_gb: size }) {

@@ -11,7 +11,7 @@ export function mountRail(root, store, config) {
   const at = refs(root);
   fill(at.method, ...config.methods.map((m) => el("option", { value: m.name }, m.label)));
   at.method.addEventListener("change", () => store.set({ method: at.method.value }));
-  at.drawer.addEventListener("click", () => window.dispatchEvent(new CustomEvent("fsr:drawer")));
+  at.drawer.addEventListener("click", () => store.act("drawer"));
   at.gradient.style.background = VIRIDIS_GRADIENT;
   store.on(["method", "trace"], (state) => drawMethod(at, state, config));
   mountLayers(at, store);
@@ -38,10 +38,17 @@ function paperLink(paper) {
 function mountLayers(at, store) {
   const names = ["roles", ...Object.keys(SCORES)];
   const buttons = names.map((name) =>
-    el("button", {
-      type: "button", role: "radio", "data-layer": name,
-      title: SCORES[name]?.help ?? "what becomes of every token", onclick: () => store.set({ layer: name }),
-    }, SCORES[name]?.label ?? "Roles"),
+    el(
+      "button",
+      {
+        type: "button",
+        role: "radio",
+        "data-layer": name,
+        title: SCORES[name]?.help ?? "what becomes of every token",
+        onclick: () => store.set({ layer: name }),
+      },
+      SCORES[name]?.label ?? "Roles",
+    ),
   );
   fill(at.layers, ...buttons);
   mountRadios(at.layers, buttons);
@@ -74,8 +81,14 @@ function countOf(view, name) {
 
 function mountLegend(legend, store) {
   const entries = ENTRIES.map(([name, label, help]) =>
-    el("button", { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flipLayer(store, name) },
-      el("i", { class: `fx-swatch fx-swatch-${name}`, "aria-hidden": "true" }), el("span", {}, label), el("b", {}, "–")));
+    el(
+      "button",
+      { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flipLayer(store, name) },
+      el("i", { class: `fx-swatch fx-swatch-${name}`, "aria-hidden": "true" }),
+      el("span", {}, label),
+      el("b", {}, "–"),
+    ),
+  );
   fill(legend, ...entries);
   store.on(["view", "layers"], ({ view, layers }) => {
     const staged = !view?.counts[ROLE.KEPT];
@@ -97,11 +110,23 @@ function drawCard(card, state, store) {
   }
   const rows = facts(state, cursor);
   if (!planOf(state)) rows.push(["Role", "not analysed yet", ""]);
-  fill(card,
-    el("header", {},
-      el("b", {}, `#${cursor}`), state.view ? el("span", { class: "fx-role", "data-role": state.view.roles[cursor] }, roleName(state, cursor)) : null,
-      el("button", { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) }, "×")),
+  fill(
+    card,
+    el(
+      "header",
+      {},
+      el("b", {}, `#${cursor}`),
+      state.view
+        ? el("span", { class: "fx-role", "data-role": state.view.roles[cursor] }, roleName(state, cursor))
+        : null,
+      el(
+        "button",
+        { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) },
+        "×",
+      ),
+    ),
     el("p", { class: "fx-place" }, place(trace, cursor)),
     holds(state, cursor) ? el("p", { class: "fx-holds" }, holds(state, cursor)) : null,
-    el("dl", {}, ...rows.flatMap(([label, value, title]) => [el("dt", { title }, label), el("dd", {}, value)])));
+    el("dl", {}, ...rows.flatMap(([label, value, title]) => [el("dt", { title }, label), el("dd", {}, value)])),
+  );
 }

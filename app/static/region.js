@@ -63,7 +63,7 @@ function mountKeys(layer, store) {
     if (["Enter", "Escape"].includes(event.key)) {
       event.preventDefault();
       store.set({ marking: false, region: region ?? (event.key === "Enter" ? MIDDLE : null) });
-      document.querySelector(".fx-film [data-ref=mark]")?.focus({ preventScroll: true });
+      /** @type {HTMLElement} */ (document.querySelector(".fx-film [data-ref=mark]"))?.focus({ preventScroll: true });
     } else if (["Delete", "Backspace"].includes(event.key)) {
       event.preventDefault();
       store.set({ region: null });
@@ -76,9 +76,11 @@ function mountKeys(layer, store) {
 }
 
 /** The rectangle a step further, held within the picture; with `grow` only its lower right corner moves. */
+/** @param {any} region @param {number[]} way @param {number[]} cell @param {boolean} grow */
 export function moved(region, [right, down], [w, h], grow) {
   const { x0, y0, x1, y1 } = region;
-  if (grow) return regionBetween([x0, y0], [Math.max(x0 + w, x1 + right * w), Math.max(y0 + h, y1 + down * h)], Math.min(w, h));
+  if (grow)
+    return regionBetween([x0, y0], [Math.max(x0 + w, x1 + right * w), Math.max(y0 + h, y1 + down * h)], Math.min(w, h));
   const dx = Math.min(1 - x1, Math.max(-x0, right * w));
   const dy = Math.min(1 - y1, Math.max(-y0, down * h));
   return { x0: x0 + dx, y0: y0 + dy, x1: x1 + dx, y1: y1 + dy };

@@ -18,7 +18,9 @@ export function waysOf(trace) {
 }
 
 export function mountShare(node, store) {
-  const buttons = SHARES.map((share) => el("button", { type: "button", role: "radio", "data-share": share, onclick: () => switchTo(store, share) }));
+  const buttons = SHARES.map((share) =>
+    el("button", { type: "button", role: "radio", "data-share": share, onclick: () => switchTo(store, share) }),
+  );
   fill(node, el("span", {}, "Budget:"), ...buttons);
   mountRadios(node, buttons);
   store.on(["trace", "share", "status", "model"], (state) => {
@@ -31,7 +33,11 @@ export function mountShare(node, store) {
       button.textContent = ways[i];
       setChecked(button, on);
       button.disabled = !on && Boolean(why);
-      button.title = why || (i ? `An equal part of the budget for ${ways[1]}, pruned by itself` : "All visual tokens compete for the budget");
+      button.title =
+        why ||
+        (i
+          ? `An equal part of the budget for ${ways[1]}, pruned by itself`
+          : "All visual tokens compete for the budget");
     });
   });
 }
@@ -39,7 +45,9 @@ export function mountShare(node, store) {
 /** Why the other way cannot be had now, or nothing. */
 function whyNot(state) {
   if (isRunning(state.status)) return "Wait until the answer is there.";
-  return isForeign(state) && !state.held[other(state.share)] ? "Only this way is known; it takes the model of these answers to select the other." : "";
+  return isForeign(state) && !state.held[other(state.share)]
+    ? "Only this way is known; it takes the model of these answers to select the other."
+    : "";
 }
 
 function other(share) {
@@ -52,12 +60,13 @@ export function switchTo(store, share) {
   if (share === state.share || !state.trace || whyNot(state)) return;
   const { trace, answers, scene } = state;
   const held = { ...state.held, [state.share]: { trace, answers, scene } };
-  const { priority, ...scores } = trace.scores;
+  const scores = { ...trace.scores };
+  delete scores.priority; // it is the method's own
   const full = answers.full ? { full: answers.full } : {};
   const clip = trace.clip ? { ...trace.clip, share } : null;
   const next = held[share] ?? { trace: { ...trace, share, clip, methods: {}, scores, recorded: null }, answers: full };
   store.set({ share, held, scene: "", ...next, asked: null, problems: {} });
   if (!planOf(store.state) && state.mode === "one") {
-    window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: state.method, parameters: state.edited[state.method] ?? {} } }));
+    store.act("plan", { method: state.method, parameters: state.edited[state.method] ?? {} });
   }
 }

@@ -39,13 +39,16 @@ export function mountSheet(at, store, config, stageOf) {
     }
     if (pair) {
       const cell = cellOf("pair", () => makeCell(store, sheet, "pair"));
-      drawPair(cell, entries, pair, store);
+      drawPair(cell, entries, /** @type {[any, any]} */ (pair), store);
       cells.push(cell);
     }
     const nodes = cells.map((c) => c.node);
-    if (nodes.length !== at.sheet.children.length || nodes.some((node, i) => node !== at.sheet.children[i])) at.sheet.replaceChildren(...nodes);
+    if (nodes.length !== at.sheet.children.length || nodes.some((node, i) => node !== at.sheet.children[i]))
+      at.sheet.replaceChildren(...nodes);
     const picture = pictureOf(state, state.frame);
-    const [x0, y0, x1, y1] = state.trace ? windowOf(state.trace, state.frame, state.tile) : [0, 0, picture?.width, picture?.height];
+    const [x0, y0, x1, y1] = state.trace
+      ? windowOf(state.trace, state.frame, state.tile)
+      : [0, 0, picture?.width, picture?.height];
     for (const cell of cells) {
       if (picture && cell.image.src !== picture.file.url) cell.image.src = picture.file.url;
       placeImage(cell.image, state.trace, state.frame, state.tile);
@@ -78,8 +81,13 @@ export function mountSheet(at, store, config, stageOf) {
     const entries = entriesOf(state, config);
     const stage = stageOf();
     const scene = {
-      view: null, heat: null, layers: SHOWN, cursor: state.cursor, palette: stage?.palette ?? LOOKS,
-      veil: stage?.veil ?? "rgb(24 27 33)", pixel: window.devicePixelRatio || 1,
+      view: null,
+      heat: null,
+      layers: SHOWN,
+      cursor: state.cursor,
+      palette: stage?.palette ?? LOOKS,
+      veil: stage?.veil ?? "rgb(24 27 33)",
+      pixel: window.devicePixelRatio || 1,
     };
     const draw = (id, more) => {
       const cell = sheet.cells.get(id);
@@ -92,40 +100,70 @@ export function mountSheet(at, store, config, stageOf) {
       draw(`run${i}`, { view: entry.view });
       sheet.cells.get(`run${i}`).time.draw(state, entry.view);
       Object.assign(sheet.cells.get(`run${i}`).canvas.dataset, {
-        method: entry.method, budget: entry.view?.budget ?? "", counts: entry.view?.counts.join(",") ?? "", layer: entry.layer,
+        method: entry.method,
+        budget: entry.view?.budget ?? "",
+        counts: entry.view?.counts.join(",") ?? "",
+        layer: entry.layer,
       });
     });
     const with_ = entries.filter((e) => e.view);
     draw("count", { heat: { values: keptBy(entries, state.trace.tokens.n), min: 0, max: with_.length } });
     const pair = pairOf(state, entries);
     const cell = sheet.cells.get("pair");
-    if (pair && cell) paintPair(cell.canvas.getContext("2d"), sheet.geometry, { ...scene, one: pair[0].view, other: pair[1].view });
+    if (pair && cell)
+      paintPair(cell.canvas.getContext("2d"), sheet.geometry, { ...scene, one: pair[0].view, other: pair[1].view });
   }
 
-  const shape = ["mode", "trace", "frame", "tile", "pictures", "budget", "chosen", "arrange", "rowMethod", "layerAt", "pair", "problems"];
+  const shape = [
+    "mode",
+    "trace",
+    "frame",
+    "tile",
+    "pictures",
+    "budget",
+    "chosen",
+    "arrange",
+    "rowMethod",
+    "layerAt",
+    "pair",
+    "problems",
+  ];
   store.on([...shape, "answers", "status"], draw);
   store.on([...shape, "cursor", "veil"], repaint);
   store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));
   new ResizeObserver(() => repaint(store.state)).observe(at.sheet);
-  window.addEventListener("fsr:theme", () => repaint(store.state));
+  store.when("theme", () => repaint(store.state));
 }
 
 // -- the parts of one cell
 
 function makeCell(store, sheet, kind) {
   const cell = {
-    kind, letter: el("i", { class: "fx-letter", "aria-hidden": "true" }), title: el("h3"), count: el("span", { class: "fx-cell-count" }),
+    kind,
+    letter: el("i", { class: "fx-letter", "aria-hidden": "true" }),
+    title: el("h3"),
+    count: el("span", { class: "fx-cell-count" }),
     image: el("img", { alt: "", draggable: "false" }),
     canvas: el("canvas", { tabindex: "0", role: "application", "aria-roledescription": "token canvas" }),
-    badge: el("p", { class: "fx-cell-badge" }), text: el("p", { class: "fx-text" }), agree: el("p", { class: "fx-agree" }),
-    costs: el("dl", { class: "fx-cell-costs" }), more: el("div", { class: "fx-cell-more" }),
+    badge: el("p", { class: "fx-cell-badge" }),
+    text: el("p", { class: "fx-text" }),
+    agree: el("p", { class: "fx-agree" }),
+    costs: el("dl", { class: "fx-cell-costs" }),
+    more: el("div", { class: "fx-cell-more" }),
   };
   cell.mini = el("div", { class: "fx-mini" }, cell.image, cell.canvas);
   cell.time = kind === "run" ? makeCellTime(store) : null;
   const answered = kind === "run" || kind === "full";
-  cell.node = el("article", { class: `fx-cell fx-cell-${kind}` },
-    el("header", {}, cell.letter, cell.title, cell.count), cell.mini, cell.time?.node, cell.more,
-    ...(kind === "run" ? [cell.badge] : []), ...(answered ? [cell.text, cell.agree, cell.costs] : []));
+  cell.node = el(
+    "article",
+    { class: `fx-cell fx-cell-${kind}` },
+    el("header", {}, cell.letter, cell.title, cell.count),
+    cell.mini,
+    cell.time?.node,
+    cell.more,
+    ...(kind === "run" ? [cell.badge] : []),
+    ...(answered ? [cell.text, cell.agree, cell.costs] : []),
+  );
   mountPointer(cell.canvas, sheet, store);
   return cell;
 }
@@ -146,7 +184,8 @@ function mountPointer(canvas, sheet, store) {
   });
   canvas.addEventListener("blur", () => store.set({ cursor: -1 }));
   canvas.addEventListener("focus", () => {
-    if (store.state.cursor < 0 && sheet.geometry && canvas.matches(":focus-visible")) store.set({ cursor: step(sheet.geometry, -1, 0) });
+    if (store.state.cursor < 0 && sheet.geometry && canvas.matches(":focus-visible"))
+      store.set({ cursor: step(sheet.geometry, -1, 0) });
   });
   canvas.addEventListener("keydown", (event) => {
     if (event.key === "Escape") store.set({ cursor: -1 });
@@ -178,13 +217,24 @@ function drawRun(cell, state, entry, store) {
   const kept = view ? keptCount(view) : entry.budget;
   const inside = entry.plan?.kind === "layers";
   setText(cell.count, inside ? `${view.budget} a layer` : String(kept));
-  cell.count.title = inside ? "visual tokens per layer, on average" : entry.about?.exact_count === false ? "this method's own number of tokens" : "visual tokens kept";
+  cell.count.title = inside
+    ? "visual tokens per layer, on average"
+    : entry.about?.exact_count === false
+      ? "this method's own number of tokens"
+      : "visual tokens kept";
   label(cell, `${entry.label}: ${kept} visual tokens kept. Arrow keys move from token to token.`);
   cell.node.classList.toggle("fx-stale", stale);
   drawLayers(cell, entry, store);
   const others = entry.about?.exact_count === false && view && !inside ? `keeps its own number: ${kept}` : "";
-  const staleText = stale ? (inside ? `run at ${answer.budget} tokens per layer on average` : `answered at ${answer.budget} tokens`) : "";
-  const planned = view && !inside && !others && view.budget !== entry.budget ? `drawn at ${view.budget}, the nearest that is planned` : "";
+  const staleText = stale
+    ? inside
+      ? `run at ${answer.budget} tokens per layer on average`
+      : `answered at ${answer.budget} tokens`
+    : "";
+  const planned =
+    view && !inside && !others && view.budget !== entry.budget
+      ? `drawn at ${view.budget}, the nearest that is planned`
+      : "";
   setText(cell.badge, [staleText, stale ? "" : others, planned].filter(Boolean).join("; "));
   toggle(cell.badge, Boolean(cell.badge.textContent));
   drawAnswer(cell, state, entry, problem);
@@ -214,7 +264,9 @@ function drawLayers(cell, { plan, method, label: name, layer, view }, store) {
   if (!cell.layer) {
     cell.layer = el("input", { type: "range", min: 0, step: 1 });
     cell.layerText = el("output");
-    cell.layer.addEventListener("input", () => store.set({ layerAt: { ...store.state.layerAt, [cell.method]: Number(cell.layer.value) } }));
+    cell.layer.addEventListener("input", () =>
+      store.set({ layerAt: { ...store.state.layerAt, [cell.method]: Number(cell.layer.value) } }),
+    );
     fill(cell.more, cell.layer, cell.layerText);
   }
   cell.method = method;
@@ -226,18 +278,34 @@ function drawLayers(cell, { plan, method, label: name, layer, view }, store) {
   setText(cell.layerText, text);
 }
 
-const COSTS = [["tokens", "visual_tokens", String], ["select", "select_ms", milliseconds], ["prefill", "prefill_ms", milliseconds], ["KV", "kv_bytes", bytes]];
+/** Label, name in the cost, how it is written. @type {[string, string, (x: number) => string][]} */
+const COSTS = [
+  ["tokens", "visual_tokens", String],
+  ["select", "select_ms", milliseconds],
+  ["prefill", "prefill_ms", milliseconds],
+  ["KV", "kv_bytes", bytes],
+];
 
 function drawCosts(node, cost, isFull, isInside = false) {
   toggle(node, Boolean(cost));
   if (!cost || node.shown === cost) return;
   node.shown = cost;
-  fill(node, ...COSTS.flatMap(([name, key, show]) => {
-    const within = isInside && key === "select_ms"; // the choice is part of the prefill
-    const value = within ? "in prefill" : isNumber(cost[key]) && !(isFull && key === "select_ms") ? show(cost[key]) : "–";
-    const range = !within && value !== "–" && cost.spread?.[key] ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key])) : null;
-    return [el("div", {}, el("dt", {}, name), el("dd", {}, value, range))];
-  }));
+  fill(
+    node,
+    ...COSTS.flatMap(([name, key, show]) => {
+      const within = isInside && key === "select_ms"; // the choice is part of the prefill
+      const value = within
+        ? "in prefill"
+        : isNumber(cost[key]) && !(isFull && key === "select_ms")
+          ? show(cost[key])
+          : "–";
+      const range =
+        !within && value !== "–" && cost.spread?.[key]
+          ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key]))
+          : null;
+      return [el("div", {}, el("dt", {}, name), el("dd", {}, value, range))];
+    }),
+  );
 }
 
 /** The map of how many methods keep each token, with its scale. */
@@ -249,7 +317,9 @@ function drawCount(cell, entries) {
   if (cell.most === most) return;
   cell.most = most;
   toggle(cell.more, true);
-  const steps = Array.from({ length: most + 1 }, (_, i) => el("span", {}, el("i", { style: `background:${viridis(i / most)}` }), i));
+  const steps = Array.from({ length: most + 1 }, (_, i) =>
+    el("span", {}, el("i", { style: `background:${viridis(i / most)}` }), i),
+  );
   fill(cell.more, el("div", { class: "fx-steps" }, ...steps));
 }
 
@@ -258,14 +328,25 @@ function drawPair(cell, entries, [one, other], store) {
   setText(cell.title, "Where two differ");
   label(cell, `Tokens that only ${one.label}, only ${other.label}, or both keep.`);
   if (!cell.selects) {
-    cell.selects = [0, 1].map((side) => el("select", { "aria-label": side ? "second of the pair" : "first of the pair", onchange: (event) => {
-      const pair = [...cell.now];
-      pair[side] = Number(event.target.value);
-      if (pair[0] === pair[1]) pair[1 - side] = cell.now[side];
-      store.set({ pair });
-    } }));
-    cell.keys = ["one", "both", "other"].map((name) => el("span", {}, el("i", { class: `fx-pair-${name}`, "aria-hidden": "true" }), el("b")));
-    fill(cell.more, el("div", { class: "fx-pair-names" }, ...cell.selects), el("div", { class: "fx-pair-keys" }, ...cell.keys));
+    cell.selects = [0, 1].map((side) =>
+      el("select", {
+        "aria-label": side ? "second of the pair" : "first of the pair",
+        onchange: (event) => {
+          const pair = [...cell.now];
+          pair[side] = Number(event.target.value);
+          if (pair[0] === pair[1]) pair[1 - side] = cell.now[side];
+          store.set({ pair });
+        },
+      }),
+    );
+    cell.keys = ["one", "both", "other"].map((name) =>
+      el("span", {}, el("i", { class: `fx-pair-${name}`, "aria-hidden": "true" }), el("b")),
+    );
+    fill(
+      cell.more,
+      el("div", { class: "fx-pair-names" }, ...cell.selects),
+      el("div", { class: "fx-pair-keys" }, ...cell.keys),
+    );
   }
   toggle(cell.more, true);
   cell.now = [entries.indexOf(one), entries.indexOf(other)];
@@ -276,7 +357,11 @@ function drawPair(cell, entries, [one, other], store) {
   }
   cell.selects.forEach((select, side) => (select.value = String(cell.now[side])));
   const counts = shared(one.view, other.view);
-  const words = { one: `only ${one.letter} ${counts.one}`, both: `both ${counts.both}`, other: `only ${other.letter} ${counts.other}` };
+  const words = {
+    one: `only ${one.letter} ${counts.one}`,
+    both: `both ${counts.both}`,
+    other: `only ${other.letter} ${counts.other}`,
+  };
   cell.keys.forEach((key, i) => setText(key.lastChild, words[["one", "both", "other"][i]]));
 }
 

@@ -20,8 +20,20 @@ export function spreadOf(state) {
   const { trace, focusSeen, method } = state;
   const n = trace.tokens.n;
   const recorded = Boolean(trace.recorded);
-  const others = method !== "fsr" || trace.share === "per_group" ? [] : recorded ? trace.focus ?? [] : Object.values(focusSeen[trace.model.id] ?? {});
-  return { n, kFocus: facts.k_focus, cap: facts.focus_cap ?? 1, share: facts.k_focus / n, shares: [...others].sort((a, b) => a - b), recorded };
+  const others =
+    method !== "fsr" || trace.share === "per_group"
+      ? []
+      : recorded
+        ? (trace.focus ?? [])
+        : Object.values(focusSeen[trace.model.id] ?? {});
+  return {
+    n,
+    kFocus: facts.k_focus,
+    cap: facts.focus_cap ?? 1,
+    share: facts.k_focus / n,
+    shares: [...others].sort((a, b) => a - b),
+    recorded,
+  };
 }
 
 /** The middle 90 %; of few, all: their quantiles would say more than is known. */
@@ -61,8 +73,12 @@ function draw(plot, { share, shares }) {
   const top = Math.max(share, shares.at(-1)) || 1;
   const at = (v) => `--at:${v / top}`;
   const [low, high] = middle(shares);
-  fill(plot, el("i", { class: "fx-spread-band", style: `${at(low)};--to:${high / top}` }), ...shares.map((v) => el("i", { class: "fx-spread-dot", style: at(v) })),
-    el("i", { class: "fx-spread-now", style: at(share) }));
+  fill(
+    plot,
+    el("i", { class: "fx-spread-band", style: `${at(low)};--to:${high / top}` }),
+    ...shares.map((v) => el("i", { class: "fx-spread-dot", style: at(v) })),
+    el("i", { class: "fx-spread-now", style: at(share) }),
+  );
 }
 
 /** Notes K_F / N of a live trace under its question, for the session's spread; as the paper has it, over all tokens. */

@@ -38,7 +38,12 @@ export function mountStage(root, store) {
     if (!stage.geometry || store.state.mode === "compare") return;
     paint(at.canvas.getContext("2d"), stage.geometry, sceneOf(store.state, stage));
     const { view, method, cursor } = store.state;
-    Object.assign(at.canvas.dataset, { method, cursor, budget: view?.budget ?? "", counts: view?.counts.join(",") ?? "" });
+    Object.assign(at.canvas.dataset, {
+      method,
+      cursor,
+      budget: view?.budget ?? "",
+      counts: view?.counts.join(",") ?? "",
+    });
   }
 
   store.on(["pictures", "trace", "frame", "tile"], (state) => {
@@ -57,7 +62,10 @@ export function mountStage(root, store) {
   store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode"], redraw);
   store.on(["trace", "frame"], ({ trace, frame }) => {
     toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame]));
-    setText(at.unseen, trace?.frames[frame]?.part === "tiles" ? "Hatched: outside the tiles" : "Hatched: the model does not see this");
+    setText(
+      at.unseen,
+      trace?.frames[frame]?.part === "tiles" ? "Hatched: outside the tiles" : "Hatched: the model does not see this",
+    );
   });
   mountViews(at.frames, store);
   mountPlaceless(at.placeless, store);
@@ -71,7 +79,7 @@ export function mountStage(root, store) {
   store.on(["cursor"], (state) => setText(at.live, state.cursor >= 0 ? describe(state, state.cursor) : ""));
 
   new ResizeObserver(() => (fit(), redraw())).observe(at.frame);
-  window.addEventListener("fsr:theme", () => ((stage.palette = readPalette(root)), redraw()));
+  store.when("theme", () => ((stage.palette = readPalette(root)), redraw()));
   mountPointer(at, stage, store);
   mountKeys(at.canvas, stage, store);
   mountBudget(at, store);
@@ -157,4 +165,3 @@ function mountKeys(canvas, stage, store) {
     }
   });
 }
-

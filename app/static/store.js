@@ -6,16 +6,64 @@ export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
 
 export const NO_CURVES = { phase: "idle", text: "", points: [], problems: {}, methods: [], found: {} };
 
+/**
+ * What one part of the page asks of another, by name. plan: select with a method; released: the slider was let go;
+ * models, drawer, help: open them; theme, projector: the looks have changed.
+ * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector"} Action
+ *
+ * @typedef {ReturnType<typeof createStore>} Store
+ * @typedef {Store["state"]} State
+ */
+
+/** @param {Record<string, unknown>} initial */
 export function createStore(initial) {
   const state = {
-    about: 0, scene: "", trace: null, pictures: [], clip: null, example: null, question: "", where: "",
-    method: "fsr", budget: 0, frame: 0, tile: -1, recording: "", share: "global", held: {}, focusSeen: {}, layer: "roles", layers: new Set(LAYERS), cursor: -1,
-    view: null, answers: {}, asked: null, status: { phase: "idle" }, model: null, edited: {},
-    mode: "one", chosen: [], arrange: "methods", rowMethod: "fsr", layerAt: {}, pair: [0, 1], problems: {}, setting: "", origin: null, veil: "",
-    fidelity: NO_CURVES, drawing: false, playing: false, speed: 1, marking: false, region: null,
+    about: 0,
+    scene: "",
+    trace: null,
+    pictures: [],
+    clip: null,
+    example: null,
+    question: "",
+    where: "",
+    method: "fsr",
+    budget: 0,
+    frame: 0,
+    tile: -1,
+    recording: "",
+    share: "global",
+    held: {},
+    focusSeen: {},
+    layer: "roles",
+    layers: new Set(LAYERS),
+    cursor: -1,
+    view: null,
+    answers: {},
+    asked: null,
+    status: { phase: "idle" },
+    model: null,
+    edited: {},
+    mode: "one",
+    chosen: [],
+    arrange: "methods",
+    rowMethod: "fsr",
+    layerAt: {},
+    pair: [0, 1],
+    problems: {},
+    setting: "",
+    origin: null,
+    veil: "",
+    fidelity: NO_CURVES,
+    drawing: false,
+    playing: false,
+    speed: 1,
+    marking: false,
+    region: null,
     ...initial,
   };
   const listeners = [];
+  /** @type {{ action: Action, perform: (detail?: any) => void }[]} */
+  const offers = [];
   let changed = new Set();
   let pending = 0;
 
@@ -34,6 +82,7 @@ export function createStore(initial) {
 
   return {
     state,
+    /** @param {Partial<typeof state>} patch */
     set(patch) {
       for (const [key, value] of Object.entries(patch)) {
         if (Object.is(state[key], value)) continue;
@@ -42,6 +91,19 @@ export function createStore(initial) {
       }
       if (changed.size && !pending) pending = requestAnimationFrame(flush);
     },
+    /** Do what an action asks for; nothing where nobody has offered to. @param {Action} action @param {any} [detail] */
+    act(action, detail) {
+      for (const offer of offers) if (offer.action === action) offer.perform(detail);
+    },
+    /** Offer to perform an action. @param {Action} action @param {(detail?: any) => void} perform */
+    when(action, perform) {
+      offers.push({ action, perform });
+    },
+    /**
+     * Draw now, and again in the next frame after one of these has changed; `keys` are those that have.
+     * @param {(keyof typeof state)[]} watched
+     * @param {(state: any, keys: Set<string>) => void} draw
+     */
     on(watched, draw) {
       listeners.push({ watched, draw });
       draw(state, new Set(watched));

@@ -18,9 +18,13 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
     if (!model) return;
     setText(at.device, [model.device, model.dtype].filter(Boolean).join(" · "));
     at.dot.dataset.state = state.status.phase === "loading" ? "loading" : model.loaded ? "ready" : "idle";
-    at.modelbox.title = [model.loaded ? "Model loaded." : "Loads at the first question.", ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`)].join("\n");
+    at.modelbox.title = [
+      model.loaded ? "Model loaded." : "Loads at the first question.",
+      ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`),
+    ].join("\n");
   });
-  for (const button of at.modes.children) button.addEventListener("click", () => store.set({ mode: button.dataset.mode, cursor: -1 }));
+  for (const button of at.modes.children)
+    button.addEventListener("click", () => store.set({ mode: button.dataset.mode, cursor: -1 }));
   store.on(["mode"], ({ mode }) => {
     for (const button of at.modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   });
@@ -31,6 +35,6 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
   at.projector.addEventListener("click", () => tools.flipProjector());
   at.help.addEventListener("click", () => at.keys.showModal());
   at.keys.addEventListener("click", (event) => event.target === at.keys && at.keys.close());
-  window.addEventListener("fsr:help", () => at.keys.showModal());
-  window.addEventListener("fsr:projector", (event) => at.projector.setAttribute("aria-pressed", String(event.detail)));
+  store.when("help", () => at.keys.showModal());
+  store.when("projector", (detail) => at.projector.setAttribute("aria-pressed", String(detail)));
 }

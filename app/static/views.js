@@ -19,7 +19,10 @@ export function viewsOf(trace) {
     const word = (text) => (of ? of + text.toLowerCase() : text);
     if (part === "base") return [{ frame, tile: -1, label: word("Base picture"), name: word("Base picture") }];
     const tiles = tilesOf(tokens, frame);
-    const each = tiles.length > 1 ? tiles.map((tile, i) => ({ frame, tile, label: String(i + 1), name: word(`Tile ${i + 1}`) })) : [];
+    const each =
+      tiles.length > 1
+        ? tiles.map((tile, i) => ({ frame, tile, label: String(i + 1), name: word(`Tile ${i + 1}`) }))
+        : [];
     return [{ frame, tile: -1, label: word("All tiles"), name: word("All tiles") }, ...each];
   });
 }
@@ -94,7 +97,11 @@ export function placeImage(image, trace, frame, tile) {
   const [x0, y0, x1, y1] = windowOf(trace, frame, tile);
   const share = (v, whole) => `${(100 * v) / whole}%`;
   Object.assign(image.style, {
-    left: share(-x0, x1 - x0), top: share(-y0, y1 - y0), width: share(width, x1 - x0), height: share(height, y1 - y0), maxWidth: "none",
+    left: share(-x0, x1 - x0),
+    top: share(-y0, y1 - y0),
+    width: share(width, x1 - x0),
+    height: share(height, y1 - y0),
+    maxWidth: "none",
   });
 }
 
@@ -115,7 +122,10 @@ export function mountViews(node, store, counted = true) {
       button.setAttribute("aria-pressed", String(about.frame === frame && about.tile === tile));
       const kept = view ? keptIn(trace.tokens, view, about) : null;
       if (counted) setText(count, kept === null ? String(of) : `${kept}/${of}`);
-      button.setAttribute("aria-label", `${about.name}: ${kept === null ? of : `${kept} of ${of}`} tokens${kept === null ? "" : " kept"}`);
+      button.setAttribute(
+        "aria-label",
+        `${about.name}: ${kept === null ? of : `${kept} of ${of}`} tokens${kept === null ? "" : " kept"}`,
+      );
     }
   });
 }
@@ -125,7 +135,12 @@ function buttonOf(about, store) {
   const { tokens } = store.state.trace;
   let of = 0;
   for (let i = 0; i < tokens.n; i++) if (isIn(tokens, i, about.frame, about.tile)) of++;
-  const node = el("button", { type: "button", title: about.name, onclick: () => show(store, about) }, about.label, count);
+  const node = el(
+    "button",
+    { type: "button", title: about.name, onclick: () => show(store, about) },
+    about.label,
+    count,
+  );
   return { node, count, about, of };
 }
 
@@ -171,16 +186,36 @@ export function mountPlaceless(node, store) {
   let tokens = [];
   store.on(["trace"], ({ trace }) => {
     tokens = trace && !trace.clip ? placeless(trace) : [];
-    fill(list, ...(tokens.length <= MOST_LISTED ? tokens : []).map((i) =>
-      el("button", { type: "button", "data-token": i, onclick: () => store.set({ cursor: i }), onpointerenter: () => store.set({ cursor: i }) }, `#${i}`)));
+    fill(
+      list,
+      ...(tokens.length <= MOST_LISTED ? tokens : []).map((i) =>
+        el(
+          "button",
+          {
+            type: "button",
+            "data-token": i,
+            onclick: () => store.set({ cursor: i }),
+            onpointerenter: () => store.set({ cursor: i }),
+          },
+          `#${i}`,
+        ),
+      ),
+    );
   });
   store.on(["trace", "view"], ({ trace, view }) => {
     const [kept, all] = trace && !trace.clip ? newlines(trace, view) : [0, 0];
     const said = [];
-    if (tokens.length) said.push(`${tokens.length} token${tokens.length > 1 ? "s" : ""} without a place on the picture${view ? `, ${tokens.filter((i) => view.roles[i] >= ROLE.KEPT).length} kept` : ""}.`);
-    if (all) said.push(`${view ? `${kept} of ${all}` : all} newlines ${view ? "are read, each with the row that it closes" : "close the rows of tiles"}; no budget counts them.`);
+    if (tokens.length)
+      said.push(
+        `${tokens.length} token${tokens.length > 1 ? "s" : ""} without a place on the picture${view ? `, ${tokens.filter((i) => view.roles[i] >= ROLE.KEPT).length} kept` : ""}.`,
+      );
+    if (all)
+      said.push(
+        `${view ? `${kept} of ${all}` : all} newlines ${view ? "are read, each with the row that it closes" : "close the rows of tiles"}; no budget counts them.`,
+      );
     setText(text, said.join(" "));
     toggle(node, said.length > 0);
-    for (const button of list.children) button.dataset.kept = String(Boolean(view && view.roles[Number(button.dataset.token)] >= ROLE.KEPT));
+    for (const button of list.children)
+      button.dataset.kept = String(Boolean(view && view.roles[Number(button.dataset.token)] >= ROLE.KEPT));
   });
 }

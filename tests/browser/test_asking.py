@@ -111,7 +111,7 @@ def test_a_parameter_selects_again_without_encoding_again(page):
 
 def test_the_last_of_quick_changes_counts_and_recorded_answers_stay_marked(page):
     page.evaluate("""for (const rho of [0.3, 0.4])
-        window.dispatchEvent(new CustomEvent("fsr:plan", { detail: { method: "fsr", parameters: { rho } } }))""")
+        fsrExplorer.page.store.act("plan", { method: "fsr", parameters: { rho } })""")
     page.wait_for_function(f"{STATE}.trace.methods.fsr.parameters.rho === 0.4", timeout=SLOW)
     page.wait_for_function(f"{STATE}.status.phase === 'idle'")
     assert page.evaluate(f"{STATE}.answers.full.done") is True
