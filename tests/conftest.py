@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,31 @@ def picture() -> Image.Image:
 def tiny_vlm(tiny_folder: Path) -> fsr.vlm.VLM:
     """A 5 x 5 grid, D = 48, byte-level words, with its CLIP beside it. Shared: tests must not change it."""
     return fsr.vlm.load(str(tiny_folder))
+
+
+class _Deprecations(logging.Handler):
+    """transformers tells of some deprecations by its logger, once each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "deprecated" in record.getMessage().lower():
+            self.told.append(record.getMessage())
+
+
+@pytest.fixture(scope="session")
+def _deprecations():
+    handler, logger = _Deprecations(), logging.getLogger("transformers")
+    logger.addHandler(handler)
+    yield handler.told
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_deprecated_call(_deprecations):
+    """What a later transformers takes away must not be used."""
+    before = len(_deprecations)
+    yield
+    assert _deprecations[before:] == []

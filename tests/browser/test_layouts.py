@@ -125,9 +125,9 @@ def test_a_recording_is_replayed_view_by_view_without_its_model(visit):
 def test_the_budget_is_shared_by_tiles_and_back_without_encoding(visit):
     page = visit("?recording=gone&example=star")
     ready(page, "s.trace.model.id === 'gone'")
+    page.fill("#fx-question textarea", "what is it?")
     upload(page, "wide.png", png(320, 200))
     ready(page, "s.scene")
-    page.fill("#fx-question textarea", "what is it?")
     page.click("#fx-askbutton")
     until_done(page)
     seen = f"[[...{STATE}.view.roles], Object.keys({STATE}.answers)]"
@@ -154,6 +154,7 @@ def test_a_wide_grid_of_another_model_is_drawn_in_its_own_shape(visit):
     page.click("[data-ref=model]")
     page.locator("[data-model=qwen] button").click()
     page.wait_for_function(f"{STATE}.model.id === 'qwen'")
+    page.fill("#fx-question textarea", "what is it?")
     upload(page, "wide.png", png(480, 160))
     ready(page, "s.scene && s.trace.model.id === 'qwen'")
     frame = page.evaluate(f"{STATE}.trace.frames[0]")
