@@ -28,15 +28,82 @@ def test_every_shipped_file_has_its_credit():
             assert f"`{folder}" in credits, f"{path} has no line in assets/CREDITS.md"
 
 
-def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    plain = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    return plain | {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+# The floors of the house, the lowest first: what stands on one may import from its own and from those below.
+FLOORS = (
+    ("fsr.errors",),
+    ("fsr.similarity",),
+    ("fsr.tokens",),
+    ("fsr.focus", "fsr.scan", "fsr.refine"),
+    ("fsr.pruners",),
+    ("fsr.media", "fsr.shapes"),
+    ("fsr.vlm",),
+    ("fsr",),  # `fsr.prune`
+    ("fsr.trace",),
+    ("fsr.bench", "fsr.check"),
+    ("fsr.cli",),
+    ("fsr.__main__", "training"),
+    ("app",),
+    ("app.ui",),
+)
+FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
-@each("path", sorted((ROOT / "fsr").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_library_never_imports_the_app(path):
-    assert not [m for m in imports(path) if m == "app" or m.startswith(("app.", "gradio"))]
+def floor(module: str) -> int:
+    """Of the longest name in `FLOORS` that the module's begins with."""
+    while module not in FLOOR:
+        module = module.rpartition(".")[0]
+    return FLOOR[module]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for top in ("fsr", "training", "app"):
+        for path in (ROOT / top).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports() -> dict[str, set[str]]:
+    """Which of our modules each of them imports, anywhere in it."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= (inside & known.keys()) or {node.module}
+        found[name] = (wanted & known.keys()) - {name}
+    return found
+
+
+def test_no_arrow_points_upwards():
+    for name, wanted in imports().items():
+        for other in wanted:
+            assert floor(other) <= floor(name), f"{name} imports {other}, which stands above it"
+
+
+def test_nothing_imports_in_a_circle():
+    graph, done = imports(), set()
+
+    def follow(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                follow(other, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        follow(name, ())
+
+
+def test_the_library_knows_no_gradio():
+    for name, path in modules().items():
+        if not name.startswith("app"):
+            assert "gradio" not in path.read_text().replace("gradio_", ""), name
 
 
 def test_importing_the_library_loads_no_model_and_no_gradio():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -104,12 +105,13 @@ def test_it_is_replayed_without_the_model(gallery):
     visitor = SimpleNamespace(session_hash="visitor")
     event = SimpleNamespace(_data={"id": "star", "recording": "one"})
     stage, question, session, _ = handlers.pick(event, session, visitor)
-    trace = Trace.from_json(stage["trace"])
+    trace = Trace.from_json(Path(stage["file"]["path"]).read_bytes())
     assert trace.model["id"] == "tiny-onevision"
     assert trace.frames[1]["part"] == "tiles"
     assert (question, session.recording, stage["recording"]) == (trace.question, "one", "one")
     stage = handlers.pick(SimpleNamespace(_data={"id": "disc"}), session, visitor)[0]
-    assert len(stage["pictures"]) == len(Trace.from_json(stage["trace"]).frames)
+    replayed = Trace.from_json(Path(stage["file"]["path"]).read_bytes())
+    assert len(stage["pictures"]) == len(replayed.frames)
     with pytest.raises(InvalidInput, match=r"no recording '\.\./one'; there are: one"):
         handlers.examples.get("star", "../one")
     service.close()

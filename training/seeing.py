@@ -15,7 +15,7 @@ from training import batches as data
 from training.model import WIDTH
 
 if TYPE_CHECKING:
-    from training.train import Phase
+    from training.phase import Phase
 
 
 def embed(tower: Any, pixels: Tensor, positions: Tensor) -> Tensor:

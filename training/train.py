@@ -21,7 +21,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from fsr.shapes.questions import TYPES
 from training import batches as data
 from training.answering import LOOKS, looks_loss, packed_blocks, question_mask, told_loss
 from training.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
+from training.phase import Phase
 from training.seeing import VisionHeads, blocks, lower_blocks, see, states, vision_loss
 
 VISION_SHARE = 0.5  # of the labels' loss beside that of the answers, in `together`
@@ -41,29 +42,6 @@ EQUAL = dict.fromkeys(TYPES, 1.0)
 READING = {**EQUAL, "exists": 3.0, "count": 3.0, "digit": 3.0, "where": 1.5, "relation": 2.0, "list": 2.0}
 NEGATION = {**READING, "exists": 12.0}
 HARDEST = {**EQUAL, "exists": 4.0, "count": 4.0, "digit": 2.5, "relation": 4.0, "list": 4.0}
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Steps on pictures of rows x cols patches.
-
-    small: share of small objects. Vision: context, structure, digits are the weights of the neighbours' labels, of what
-    else relates the objects, of the digits'. Language: room is how many question tokens stand behind a picture, kinds
-    how often each type of question comes, negated as in `batches.pack`, looks the weight of where the answers look.
-    """
-
-    steps: int
-    rows: int
-    cols: int
-    batch: int
-    small: float = 0.45
-    context: float = 0.0
-    structure: float = 0.0
-    digits: float = 1.0
-    room: int = 0
-    kinds: dict[str, float] = field(default_factory=dict)
-    negated: float = 0.0
-    looks: float = 0.3
 
 
 def phases(stage: str, scale: float) -> list[Phase]:

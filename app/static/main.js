@@ -14,6 +14,7 @@ import { mountFilm } from "./film.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
 import * as life from "./life.js";
 import * as plan from "./plan.js";
+import * as views from "./views.js";
 import * as format from "./format.js";
 
 export function start(config) {
@@ -39,6 +40,7 @@ export function start(config) {
     plan,
     format,
     life,
+    views,
     exportCanvas: () => drawExport(store.state, stage),
     stage(io) {
       stage = mountStage(io.element, store);

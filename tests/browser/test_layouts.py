@@ -47,7 +47,7 @@ def drawn(page) -> None:
 def middle(page, token: int) -> tuple[float, float]:
     """Where the page must show a token: its rectangle on the picture, through the view's window."""
     rect, window = page.evaluate(
-        f"(() => {{ const s = {STATE}, w = fsrModules['views.js'].windowOf(s.trace, s.frame, s.tile);"
+        f"(() => {{ const s = {STATE}, w = fsrExplorer.views.windowOf(s.trace, s.frame, s.tile);"
         f"return [s.trace.tokens.rect[{token}], w]; }})()"
     )
     box = page.locator(".fx-stage canvas").bounding_box()
@@ -59,13 +59,13 @@ def middle(page, token: int) -> tuple[float, float]:
 
 
 def views_of(page) -> list[dict]:
-    return page.evaluate(f"fsrModules['views.js'].viewsOf({STATE}.trace)")
+    return page.evaluate(f"fsrExplorer.views.viewsOf({STATE}.trace)")
 
 
 def tokens_in(page, view: dict) -> list[int]:
     return page.evaluate(
         f"(() => {{ const t = {STATE}.trace.tokens; return t.row.map((_, i) => i).filter((i) => "
-        f"fsrModules['views.js'].isIn(t, i, {view['frame']}, {view['tile']})); }})()"
+        f"fsrExplorer.views.isIn(t, i, {view['frame']}, {view['tile']})); }})()"
     )
 
 
