@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record fmt lint browser javascript clean help
+.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
 	@echo "make train-shapes-video  train the clip model on top of it (resumes where it stopped)"
 	@echo "make record        record the example traces that the page opens with"
+	@echo "make docs          write docs/measurements.md from what was measured and recorded"
 	@echo "make fmt lint      format; check style and types"
 
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -90,6 +91,10 @@ train-shapes-video: $(READY)
 record: $(READY)
 	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw
 	$(BIN)/python -m fsr record --model shapes-video --clips --examples assets/examples --out assets/traces --draw
+
+# The tables of docs/measurements.md, from what was measured and recorded.
+docs: $(READY)
+	$(BIN)/python docs/make.py
 
 fmt: $(READY) node_modules/.ready
 	$(BIN)/ruff format .

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
 
-from fsr.bench.architectures import ARCHITECTURES
 from fsr.tokens import computed_bytes
 from fsr.vlm.cost import Cost, DecoderShape, decode_flops, kv_cache_bytes, media_bytes, prefill_flops, timed
 from fsr.vlm.decode import cache_argument, cache_bytes
@@ -105,28 +103,6 @@ def test_causal_counting_leaves_out_what_the_mask_hides(length):
     pairs = torch.ones(length, length).triu(1).sum().item()
     a_pair = 2 * 2 * shape.layers * shape.heads * shape.head_dim  # a multiply-add for the score, one for the value
     assert prefill_flops(shape, length) - prefill_flops(shape, length, causal=True) == pairs * a_pair
-
-
-ESTIMATED = {  # the README's rows: architecture, tokens in all
-    "LLaVA-1.5 7B": ("llava-1.5-7b", 576),
-    "LLaVA-NeXT 7B": ("llava-next-7b", 2880),
-    "Qwen2.5-VL 3B, a picture of 1008 x 1008": ("qwen2.5-vl-3b", 1296),
-    "LLaVA-Video 7B, 32 frames": ("llava-video-7b", 32 * 169),
-}
-
-
-def test_the_readmes_estimates_are_the_formulas():
-    lines = (Path(__file__).parents[1] / "README.md").read_text().partition("### Estimated cost")[2].splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if " -> " in line and "|" in line]
-    assert [row[0] for row in cells] == list(ESTIMATED)
-    for title, tokens, flops, cache in cells:
-        name, n = ESTIMATED[title]
-        one = ARCHITECTURES[name]
-        shape = DecoderShape.of(one.make(one, dict(one.text))[0].get_text_config())
-        counts = [int(part) for part in tokens.split(" -> ")]
-        assert counts[0] == n
-        assert flops == " -> ".join(f"{prefill_flops(shape, k + 45) / 1e12:.2f}" for k in counts)
-        assert cache == " -> ".join(f"{kv_cache_bytes(shape, k, 2) / 2**20:.0f}" for k in counts)
 
 
 def test_media_memory_is_what_is_held(tiny_vlm, picture):

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from pathlib import Path
 
-from fsr.cli.bench.accuracy import summary
-from tests.looping import each
-
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-
-
-@each("name", ["evaluation", "evaluation-2000"])
-def test_the_measured_tables_of_the_readme_are_the_recorded_ones(name):
-    result = json.loads((ROOT / f"assets/shapes/{name}.json").read_text())
-    assert summary(result) in README
 
 
 def test_every_shipped_file_has_its_credit():

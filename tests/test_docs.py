@@ -1,0 +1,58 @@
+"""The documents: short, true to the commands and numbers that they name, and no code in them that does not run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from fsr.cli.main import build_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_takes_two_minutes():
+    assert len(README.split("---", 2)[2].split()) <= 1200
+
+
+def test_the_readmes_code_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "yellow" in done.stdout
+    assert "prefill_ms" in done.stdout
+
+
+def test_the_measurements_are_those_on_disk():
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "docs" / "make.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert (ROOT / "docs" / "measurements.md").read_text() == made.page(), "run make docs"
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_commands_in_the_documents_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    known = next(action.choices for action in build_parser()._actions if action.choices)
+    for page in PAGES:
+        text = page.read_text()
+        for command in re.findall(r"python -m fsr (\w+)", text):
+            assert command in known, f"{page.name} names python -m fsr {command}"
+        for command in re.findall(r"[`\n]make ([\w-]+)", text):
+            assert command in targets, f"{page.name} names make {command}"
+
+
+def test_modules_in_the_documents_exist():
+    for page in PAGES:
+        for path in re.findall(r"`((?:fsr|app|tests|training|docs)/[\w/.]*)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
