@@ -7,6 +7,7 @@ import re
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -93,7 +94,10 @@ def test_the_gallery_is_drawn_by_the_scenes_of_the_embedded_model():
     for row in rows:
         shown = ROOT / "assets" / "examples" / f"{row['id']}.png"
         if shown.is_file():
-            assert Image.open(shown).convert("RGB").tobytes() == picture_of(row).tobytes(), row["id"]
+            pair = (np.asarray(image.convert("RGB"), dtype=int) for image in (Image.open(shown), picture_of(row)))
+            difference = np.abs(np.subtract(*pair))  # OpenCV's digits differ by a few levels from version to version
+            assert difference.max() <= 32, row["id"]
+            assert difference.mean() < 0.05, row["id"]
 
 
 def test_every_recorded_trace_is_valid_and_says_where_it_was_recorded():
