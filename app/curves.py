@@ -12,7 +12,7 @@ from app.service import WAITING, Request, Service
 from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
 from fsr.errors import FsrError
 from fsr.pruners.inside import InsideSelection
-from fsr.pruners.plan import SHARES, usual_budgets
+from fsr.pruners.plan import USUAL, usual_budgets
 from fsr.vlm import VLM, Encoding
 
 
@@ -58,7 +58,7 @@ def _curves(service: Service, requests: list[Request], stop: threading.Event) ->
         return
     reference = Reference(vlm, encoding, ids)
     n = len(encoding.tokens)
-    budgets = usual_budgets(n, (*SHARES, 1 / 2))[::-1]
+    budgets = usual_budgets(n, (*USUAL, 1 / 2))[::-1]
     of, at = len(budgets) * len(requests), 0
     for place, budget in enumerate(budgets):
         for request in requests:

@@ -28,10 +28,10 @@ from fsr.errors import InvalidInput
 from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
-from fsr.pruners.frames import in_mode
+from fsr.pruners.frames import SHARES, with_share
 from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.tokens import check_budget
-from fsr.trace import SHARES, answer_record, build_trace, method_record
+from fsr.trace import answer_record, build_trace, method_record
 from fsr.vlm import VLM, Encoding, Step, load
 from fsr.vlm.clips import clip_frames
 
@@ -86,7 +86,7 @@ class Request:
         """The pruner with its budget for everything, or for each group of these tokens."""
         if encoding is None or self.share == "global" or len(encoding.media.group.unique()) == 1:
             return pruner
-        return in_mode(pruner, "per_frame", encoding.media.group)
+        return with_share(pruner, self.share, encoding.media.group)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ class VisualTokens:
         if len(self) > ALL_UP_TO:
             raise InvalidInput(
                 f"this method compares all pairs of at most {ALL_UP_TO} visual tokens, not {len(self)}; "
-                "take fewer frames, or the budget mode per_frame."
+                "take fewer frames, or share the budget per_group."
             )
         return self._all(name)
 

@@ -16,7 +16,7 @@ from app.service import Request, Service
 from app.settings import Settings
 from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.pruners.frames import PerFrame, shares
+from fsr.pruners.frames import PerGroup, divided
 from fsr.trace import Trace, TraceError, build_trace
 from tests.tiny_families import QUESTION, noise, save_next, save_onevision, save_qwen
 
@@ -132,7 +132,7 @@ def test_each_tile_keeps_its_share_and_nothing_is_encoded_again(service, asked, 
     assert trace.share == "per_group"
     tile = torch.tensor(trace.tokens["tile"])
     rank = torch.tensor(trace.methods["random"]["plan"]["rank"])
-    assert torch.bincount(tile[rank < 20]).tolist() == shares([25, 15, 15, 15, 15], 20) == [4] * 5
+    assert torch.bincount(tile[rank < 20]).tolist() == divided([25, 15, 15, 15, 15], 20) == [4] * 5
     assert trace.methods["fsr"]["plan"]["kind"] == "table"
     last = {e.key: e.answer for e in events if e.answer}
     assert last["fsr@20"]["cost"]["visual_tokens"] == 20
@@ -142,7 +142,7 @@ def test_what_is_read_is_what_the_plan_shows(service, asked, next_vlm):
     shared = replace(asked, share="per_group")
     encoding = service.encoded(service.open_model("next"), shared)
     pruner = shared.pruner(encoding)
-    assert isinstance(pruner, PerFrame)
+    assert isinstance(pruner, PerGroup)
     selection = pruner(encoding.tokens, 20)
     assert torch.equal(pruner.plan(encoding.tokens).roles(20) > 0, (selection.roles > 1).cpu())
     assert torch.bincount(encoding.media.tile[selection.kept]).tolist() == [4] * 5
@@ -173,7 +173,7 @@ def test_comparisons_and_curves_share_the_budget_too(service, asked):
 def test_a_model_with_one_grid_is_not_split(word_vlm, tmp_path):
     made = Service(Settings(model="one"), loader=lambda *_, **__: word_vlm)
     encoding = word_vlm.encode(word_vlm.encode_media([noise(70, 70)]), "what?")
-    assert not isinstance(Request("", "", "fsr", 0, {}, "one", share="per_group").pruner(encoding), PerFrame)
+    assert not isinstance(Request("", "", "fsr", 0, {}, "one", share="per_group").pruner(encoding), PerGroup)
     with pytest.raises(InvalidInput, match="share must be one of global, per_group"):
         made.checked(Request("", "what?", "fsr", 0, {}, "one", share="each"))
     made.close()

@@ -33,7 +33,7 @@ def test_every_method_is_measured_in_both_modes(capsys: pytest.CaptureFixture[st
     assert set(result["methods"]) == {*before, "fsr_all_budgets"}
     assert result["problems"] == {}
     for modes in result["methods"].values():
-        assert set(modes) == {"global", "per_frame"}
+        assert set(modes) == {"global", "per_group"}
         for mode, measured in modes.items():
             fsr = result["methods"]["fsr"][mode]
             assert measured["vs_gram"] == pytest.approx(measured["ms"] / result["gram_ms"], rel=0.15, abs=0.01)
@@ -45,7 +45,7 @@ def test_every_method_is_measured_in_both_modes(capsys: pytest.CaptureFixture[st
 def test_memory_is_that_of_one_matrix_at_most() -> None:
     """And the peak is real: the Gram product itself is one matrix."""
     result = video.measure(16, (10, 10), 64, 300, ["fsr"], 1, 1)
-    for mode in ("global", "per_frame"):
+    for mode in ("global", "per_group"):
         assert result["methods"]["fsr"][mode]["peak_matrices"] < 1.5
     assert machine.reset_peak()
     held = machine.peak_bytes()

@@ -19,20 +19,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("clips") / "a.mp4").rename(tmp_path_factory.mktemp("clips") / "clip.png")
 
 
-def test_a_clip_is_answered_in_both_budget_modes(clip, tiny_folder, capsys):
+def test_a_clip_is_answered_with_both_shares(clip, tiny_folder, capsys):
     command = ["answer", str(clip), "what?", "--model", str(tiny_folder), "--budget", "20", "--max-new-tokens", "2"]
     assert main([*command, "--frames", "4", "--only", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["visual_tokens"] == 4 * 25
     assert record["clip"]["indices"] == [0, 13, 26, 39]
     assert record["clip"]["timestamps_s"] == pytest.approx([0, 1.3, 2.6, 3.9])
-    assert (record["clip"]["decoder"], record["budget_mode"]) == ("decord", "global")
+    assert (record["clip"]["decoder"], record["share"]) == ("decord", "global")
     assert record["answers"]["fsr"]["cost"]["visual_tokens"] == 20
     assert "note" not in record
-    assert main([*command, "--frames", "2", "--only", "--budget-mode", "per_frame"]) == 0
+    assert main([*command, "--frames", "2", "--only", "--share", "per_group"]) == 0
     text = capsys.readouterr().out
     assert "clip: 4 s, 64 x 48 pixels, 10 frames/s" in text
-    assert "frames 0 (0.00 s), 39 (3.90 s), read by decord; budget per_frame" in text
+    assert "frames 0 (0.00 s), 39 (3.90 s), read by decord; budget per_group" in text
     assert "fsr, 20 of 50 visual tokens" in text
 
 
@@ -68,8 +68,8 @@ def test_the_embedded_model_says_what_it_was_trained_on():
         (lambda data: data[: len(data) // 2], [], "no video that can be read"),
         (lambda data: data[:0], [], "picture file is empty"),
         (lambda data: data, ["--frames", "0"], "from 1 to 64"),
-        (lambda data: data, ["--budget-mode", "each"], "one of global, per_frame, not 'each'"),
-        (lambda data: data, ["--method", "fastv", "--budget-mode", "per_frame"], "inside the language model"),
+        (lambda data: data, ["--share", "each"], "one of global, per_group, not 'each'"),
+        (lambda data: data, ["--method", "fastv", "--share", "per_group"], "inside the language model"),
     ],
     ids=["cut off", "empty", "no frames", "another mode", "another stage"],
 )

@@ -23,7 +23,7 @@ from app.overlay import VEIL_ON_BRIGHT, cells, foreign_anchors, painted, veil_fo
 from fsr.bench.video import layout_of
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
-from fsr.pruners.frames import anchors_from_other_frames, in_mode
+from fsr.pruners.frames import anchors_from_other_frames, with_share
 from fsr.pruners.reading import read_plan
 from fsr.tokens import Role, VisualTokens
 from fsr.trace import Trace
@@ -172,7 +172,7 @@ def test_an_anchor_that_holds_tokens_of_other_frames_has_a_second_ring(frames):
 
 
 @each("cap", [0.5, 1.0])
-@each("mode", ["global", "per_frame"])
+@each("mode", ["global", "per_group"])
 def test_rings_are_those_of_the_selection_whatever_the_plan(cap, mode):
     """A table for the share of Focus that is capped and for frames apart, else one plan of every budget."""
     frames, grid = 4, (3, 3)
@@ -182,7 +182,7 @@ def test_rings_are_those_of_the_selection_whatever_the_plan(cap, mode):
     near_by = base.repeat(frames, 1) + 0.3 * torch.randn(n, 8, generator=generator)
     saliency, relevance = torch.rand(2, n, generator=generator)
     tokens = VisualTokens(near_by, layout_of(frames, grid), saliency=saliency, relevance=relevance)
-    pruner = in_mode(make("fsr", focus_cap=cap, rho=0.2), mode)
+    pruner = with_share(make("fsr", focus_cap=cap, rho=0.2), mode)
     plan = json.loads(json.dumps(pruner.plan(tokens).to_json()))
     for budget in (8, 17, 24):
         selection, reading = pruner(tokens, budget), read_plan(plan, n, budget)

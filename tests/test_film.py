@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fsr.pruners import make
-from fsr.pruners.frames import anchors_from_other_frames, in_mode
+from fsr.pruners.frames import anchors_from_other_frames, with_share
 from fsr.tokens import Grid, Layout, Role, VisualTokens
 from tests import javascript
 from tests.looping import each
@@ -81,7 +81,7 @@ def test_tokens_through_time_are_those_of_the_selection(tokens, trace, budget):
 
 
 def test_frames_with_budgets_of_their_own_merge_within_themselves(tokens, trace):
-    pruner, budget = in_mode(make("fsr"), "per_frame"), 30
+    pruner, budget = with_share(make("fsr"), "per_group"), 30
     selection, record = pruner(tokens, budget), pruner.plan(tokens).to_json()
     merged = selection.roles == Role.MERGED
     roles, anchor, weight, foreign = run(

@@ -11,7 +11,7 @@ import torch
 
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, RankPlan, TablePlan, make
-from fsr.pruners.frames import PerFrame, anchors_from_other_frames, in_mode, schedule, shares, split
+from fsr.pruners.frames import PerGroup, anchors_from_other_frames, divided, schedule, split, with_share
 from fsr.tokens import Grid, Layout, Role, VisualTokens
 from tests import plan_reader
 from tests.looping import each
@@ -54,10 +54,10 @@ STARTS = (0, 9, 18)
 def test_every_frame_is_what_it_would_be_alone(name, parameters):
     pruner = make(name, **parameters)
     for budget in range(1, 29):
-        s = in_mode(pruner, "per_frame")(CLIP, budget)
+        s = with_share(pruner, "per_group")(CLIP, budget)
         assert (s.method, s.budget) == (name, budget)
         kept, embeddings, sent_before, sent_after = [], [], [], []
-        for frame, start, count in zip(FRAMES, STARTS, shares([9, 9, 10], budget), strict=True):
+        for frame, start, count in zip(FRAMES, STARTS, divided([9, 9, 10], budget), strict=True):
             rows = slice(start, start + len(frame))
             if count == 0:
                 assert not s.roles[rows].any()
@@ -87,7 +87,7 @@ def test_every_frame_is_what_it_would_be_alone(name, parameters):
 
 @each_method
 def test_the_plan_agrees_with_the_selection_at_every_budget(name, parameters):
-    pruner = in_mode(make(name, **parameters), "per_frame")
+    pruner = with_share(make(name, **parameters), "per_group")
     plan = pruner.plan(CLIP)
     assert isinstance(plan, RankPlan if isinstance(pruner.pruner.plan(FRAMES[0]), RankPlan) else TablePlan)
     read = json.loads(json.dumps(plan.to_json(), allow_nan=False))
@@ -105,7 +105,7 @@ def test_the_plan_agrees_with_the_selection_at_every_budget(name, parameters):
 def test_one_frame_is_the_same_in_either_mode():
     one = random_tokens(3)
     for budget in (1, 7, 30):
-        assert same(in_mode(make("fsr"), "per_frame")(one, budget), make("fsr")(one, budget))
+        assert same(with_share(make("fsr"), "per_group")(one, budget), make("fsr")(one, budget))
 
 
 def test_frames_may_lie_among_each_other():
@@ -117,7 +117,7 @@ def test_frames_may_lie_among_each_other():
         CLIP.layout, **{name: getattr(CLIP.layout, name)[order] for name in ("frame", "row", "col", "rect")}
     )
     mixed = replace(CLIP, layout=layout, **fields)
-    pruner = in_mode(make("saliency"), "per_frame")
+    pruner = with_share(make("saliency"), "per_group")
     a, b = pruner(CLIP, 11), pruner(mixed, 11)
     assert sorted(order[b.kept].tolist()) == a.kept.tolist()
     assert torch.equal(b.embeddings, mixed.embeddings[b.kept])
@@ -128,7 +128,7 @@ def test_frames_may_lie_among_each_other():
 def test_frames_share_evenly_and_never_lose_a_token_as_the_budget_grows(sizes):
     before, total = [0] * len(sizes), sum(sizes)
     for budget in range(1, total + 1):
-        now = shares(sizes, budget)
+        now = divided(sizes, budget)
         assert sum(now) == budget
         assert all(0 <= b <= a <= size for b, a, size in zip(before, now, sizes, strict=True))
         room = [a for a, size in zip(now, sizes, strict=True) if a < size]
@@ -142,30 +142,30 @@ def test_a_remainder_is_spread_over_time():
 
 
 def test_facts_are_those_of_all_frames():
-    s = in_mode(make("fsr", rho=0.3), "per_frame")(CLIP, 12)
+    s = with_share(make("fsr", rho=0.3), "per_group")(CLIP, 12)
     alone = [make("fsr", rho=0.3)(frame, 4).facts for frame in FRAMES]
     for name in ("k_focus", "n_focus", "k_scan", "n_merged", "n_anchors"):
         assert s.facts[name] == sum(facts[name] for facts in alone)
     assert s.facts["covering_radius"] == max(facts["covering_radius"] for facts in alone)
     assert s.facts["n_focus"] + s.facts["k_scan"] == 12
-    fewest = in_mode(make("fsr", rho=0.3), "per_frame")(CLIP, 1).facts
+    fewest = with_share(make("fsr", rho=0.3), "per_group")(CLIP, 1).facts
     assert (fewest["k_focus"], fewest["n_focus"]) == (s.facts["k_focus"], 1)
 
 
 def test_the_mode_is_checked():
-    with pytest.raises(InvalidInput, match="one of global, per_frame, not 'each'"):
-        in_mode(make("fsr"), "each")
+    with pytest.raises(InvalidInput, match="one of global, per_group, not 'each'"):
+        with_share(make("fsr"), "each")
     inside = next(name for name, cls in REGISTRY.items() if cls.stage == "inside")
     with pytest.raises(InvalidInput, match="inside the language model"):
-        in_mode(make(inside), "per_frame")
-    for mode, name in (("global", "fsr"), ("global", inside), ("per_frame", "full"), ("per_frame", "pool2x2")):
+        with_share(make(inside), "per_group")
+    for mode, name in (("global", "fsr"), ("global", inside), ("per_group", "full"), ("per_group", "pool2x2")):
         pruner = make(name)
-        assert in_mode(pruner, mode) is pruner
+        assert with_share(pruner, mode) is pruner
 
 
 def test_it_describes_itself_as_the_method_it_runs():
-    pruner = in_mode(make("fsr", alpha=2.0, relevance_sign=-1), "per_frame")
-    assert isinstance(pruner, PerFrame)
+    pruner = with_share(make("fsr", alpha=2.0, relevance_sign=-1), "per_group")
+    assert isinstance(pruner, PerGroup)
     assert (pruner.name, pruner.label, pruner.stage) == ("fsr", "FSR", "before")
     assert pruner.requires == make("fsr").requires
     assert (pruner.parameters()["alpha"], pruner.relevance_sign) == (2.0, -1)
@@ -196,7 +196,7 @@ def test_temporal_merging_is_counted():
                 expected[j] += 1
         assert found.tolist() == expected
         across += sum(expected)
-        per_frame = in_mode(make("fsr", rho=0.2), "per_frame")(tokens, 12)
+        per_frame = with_share(make("fsr", rho=0.2), "per_group")(tokens, 12)
         assert per_frame.facts["n_merged"] > 0
         assert not anchors_from_other_frames(per_frame, CLIP.layout).any()
     assert across > 0

@@ -7,7 +7,7 @@ import torch
 
 from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.pruners.frames import per_group, shares
+from fsr.pruners.frames import divided, with_share
 from fsr.tokens import Layout, VisualTokens
 from tests.looping import each
 
@@ -34,14 +34,14 @@ def tokens_of(n, seed=0):
     ],
 )
 def test_shares_are_even_and_nothing_is_lost(sizes, budget, expected):
-    assert shares(sizes, budget) == expected
+    assert divided(sizes, budget) == expected
 
 
 @each("method", ["fsr", "saliency", "divprune", "cdpruner"])
 def test_each_group_is_pruned_as_if_alone(method):
     """Groups that alternate, so that places within a group and among all tokens differ."""
     tokens, group = tokens_of(30), torch.arange(30) % 3
-    selection = per_group(make(method), tokens, 14, group)
+    selection = with_share(make(method), "per_group", group)(tokens, 14)
     assert len(selection.kept) == 14
     assert selection.kept.tolist() == sorted(set(selection.kept.tolist()))
     for g, k in enumerate((5, 4, 5)):
@@ -65,20 +65,23 @@ def test_each_group_is_pruned_as_if_alone(method):
 
 def test_one_group_is_the_method_itself():
     tokens = tokens_of(20)
-    whole, one = make("fsr")(tokens, 7), per_group(make("fsr"), tokens, 7, torch.zeros(20, dtype=torch.long))
+    whole, one = (
+        make("fsr")(tokens, 7),
+        with_share(make("fsr"), "per_group", torch.zeros(20, dtype=torch.long))(tokens, 7),
+    )
     assert torch.equal(whole.kept, one.kept)
     assert torch.equal(whole.embeddings, one.embeddings)
 
 
 def test_a_budget_below_the_number_of_groups_is_kept_exactly():
     group = torch.arange(9) % 3
-    selection = per_group(make("fsr"), tokens_of(9), 2, group)
+    selection = with_share(make("fsr"), "per_group", group)(tokens_of(9), 2)
     assert sorted(group[selection.kept].tolist()) == [0, 2], "in the order of `schedule`"
     assert len(selection.embeddings) == selection.budget == 2
 
 
 def test_wrong_groups_and_budgets_are_named():
     with pytest.raises(InvalidInput, match="from 1 to 9"):
-        per_group(make("fsr"), tokens_of(9), 10, torch.arange(9) % 3)
+        with_share(make("fsr"), "per_group", torch.arange(9) % 3)(tokens_of(9), 10)
     with pytest.raises(InvalidInput, match=r"group must be \(9,\)"):
-        per_group(make("fsr"), tokens_of(9), 3, torch.zeros(8, dtype=torch.long))
+        with_share(make("fsr"), "per_group", torch.zeros(8, dtype=torch.long))(tokens_of(9), 3)

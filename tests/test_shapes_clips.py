@@ -18,7 +18,7 @@ from safetensors import safe_open
 from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration
 
 import fsr.vlm
-from fsr.bench.clip_accuracy import clip_cases, in_both_modes
+from fsr.bench.clip_accuracy import clip_cases, in_both_shares
 from fsr.cli.bench.accuracy import summary
 from fsr.pruners import make
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
@@ -350,13 +350,13 @@ def test_kept_tokens_stand_at_their_original_positions(vlm, encoding):
     assert torch.allclose(vlm.logits(encoding, selection), expected, atol=1e-4)
 
 
-def test_methods_with_an_exact_count_are_run_in_both_modes():
-    assert list(in_both_modes(["full", "fsr", "prumerge", "fastv"])) == [
+def test_methods_with_an_exact_count_are_run_in_both_shares():
+    assert list(in_both_shares(["full", "fsr", "prumerge", "fastv"])) == [
         "full",
         "fsr",
         "prumerge",
         "fastv",
-        "fsr:per_frame",
+        "fsr:per_group",
     ]
 
 
@@ -381,14 +381,14 @@ def embedded():
 @trained
 def test_it_answers_validation_questions(embedded):
     from fsr.bench.accuracy import run
-    from fsr.bench.clip_accuracy import in_both_modes
+    from fsr.bench.clip_accuracy import in_both_shares
 
     measured = json.loads((ASSETS / "evaluation.json").read_text())["accuracy"]["full"]["1152"]
     todo = list(clip_cases("validation", 9, 24))
-    found = run(embedded, todo, in_both_modes(["full", "fsr"]), [230])
+    found = run(embedded, todo, in_both_shares(["full", "fsr"]), [230])
     assert found.right["full", data.TOKENS].mean() >= measured - 0.15
     assert found.right["blind", 0].mean() < found.right["full", data.TOKENS].mean() - 0.2
-    assert len(found.right["fsr:per_frame", 230]) == 24
+    assert len(found.right["fsr:per_group", 230]) == 24
 
 
 @trained
@@ -418,9 +418,9 @@ def test_the_evaluation_command_prints_its_json():
     )
     result = json.loads(done.stdout)
     assert set(result["accuracy"]["full"]) == {"1152"}
-    assert set(result["by_mode"]) == {"global", "per_frame"}
-    assert set(result["by_mode"]["per_frame"]["accuracy"]) == {"full", "fsr", "blind", "majority"}
-    assert result["by_mode"]["global"]["accuracy"]["fsr"] == result["accuracy"]["fsr"]
+    assert set(result["by_share"]) == {"global", "per_group"}
+    assert set(result["by_share"]["per_group"]["accuracy"]) == {"full", "fsr", "blind", "majority"}
+    assert result["by_share"]["global"]["accuracy"]["fsr"] == result["accuracy"]["fsr"]
     assert set(result["by_type"]) == set(CLIP_TYPES)
     assert len(result["k_focus"]["quantiles_5_25_50_75_95"]) == 5
     assert result["unseen_pairs"]["questions"] == 4

@@ -8,7 +8,7 @@ import torch
 import fsr.vlm
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
-from fsr.pruners.frames import per_group
+from fsr.pruners.frames import with_share
 from fsr.trace import Trace, build_trace
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
 
@@ -72,6 +72,6 @@ def test_a_budget_can_be_shared_by_tiles(vlm, picture):
     media = vlm.encode_media([picture])
     tokens = vlm.encode(media, QUESTION).tokens
     tile = getattr(media, "tile", media.layout.frame)
-    selection = per_group(make("fsr"), tokens, 10, tile)
+    selection = with_share(make("fsr"), "per_group", tile)(tokens, 10)
     assert answer(vlm, vlm.encode(media, QUESTION), selection, 3)
     assert set(tile[selection.kept].tolist()) == set(tile.tolist())

@@ -1,4 +1,4 @@
-"""Measure every method at every budget, in both budget modes, on test clips that training and validation cannot reach.
+"""Measure every method at every budget, with both shares of it, on test clips that training cannot reach.
 
 Clips have 8 frames of 144 visual tokens. The newline that the class puts behind them is no visual token: no method
 sees it and no budget counts it, so that "full" is 1152.
@@ -16,14 +16,14 @@ from PIL import Image
 from fsr import pruners, vlm
 from fsr.bench.accuracy import Measured, majority, mean, nested, report, run
 from fsr.pruners import Pruner
-from fsr.pruners.frames import BUDGET_MODES, PerFrame, in_mode
+from fsr.pruners.frames import SHARES, PerGroup, with_share
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
 from fsr.shapes.clips import FRAMES, WAYS, Clip, draw_clip, moments, random_clip, random_events
 from fsr.shapes.questions import Question
 from fsr.shapes.scenes import UNSEEN_PAIRS, generator
 
 SECONDS = 4.0  # a clip lasts
-APART = ":per_frame"  # behind the name of a method that shares its budget equally among frames
+APART = ":per_group"  # behind the name of a method that shares its budget equally among frames
 ANSWERS = {"happens": ("yes", "no"), "direction": tuple(WAYS), "count": ("0", "1", "2", "3")}  # each as often
 ABOUT_ONE = ("color", "shape", "direction", "turns")
 
@@ -70,28 +70,28 @@ def _about_unseen(clip: Clip, question: Question) -> bool:
     return question.subject is not None and clip.actors[question.subject].thing.pair in UNSEEN_PAIRS
 
 
-def in_both_modes(methods: Sequence[str]) -> dict[str, Pruner]:
+def in_both_shares(methods: Sequence[str]) -> dict[str, Pruner]:
     """The methods under their names, and again with `APART` behind it where frames can have equal shares."""
     made = {name: pruners.make(name) for name in methods}
     apart = {
-        name + APART: in_mode(pruner, "per_frame")
+        name + APART: with_share(pruner, "per_group")
         for name, pruner in made.items()
         if name != "full" and pruner.stage == "before"
     }
-    return made | {name: pruner for name, pruner in apart.items() if isinstance(pruner, PerFrame)}
+    return made | {name: pruner for name, pruner in apart.items() if isinstance(pruner, PerGroup)}
 
 
-def of_mode(measured: Measured, mode: str) -> Measured:
-    """What was measured in one mode; full and blind belong to both."""
+def of_share(measured: Measured, share: str) -> Measured:
+    """What was measured with one share; full and blind belong to both."""
 
     def kept(values: dict) -> dict:
         return {
             (name.removesuffix(APART), budget): value
             for (name, budget), value in values.items()
-            if name.endswith(APART) == (mode == "per_frame") or name in ("full", "blind", "majority")
+            if name.endswith(APART) == (share == "per_group") or name in ("full", "blind", "majority")
         }
 
-    own, k_focus = measured.own_count if mode == "global" else {}, measured.k_focus if mode == "global" else []
+    own, k_focus = measured.own_count if share == "global" else {}, measured.k_focus if share == "global" else []
     select, answer = kept(measured.select_ms), kept(measured.answer_ms)
     return Measured(kept(measured.right), k_focus, own, measured.encode_ms, select, answer)
 
@@ -105,18 +105,18 @@ def evaluate_clips(
     stream: str,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The same shape as for pictures, of the mode `global`, and both modes under `by_mode`."""
+    """The same shape as for pictures, of the share `global`, and both shares under `by_share`."""
     todo = list(clip_cases(stream, seed, questions))
-    measured = run(model, todo, in_both_modes(methods), budgets, say)
+    measured = run(model, todo, in_both_shares(methods), budgets, say)
     measured.right["majority", 0] = majority(todo, clip_cases("train", 0, 1200))
-    modes = {mode: of_mode(measured, mode) for mode in BUDGET_MODES}
-    out = report(todo, modes["global"], budgets, CLIP_TYPES)
-    out["cost"] = modes["global"].cost()
-    out["by_mode"] = {}
-    for mode, of in modes.items():
+    shares = {share: of_share(measured, share) for share in SHARES}
+    out = report(todo, shares["global"], budgets, CLIP_TYPES)
+    out["cost"] = shares["global"].cost()
+    out["by_share"] = {}
+    for share, of in shares.items():
         one = report(todo, of, budgets, CLIP_TYPES)
         one["cost"] = of.cost()
-        out["by_mode"][mode] = {k: v for k, v in one.items() if k not in ("questions", "small_subjects")}
+        out["by_share"][share] = {k: v for k, v in one.items() if k not in ("questions", "small_subjects")}
     apart = list(clip_cases(stream, seed, max(questions // 5, len(ABOUT_ONE)), unseen=True))
     unseen = run(model, apart, [m for m in methods if m in ("full", "fsr")] or methods[:1], budgets, say)
     accuracy = nested({k: mean(v) for k, v in unseen.right.items()})

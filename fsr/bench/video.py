@@ -1,6 +1,6 @@
 """How long every method takes to select from the frames of a clip, and how much memory.
 
-Both ways to share the budget: `global` (frames compete) and `per_frame` (equal shares). As with `bench select` building
+Both ways to share the budget: `global` (frames compete) and `per_group` (frames alike). As with `bench select` building
 the tokens, normalising, selecting and merging are inside the time, and the yardstick is the Gram product of all tokens.
 One run takes all jobs in turn, again and again; times are medians. `peak_mb` is the most that a job held beyond what
 was there before, `peak_matrices` the same in fp32 matrices of all pairs of tokens; both are null off Linux.
@@ -19,7 +19,7 @@ from fsr.bench.machine import peak_bytes, processor_name, reset_peak
 from fsr.bench.select import regions, third
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, Pruner, make
-from fsr.pruners.frames import BUDGET_MODES, in_mode
+from fsr.pruners.frames import SHARES, with_share
 from fsr.tokens import Grid, Layout, VisualTokens, unit_rows
 
 LLAVA_VIDEO = (32, 14, 14, 3584)  # frames, rows, columns, D; the checkpoint itself has 13 x 14 tokens and newlines
@@ -38,7 +38,7 @@ def measure(
 ) -> dict[str, Any]:
     """Raises InvalidInput for numbers that make no sense. names: None for every method.
 
-    Returns {"machine", "frames", "grid", "n", "k", "d", "threads", "repeats", "gram_ms", "methods": {name: {mode:
+    Returns {"machine", "frames", "grid", "n", "k", "d", "threads", "repeats", "gram_ms", "methods": {name: {share:
     {"ms", "vs_gram", "vs_fsr", "peak_mb", "peak_matrices"}}}, "problems": {name: why it is not among them}}.
     `fsr_all_budgets` is the plan.
     """
@@ -57,11 +57,11 @@ def measure(
         torch.set_num_threads(before)
     gram = ms[("gram", "")]
     methods: dict[str, dict[str, Any]] = {}
-    for (name, mode), t in ms.items():
+    for (name, share), t in ms.items():
         if name == "gram":
             continue
-        fsr, peak = ms.get(("fsr", mode)), peaks[(name, mode)]
-        methods.setdefault(name, {})[mode] = {
+        fsr, peak = ms.get(("fsr", share)), peaks[(name, share)]
+        methods.setdefault(name, {})[share] = {
             "ms": round(t, 3),
             "vs_gram": round(t / gram, 3),
             "vs_fsr": None if fsr is None else round(t / fsr, 3),
@@ -79,7 +79,7 @@ Job = Callable[[], object]
 def _jobs(
     frames: int, grid: tuple[int, int], width: int, k: int, names: Sequence[str] | None
 ) -> tuple[dict[tuple[str, str], Job], dict[str, str]]:
-    """By method and mode, and why some methods cannot."""
+    """By method and share, and why some methods cannot."""
     n = frames * grid[0] * grid[1]
     generator = torch.Generator().manual_seed(0)
     raw = regions(n, width, generator)
@@ -101,14 +101,14 @@ def _jobs(
     wanted = [name for name, kind in REGISTRY.items() if kind.stage == "before"] if names is None else names
     for name in wanted:
         try:
-            modes = {mode: in_mode(make(name), mode) for mode in BUDGET_MODES}
-            modes["global"](tokens(), k)  # what cannot be selected from so many tokens is told, not measured
+            shares = {share: with_share(make(name), share) for share in SHARES}
+            shares["global"](tokens(), k)  # what cannot be selected from so many tokens is told, not measured
         except InvalidInput as error:
             problems[name] = str(error)
             continue
-        jobs |= {(name, mode): select(pruner) for mode, pruner in modes.items()}
+        jobs |= {(name, share): select(pruner) for share, pruner in shares.items()}
         if name == "fsr":
-            jobs |= {(PLAN, mode): plan(pruner) for mode, pruner in modes.items()}
+            jobs |= {(PLAN, share): plan(pruner) for share, pruner in shares.items()}
     return jobs, problems
 
 

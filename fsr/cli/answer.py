@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fsr.bench.measure import Measurement
     from fsr.vlm.cost import Cost
 
-SHARES = ("global", "per_group")
 ONE_PICTURE = "The embedded model was trained on single pictures: of a clip it sees the frames as so many pictures."
 
 
@@ -27,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="fsr", help="pruning method (see: methods); default fsr")
     parser.add_argument("--budget", type=int, help="visual tokens to keep; default a ninth of them (64 of 576)")
     parser.add_argument("--frames", type=int, help="frames of a clip, evenly spaced in time; default the model's own")
-    parser.add_argument("--budget-mode", default="global", help="global (frames compete) or per_frame (equal shares)")
     parser.add_argument(
-        "--share", default="global", help="global, or per_group: an equal share for every tile or frame"
+        "--share",
+        default="global",
+        help="of the budget: global (all compete) or per_group (each tile or frame alike)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a method's parameter")
     parser.add_argument("--only", action="store_true", help="do not run the unpruned model for comparison")
@@ -40,23 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fsr.bench.measure import FULL, Allowance, measure
     from fsr.pruners import make
-    from fsr.pruners.frames import in_mode
+    from fsr.pruners.frames import with_share
 
-    by_groups = args.share == "per_group"
-    if args.share not in SHARES:
-        raise InvalidInput(f"the budget's share must be one of {', '.join(SHARES)}, not {args.share!r}.")
-    if by_groups and args.budget_mode != "global":
-        raise InvalidInput("give --share or --budget-mode, not both.")
     single = make(args.method, **parsed(args.set))
-    pruner = in_mode(single, "per_frame" if by_groups else args.budget_mode)
+    with_share(single, args.share)  # a share that cannot be is told before anything is loaded
     frames, clip = loaded(args.media, frames_for(args))
     quiet()
 
     vlm = opened(args)
-    media = vlm.encode_media(frames, seconds(clip), pruner.requires)
-    encoding = vlm.encode(media, args.question, pruner.requires)
-    if by_groups:
-        pruner = in_mode(single, "per_frame", media.group)
+    media = vlm.encode_media(frames, seconds(clip), single.requires)
+    encoding = vlm.encode(media, args.question, single.requires)
+    pruner = with_share(single, args.share, media.group)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
     check_budget(budget, n)  # an impossible budget is refused before anything answers
@@ -73,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,
         "visual_tokens": n,
-        "budget_mode": args.budget_mode,
         "share": args.share,
         "parameters": pruner.parameters(),
         "answers": answers,
@@ -109,7 +102,7 @@ def described(record: dict[str, Any]) -> str:
         places = ", ".join(f"{i} ({t:.2f} s)" for i, t in zip(clip["indices"], clip["timestamps_s"], strict=True))
         lines += [
             f"clip: {clip['duration_s']:.3g} s, {clip['width']} x {clip['height']} pixels, {clip['fps']:.3g} frames/s",
-            f"frames {places}, read by {clip['decoder']}; budget {record['budget_mode']}",
+            f"frames {places}, read by {clip['decoder']}; budget {record['share']}",
         ]
     if "note" in record:
         lines.append(record["note"])

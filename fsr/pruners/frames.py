@@ -1,7 +1,7 @@
 """A budget that every frame of a video, or tile of a picture, has its equal share of, for any method that prunes
 before the language model.
 
-By default all tokens compete (`global`). With `per_frame` each frame is pruned by itself, as every port of the peers to
+By default all tokens compete (`global`). With `per_group` each frame is pruned by itself, as every port of the peers to
 video does: scores are normalised and tokens merged within the frame. Tiles can stand for frames.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan, RankPlan, TablePlan, table_budgets
-from fsr.tokens import Layout, Role, Selection, VisualTokens, check_budget
+from fsr.tokens import Layout, Role, Selection, VisualTokens
 
-BUDGET_MODES = ("global", "per_frame")
+SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each frame or tile
 PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency")
 OF_ALL = ("k_focus",)  # facts that hold at any budget, so they count for frames that keep nothing, too
 COUNTS = ("k_", "n_", "rows_")  # facts that begin so are counts, and are summed over frames
@@ -28,7 +28,7 @@ PRUNER = ("name", "label", "paper", "requires", "optional", "exact_count", "stag
 
 
 @dataclass(frozen=True)
-class PerFrame(Pruner):
+class PerGroup(Pruner):
     """`pruner` on every frame by itself, each at its share of the budget (see `schedule`). Random keeps the same places
     in every frame.
 
@@ -52,7 +52,10 @@ class PerFrame(Pruner):
         return self.pruner.parameters()
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        return _apart(self.pruner, tokens, budget, split(tokens, self.group))
+        parts = split(tokens, self.group)
+        counts = divided([len(index) for index, _ in parts], budget)
+        chosen = [self.pruner(part, max(1, count)) for (_, part), count in zip(parts, counts, strict=True)]
+        return _joined(tokens, [index for index, _ in parts], chosen, counts)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         frames, n = split(tokens, self.group), len(tokens)
@@ -69,14 +72,14 @@ class PerFrame(Pruner):
 
         def at(budget: int) -> Tensor:
             roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
-            for frame, count in enumerate(shares(sizes, budget)):
+            for frame, count in enumerate(divided(sizes, budget)):
                 if count:
                     roles[indices[frame]] = chosen(frame, count)[0]
             return roles
 
         def anchors(budget: int) -> Tensor:
             anchor = torch.full((n,), -1)
-            for frame, count in enumerate(shares(sizes, budget)):
+            for frame, count in enumerate(divided(sizes, budget)):
                 if count:
                     index, own = indices[frame], chosen(frame, count)[1]
                     anchor[index] = torch.where(own < 0, -1, index[own])
@@ -91,39 +94,20 @@ class PerFrame(Pruner):
         return TablePlan(n, table_budgets(n), at, anchors, phi)
 
 
-def in_mode(pruner: Pruner, mode: str, group: Tensor | None = None) -> Pruner:
-    """The pruner with its budget for all frames together (`global`) or shared equally by them (`per_frame`).
+def with_share(pruner: Pruner, share: str, group: Tensor | None = None) -> Pruner:
+    """The pruner with its budget for all frames together (`global`) or shared equally by them (`per_group`).
 
     group: (N,) int64, other groups than frames, e.g. tiles, of the tokens that the pruner will see. A method without an
-    exact count looks at each frame by itself in either mode, so it is returned as it is.
-    Raises InvalidInput for another mode, and for `per_frame` with a method that prunes inside the language model.
+    exact count looks at each frame by itself in either case, so it is returned as it is.
+    Raises InvalidInput for another share, and for `per_group` with a method that prunes inside the language model.
     """
-    if mode not in BUDGET_MODES:
-        raise InvalidInput(f"the budget mode must be one of {', '.join(BUDGET_MODES)}, not {mode!r}.")
-    if mode == "global" or (pruner.stage == "before" and not pruner.exact_count):
+    if share not in SHARES:
+        raise InvalidInput(f"the budget's share must be one of {', '.join(SHARES)}, not {str(share)[:40]!r}.")
+    if share == "global" or (pruner.stage == "before" and not pruner.exact_count):
         return pruner
     if pruner.stage != "before":
         raise InvalidInput(f"{pruner.label} prunes inside the language model; its budget is for all tokens together.")
-    return PerFrame(pruner, group)
-
-
-def per_group(pruner: Pruner, tokens: VisualTokens, budget: int, group: Tensor) -> Selection:
-    """The same for any groups of tokens, e.g. the tiles of a picture. group: (N,) int64, the group of every token.
-
-    Raises InvalidInput for groups of another number of tokens.
-    """
-    check_budget(budget, len(tokens))
-    if group.shape != (len(tokens),):
-        raise InvalidInput(f"group must be ({len(tokens)},) like the tokens, not {tuple(group.shape)}.")
-    return _apart(pruner, tokens, budget, split(tokens, group))
-
-
-def _apart(
-    pruner: Pruner, tokens: VisualTokens, budget: int, parts: Sequence[tuple[Tensor, VisualTokens]]
-) -> Selection:
-    counts = shares([len(index) for index, _ in parts], budget)
-    chosen = [pruner(part, max(1, count)) for (_, part), count in zip(parts, counts, strict=True)]
-    return _joined(tokens, [index for index, _ in parts], chosen, counts)
+    return PerGroup(pruner, group)
 
 
 def schedule(sizes: Sequence[int]) -> Tensor:
@@ -141,7 +125,7 @@ def schedule(sizes: Sequence[int]) -> Tensor:
     return frame[(turn * len(sizes) + place[frame]).sort().indices]
 
 
-def shares(sizes: Sequence[int], budget: int) -> list[int]:
+def divided(sizes: Sequence[int], budget: int) -> list[int]:
     """How many tokens of the budget each frame keeps, at most its size, in total the budget."""
     return torch.bincount(schedule(sizes)[:budget], minlength=len(sizes)).tolist()
 
@@ -149,8 +133,11 @@ def shares(sizes: Sequence[int], budget: int) -> list[int]:
 def split(tokens: VisualTokens, group: Tensor | None = None) -> list[tuple[Tensor, VisualTokens]]:
     """For every frame, or every group, the indices of its tokens, (n,) int64 on the CPU, and its tokens alone.
 
-    The newlines of a frame are among them. A group that is no frame has no [CLS] state of its own.
+    The newlines of a frame are among them. A group that is no frame has no [CLS] state of its own. Raises InvalidInput
+    for groups of another number of tokens.
     """
+    if group is not None and group.shape != (len(tokens),):
+        raise InvalidInput(f"group must be ({len(tokens)},) like the tokens, not {tuple(group.shape)}.")
     layout = tokens.layout
     of = layout.frame.cpu() if group is None else group.cpu()
     found = []

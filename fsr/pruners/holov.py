@@ -33,7 +33,7 @@ class _Chunks:
 
     def kept(self, budget: int) -> tuple[Tensor, Tensor]:
         """(K,) int64, the tokens kept, ascending, and (P,) int64, how many of each chunk."""
-        counts = shares(self.mean, self.size, budget)
+        counts = divided(self.mean, self.size, budget)
         return (self.place < counts[self.chunk]).nonzero()[:, 0], counts
 
 
@@ -132,7 +132,7 @@ def _variance(tokens: VisualTokens, start: Tensor, size: Tensor, chunk: Tensor) 
     return ((squares - total.square() * (others - 1) / others.square()) / others).clamp_(min=0)
 
 
-def shares(weight: Tensor, room: Tensor, budget: int) -> Tensor:
+def divided(weight: Tensor, room: Tensor, budget: int) -> Tensor:
     """(P,) int64: `budget` shared out in proportion to the weights, at most `room` each.
 
     floor(w_p K) each, then one each to the largest weights; what a full chunk cannot take is shared out among the rest

@@ -20,7 +20,7 @@ from fsr.tokens import Role, check_budget
 EVERY_BUDGET_UP_TO = 1024  # tokens; a table for more of them holds about TABLE_BUDGETS budgets
 SLOW_UP_TO = 256  # the same for methods whose table of every budget would take longer than a page may wait
 TABLE_BUDGETS = 48
-SHARES = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3)  # of N: 16, 32, 64, 128, 192 of 576; in every table
+USUAL = (1 / 36, 1 / 18, 1 / 9, 2 / 9, 1 / 3)  # of N: 16, 32, 64, 128, 192 of 576; in every table
 BITS = {"bit": 1, "nibble": 4}  # packing -> bits that one role takes
 
 
@@ -172,9 +172,9 @@ def table_budgets(n: int, every_up_to: int = EVERY_BUDGET_UP_TO) -> tuple[int, .
     return tuple(sorted({min(n, round(ratio**i)) for i in range(TABLE_BUDGETS)} | {*usual_budgets(n), n}))
 
 
-def usual_budgets(n: int, shares: Sequence[float] = SHARES) -> list[int]:
+def usual_budgets(n: int, parts: Sequence[float] = USUAL) -> list[int]:
     """The budgets of the paper's tables for n tokens, ascending."""
-    return sorted({max(1, round(n * share)) for share in shares})
+    return sorted({max(1, round(n * part)) for part in parts})
 
 
 def packed_size(n: int, packing: str) -> int:

@@ -190,7 +190,8 @@ _CORNER = np.array([[-_ARM, -1], [_ARM, -1], [_ARM, -_ARM]])  # a quarter of the
 
 def _rotated(points: np.ndarray, quarters: int) -> np.ndarray:
     c, s = np.cos(quarters * np.pi / 2), np.sin(quarters * np.pi / 2)
-    return points @ np.array([[c, s], [-s, c]])
+    turned: np.ndarray = points @ np.array([[c, s], [-s, c]])
+    return turned
 
 
 _OUTLINES = {
@@ -236,7 +237,8 @@ def draw(scene: Scene) -> np.ndarray:
             ink, dx, dy = _digit(thing, mask.shape)
             dark = np.dot(thing.rgb, (0.3, 0.59, 0.11)) > 120
             paint(image, ink, x0 + dx, y0 + dy, (15, 15, 15) if dark else (245, 245, 245))
-    return cv2.convertScaleAbs(np.maximum(image, 0))  # rounds and saturates
+    drawn: np.ndarray = cv2.convertScaleAbs(np.maximum(image, 0))  # rounds and saturates
+    return drawn
 
 
 def paint(image: np.ndarray, mask: np.ndarray, x0: int, y0: int, rgb: tuple[int, int, int]) -> None:

@@ -1,7 +1,6 @@
 """The plain record of one picture or clip, one question and one model: built, checked, and read again."""
 
 from fsr.trace.record import (
-    SHARES,
     VERSION,
     Trace,
     answer_record,
@@ -14,7 +13,6 @@ from fsr.trace.record import (
 from fsr.trace.validation import TraceError
 
 __all__ = [
-    "SHARES",
     "VERSION",
     "Trace",
     "TraceError",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fsr.media.video import DECODERS
+from fsr.pruners.frames import SHARES
 from fsr.tokens import Grid, Selection
 from fsr.trace.validation import MAX_TOKENS, Checker, TraceError
 from fsr.vlm.cost import Cost
@@ -31,7 +32,6 @@ SCORES = ("saliency", "relevance", "priority")
 FACTS = ("k_focus", "focus_cap", "relevance_used")  # of `Selection.facts`, those that are the same at every budget
 ENDS = ("eos", "length", "stopped")
 PARTS = ("base", "tiles")
-SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each tile or frame
 MAX_QUESTIONS = 10_000
 MAX_COUNT = 10_000_000  # frames of a clip, or pixels of its edge
 

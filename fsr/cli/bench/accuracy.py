@@ -20,7 +20,9 @@ from fsr.shapes.scenes import SIDE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", action="store_true", help="the clip model on drawn clips, in both budget modes")
+    parser.add_argument(
+        "--clips", action="store_true", help="the clip model on drawn clips, with both shares of budgets"
+    )
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=",".join(pruners.REGISTRY))

@@ -28,18 +28,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as text, one line a method and mode."""
+    """The result as text, one line a method and share."""
     rows, cols = result["grid"]
     lines = [
         f"{result['frames']} frames of {rows} x {cols} tokens = {result['n']}, {result['k']} kept, D {result['d']}, "
         f"{result['threads']} threads; Gram product {result['gram_ms']:.1f} ms",
-        f"{'method':<18}{'mode':<11}{'ms':>10}{'vs Gram':>9}{'vs FSR':>8}{'peak MB':>9}{'matrices':>10}",
+        f"{'method':<18}{'share':<11}{'ms':>10}{'vs Gram':>9}{'vs FSR':>8}{'peak MB':>9}{'matrices':>10}",
     ]
-    for name, modes in result["methods"].items():
-        for mode, m in modes.items():
+    for name, shares in result["methods"].items():
+        for share, m in shares.items():
             known = (m[key] for key in ("vs_fsr", "peak_mb", "peak_matrices"))
             fsr, peak, matrices = ("-" if value is None else f"{value:.2f}" for value in known)
-            lines.append(f"{name:<18}{mode:<11}{m['ms']:>10.1f}{m['vs_gram']:>9.2f}{fsr:>8}{peak:>9}{matrices:>10}")
+            lines.append(f"{name:<18}{share:<11}{m['ms']:>10.1f}{m['vs_gram']:>9.2f}{fsr:>8}{peak:>9}{matrices:>10}")
     return "\n".join([*lines, *(f"{name}: {why}" for name, why in result["problems"].items())])
 
 
