@@ -79,8 +79,13 @@ test-all: $(READY) browser javascript
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
 
+# Each file says by which command it was measured; that command measures it again.
+EVALUATIONS := $(wildcard assets/shapes*/evaluation*.json)
 evaluate: $(READY)
-	$(BIN)/python -m fsr bench accuracy --json assets/shapes/evaluation.json
+	@for file in $(EVALUATIONS); do \
+	  command=$$($(BIN)/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["command"])' $$file); \
+	  echo "$$command --json $$file"; $(BIN)/$$command --json $$file || exit; \
+	done
 
 train-shapes: $(READY)
 	$(BIN)/python -m training pictures

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from pathlib import Path
+
+from fsr.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,6 +18,18 @@ def test_every_shipped_file_has_its_credit():
         if path.is_file() and path.name != "CREDITS.md":
             folder = path.relative_to(ROOT / "assets").parts[0]
             assert f"`{folder}" in credits, f"{path} has no line in assets/CREDITS.md"
+
+
+def test_every_evaluation_names_the_command_that_measures_it_again():
+    files = sorted(ROOT.glob("assets/shapes*/evaluation*.json"))
+    assert len(files) == 3
+    for file in files:
+        result = json.loads(file.read_text())
+        python, *words = result["command"].split()
+        assert (python, *words[:2]) == ("python", "-m", "fsr"), file
+        args = build_parser().parse_args(words[2:])
+        assert args.questions == result["questions"], file
+        assert set(args.methods.split(",")) <= {*result["accuracy"]}, file
 
 
 # The floors of the house, the lowest first: what stands on one may import from its own and from those below.

@@ -180,7 +180,8 @@ def relevance(one: Architecture) -> ClipRelevance:
 
 def _clip_parameters(text: Mapping[str, Any]) -> int:
     width, layers = text["hidden_size"], text["num_hidden_layers"]
-    return width * (text["vocab_size"] + layers * (4 * width + 2 * text["intermediate_size"]))
+    weights: int = width * (text["vocab_size"] + layers * (4 * width + 2 * text["intermediate_size"]))
+    return weights
 
 
 def tokenizer(marks: tuple[str, ...], **names: str) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from fsr import pruners, vlm
-from fsr.bench.accuracy import Measured, majority, mean, nested, report, run
+from fsr.bench.accuracy import Key, Measured, majority, mean, nested, report, run
 from fsr.pruners import Pruner
 from fsr.pruners.frames import SHARES, PerGroup, with_share
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
@@ -22,6 +22,7 @@ from fsr.shapes.clips import FRAMES, WAYS, Clip, draw_clip, moments, random_clip
 from fsr.shapes.questions import Question
 from fsr.shapes.scenes import UNSEEN_PAIRS, generator
 
+T = TypeVar("T")
 SECONDS = 4.0  # a clip lasts
 APART = ":per_group"  # behind the name of a method that shares its budget equally among frames
 ANSWERS = {"happens": ("yes", "no"), "direction": tuple(WAYS), "count": ("0", "1", "2", "3")}  # each as often
@@ -84,7 +85,7 @@ def in_both_shares(methods: Sequence[str]) -> dict[str, Pruner]:
 def of_share(measured: Measured, share: str) -> Measured:
     """What was measured with one share; full and blind belong to both."""
 
-    def kept(values: dict) -> dict:
+    def kept(values: dict[Key, T]) -> dict[Key, T]:
         return {
             (name.removesuffix(APART), budget): value
             for (name, budget), value in values.items()

@@ -96,7 +96,7 @@ def rows_of(examples: Path, name: str) -> list[dict[str, Any]]:
     """The rows of an index. Raises InvalidInput where there is none, or one without id and question."""
     path = examples / name
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -117,7 +117,8 @@ def regions(n: int, d: int, generator: torch.Generator) -> Tensor:
     within = torch.randn(n, rank, generator=generator)
     noise = torch.randn(n, d, generator=generator) / d**0.5
     common = torch.randn(d, generator=generator) / d**0.5
-    return 0.8 * common + ((between + 0.5 * within) * spectrum) @ basis + 0.25 * noise
+    features: Tensor = 0.8 * common + ((between + 0.5 * within) * spectrum) @ basis + 0.25 * noise
+    return features
 
 
 def independent(n: int, d: int, generator: torch.Generator) -> Tensor:

@@ -100,7 +100,8 @@ def _upright_rgb(image: ImageFile.ImageFile, max_side: int | None) -> Image.Imag
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(ORIENTATION, 1)
+        orientation: int = image.getexif().get(ORIENTATION, 1)
+        return orientation
     except Exception:  # damaged metadata is no reason to refuse the picture
         return 1
 

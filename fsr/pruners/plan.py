@@ -196,6 +196,8 @@ def unpack(packed: bytes, n: int, packing: str = "nibble") -> Tensor:
     if len(packed) != packed_size(n, packing):
         raise InvalidInput(f"{n} packed roles take {packed_size(n, packing)} bytes, not {len(packed)}.")
     bits = BITS[packing]
-    values = torch.tensor(list(packed), dtype=torch.uint8)[:, None] >> bits * torch.arange(8 // bits, dtype=torch.uint8)
+    values: Tensor = torch.tensor(list(packed), dtype=torch.uint8)[:, None] >> bits * torch.arange(
+        8 // bits, dtype=torch.uint8
+    )
     values = (values & (2**bits - 1)).flatten()[:n]
     return values * int(Role.KEPT) if packing == "bit" else values

@@ -237,7 +237,7 @@ def _times(rng: np.random.Generator, count: int) -> list[float]:
     while True:
         times = rng.uniform(EARLIEST, LATEST, count)
         if all(b - a >= APART for a, b in pairwise(sorted(times))):
-            return times.tolist()
+            return [float(t) for t in times]
 
 
 def _other_color(rng: np.random.Generator, thing: Thing, pair: tuple[str, str], pairs: list[tuple[str, str]]) -> str:

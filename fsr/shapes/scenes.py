@@ -271,7 +271,8 @@ def backdrop(scene: Scene) -> np.ndarray:
     first = _distant_color(rng, colors)
     kind = rng.choice(["plain", "gradient", "blobs", "stripes", "grain"])
     if kind == "plain":
-        return np.broadcast_to(first, (height, width, 3)).copy()
+        plain: np.ndarray = np.broadcast_to(first, (height, width, 3)).copy()
+        return plain
     second = _distant_color(rng, colors, near=first)
     angle = rng.uniform(0, np.pi)
     across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
@@ -285,7 +286,8 @@ def backdrop(scene: Scene) -> np.ndarray:
         t = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     else:
         t = rng.random((height, width), dtype=np.float32) * 0.35
-    return first + t[..., None] * (second - first)
+    mixed: np.ndarray = first + t[..., None] * (second - first)
+    return mixed
 
 
 def _distant_color(rng: np.random.Generator, colors: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:

@@ -68,9 +68,10 @@ class Checker:
             raise self.fail(at, f"must be a finite number{limits}")
 
     def numbers(self, values: Any, n: int, at: str) -> list[float]:
-        for value in self.items(values, at, n, n):
+        found: list[float] = self.items(values, at, n, n)
+        for value in found:
             self.number(value, at)
-        return values
+        return found
 
     def whole(self, value: Any, low: int, high: int, at: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -78,9 +79,10 @@ class Checker:
         return value
 
     def wholes(self, values: Any, n: int, low: int, high: int, at: str) -> list[int]:
-        for value in self.items(values, at, n, n):
+        found: list[int] = self.items(values, at, n, n)
+        for value in found:
             self.whole(value, low, high, at)
-        return values
+        return found
 
     def scalars(self, value: Any, at: str) -> None:
         self.table(value, at, 64)
