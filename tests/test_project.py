@@ -90,6 +90,12 @@ def test_no_arrow_points_upwards():
             assert floor(other) <= floor(name), f"{name} imports {other}, which stands above it"
 
 
+def test_the_product_needs_nothing_that_trains():
+    needed = {other for name, wanted in imports().items() if not name.startswith("training") for other in wanted}
+    assert "training.train" in modules()
+    assert not [name for name in needed if name.startswith("training")]
+
+
 def test_nothing_imports_in_a_circle():
     graph, done = imports(), set()
 
