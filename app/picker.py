@@ -13,7 +13,6 @@ from fsr.vlm import VLM
 from fsr.vlm.catalogue import CATALOGUE, tower_of, uses
 from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.hub import in_cache
-from fsr.vlm.llava import Llava
 from fsr.vlm.memory import FOUR_BIT_BYTES, SLACK, free_bytes, free_together
 from fsr.vlm.placement import DTYPES, FOUR_BIT, MAPS
 
@@ -57,7 +56,7 @@ def _row(offer: Offer, settings: Settings, room: int | None) -> dict[str, Any]:
 
 def held_bytes(vlm: VLM | None) -> int:
     """What its weights take in memory."""
-    return sum(p.numel() * p.element_size() for p in vlm.model.parameters()) if isinstance(vlm, Llava) else 0
+    return 0 if vlm is None else vlm.held_bytes
 
 
 def on_gpu(settings: Settings) -> bool:

@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import fsr.vlm
 from fsr.check import checkpoint, reach, sign
 from fsr.cli.main import main
-from fsr.vlm import anyres, geometry, llava, llava_onevision
+from fsr.vlm import anyres, geometry, llava_onevision, tower
 from tests.tiny import save_tiny
 from tests.tiny_families import save_next, save_onevision, save_qwen
 
@@ -70,7 +70,7 @@ def test_half_precision_has_wider_limits(folders):
 
 def test_a_check_leaves_the_model_as_it_was(subject):
     vlm = subject.vlm
-    vision = reach.vision_of(vlm)
+    vision = vlm.vision
     before = vision.config._attn_implementation
     for one in (checkpoint.saliency, checkpoint.attention):
         one(subject)
@@ -80,8 +80,8 @@ def test_a_check_leaves_the_model_as_it_was(subject):
 
 
 def test_wrong_saliency_is_found(subject, monkeypatch):
-    right = llava.cls_attention
-    monkeypatch.setattr(llava, "cls_attention", lambda q, k, heads, scale=None: right(q, k, 1, scale))
+    right = tower.cls_attention
+    monkeypatch.setattr(tower, "cls_attention", lambda q, k, heads, scale=None: right(q, k, 1, scale))
     assert checkpoint.saliency(subject).status == "FAIL"
 
 
@@ -104,7 +104,7 @@ def test_wrong_positions_are_found_with_tokens_dropped_only(subject, monkeypatch
     kept = checkpoint.Subject(subject.vlm)
     right = checkpoint.kept_tokens(kept)
     assert right.status == "PASS"  # the reference goes by what the adapter promises
-    monkeypatch.setattr(kept, "_positions", lambda inputs, mask: (mask.cumsum(dim=1) - 1).clamp(min=0))
+    monkeypatch.setattr(kept.vlm, "masked_positions", lambda inputs, mask: (mask.cumsum(dim=1) - 1).clamp(min=0))
     assert checkpoint.kept_tokens(kept).status == "FAIL"
     assert checkpoint.all_tokens(kept).status == "PASS"
 
@@ -138,7 +138,7 @@ def test_frames_in_a_wrong_order_are_found(folders, monkeypatch):
 
 
 def test_a_check_that_breaks_is_a_failure_of_the_model(folders, monkeypatch, capsys):
-    monkeypatch.setattr(llava, "cls_attention", lambda *args: torch.zeros(1, 3))
+    monkeypatch.setattr(tower, "cls_attention", lambda *args: torch.zeros(1, 3))
     assert main(["check", str(folders / "llava")]) == 1
     out = capsys.readouterr().out
     assert "FAIL  saliency" in out

@@ -16,17 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.check.reach import attending, embedding_layer, forgetful, recorded, vision_of
+from fsr.check.reach import attending, embedding_layer, forgetful, recorded
 from fsr.check.sign import scene, sign
 from fsr.errors import FsrError
 from fsr.pruners import make
 from fsr.tokens import Selection
 from fsr.vlm.base import VLM, Encoding, Media
 from fsr.vlm.decode import Decoder
-from fsr.vlm.llava import Llava
-from fsr.vlm.llava_onevision import LlavaOnevision
-from fsr.vlm.llava_video import LlavaVideo
-from fsr.vlm.qwen2_5_vl import Qwen25VL, QwenTower
+from fsr.vlm.family import Family
 
 QUESTION = "What is left of the ring?"
 NEW = 10  # generated tokens
@@ -65,7 +62,7 @@ def check(
 
     say(f"loading {model}")
     vlm = load(model, device, dtype, media_cache=0)  # every encode is a new one
-    if not isinstance(vlm, Llava):
+    if not isinstance(vlm, Family):
         raise FsrError(f"{model} is of no family that can be checked.")
     subject = Subject(vlm)
     checks: dict[str, Callable[[], Finding]] = {
@@ -114,7 +111,7 @@ def _said(error: Exception) -> str:
 class Subject:
     """One picture, or frames of a video, and a question, as the adapter and as the model's own processor read them."""
 
-    def __init__(self, vlm: Llava, times: tuple[float, ...] | None = None) -> None:
+    def __init__(self, vlm: Family, times: tuple[float, ...] | None = None) -> None:
         self.vlm, self.times = vlm, times
         self.frames = [scene(i)[0].resize((504, 336)) for i in range(len(times or [0]))]
 
@@ -126,10 +123,7 @@ class Subject:
     def inputs(self) -> dict[str, Any]:
         """The processor's own output."""
         before, after = self.vlm.template(self.encoding.media)
-        given: dict[str, Any] = {"images": self.frames} if self.times is None else {"videos": [self.frames]}
-        if self.times is not None and isinstance(self.vlm, Qwen25VL):
-            read = {"fps": 1 / (self.times[1] - self.times[0]), "frames_indices": range(len(self.times))}
-            given |= {"video_metadata": [{**read, "total_num_frames": len(self.times)}], "do_sample_frames": False}
+        given = self.vlm.processor_input(self.frames, self.times)
         values = self.vlm.processor(**given, text=before + QUESTION + after, return_tensors="pt")
         return {name: self._placed(value) for name, value in values.items()}
 
@@ -158,17 +152,9 @@ class Subject:
         mask = torch.ones_like(inputs["input_ids"])
         if hidden is not None:
             mask[0, : len(hidden)] = (~hidden).long()
-            inputs["position_ids"] = self._positions(inputs, mask)
+            inputs["position_ids"] = self.vlm.masked_positions(inputs, mask)
         with self.vlm.lock, forgetful(self.vlm.model):
             return self.vlm.model(**{**inputs, "attention_mask": mask}, use_cache=False).logits[0]
-
-    def _positions(self, inputs: dict[str, Tensor], mask: Tensor) -> Tensor:
-        if isinstance(self.vlm, Qwen25VL):
-            grids = {name: inputs[name] for name in ("image_grid_thw", "mm_token_type_ids")}
-            return self.vlm.model.model.get_rope_index(inputs["input_ids"], **grids)[0]
-        if self.vlm.kept_positions == "original":
-            return torch.arange(mask.shape[1], device=mask.device)[None]
-        return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
     @torch.no_grad()
     def hidden(self, selection: Selection) -> Tensor:
@@ -218,13 +204,12 @@ def all_tokens(subject: Subject, name: str = "all tokens") -> Finding:
     return _compared(name, ours, subject.unmodified(ids), ids, what)
 
 
-def video(vlm: Llava) -> Finding:
+def video(vlm: Family) -> Finding:
     """The same for the frames of a video."""
-    if isinstance(vlm, LlavaVideo):
-        why = "transformers' class pools frames as OneVision does, so it is no reference for LLaVA-Video's frames"
-        return Finding("video", "SKIP", None, None, why)
-    if not isinstance(vlm, Qwen25VL | LlavaOnevision):
+    if not vlm.reads_clips:
         return Finding("video", "SKIP", None, None, "this family reads the frames of a video as so many pictures")
+    if vlm.no_video_reference:
+        return Finding("video", "SKIP", None, None, vlm.no_video_reference)
     return all_tokens(Subject(vlm, TIMES), "video")
 
 
@@ -251,51 +236,24 @@ def _compared(name: str, ours: Tensor, theirs: Tensor, ids: list[int], what: str
 
 def saliency(subject: Subject) -> Finding:
     """The rows that the adapter computes from hooks, against the weights of transformers' eager attention."""
-    ours, theirs = _own_saliency(subject), _eager_saliency(subject)
+    ours, theirs = subject.vlm.read_saliency(subject.pixels, subject.inputs), _eager_saliency(subject)
     words = subject.vlm.pathways["saliency"]
     return _judged("saliency", _relative(ours, theirs), _limit(SALIENCY, subject.vlm.dtype), f"eager weights; {words}")
 
 
-def _own_saliency(subject: Subject) -> Tensor:
-    tower = subject.vlm.tower
-    if isinstance(tower, QwenTower):
-        return tower.read(subject.pixels, subject.inputs["image_grid_thw"])[2]
-    read: Tensor = tower.read(subject.pixels)["saliency"]
-    return read
-
-
 @torch.no_grad()
 def _eager_saliency(subject: Subject) -> Tensor:
-    tower = subject.vlm.tower
-    with subject.vlm.lock, recorded(vision_of(subject.vlm), tower.attention) as weights:
-        if isinstance(tower, QwenTower):
-            tower.visual(subject.pixels, grid_thw=subject.inputs["image_grid_thw"])
-        else:
-            tower.run(subject.pixels)
-    if isinstance(tower, QwenTower):
-        from transformers.vision_utils import get_vision_window_index
-
-        vision = subject.vlm.model.config.vision_config
-        got = torch.cat([w[0].float().mean(dim=(0, 1)) for w in weights]).view(-1, tower.merge**2).mean(dim=1)
-        order, _ = get_vision_window_index(
-            subject.inputs["image_grid_thw"],
-            spatial_merge_size=tower.merge,
-            window_size=vision.window_size,
-            patch_size=tower.patch,
-        )
-        return got[order.argsort()]
-    rows = torch.cat(weights).float()
-    if not tower.has_cls:
-        return rows.mean(dim=(1, 2)).flatten()
-    from_cls = rows[:, :, 0, 1:].mean(dim=1)
-    return torch.nn.functional.pad(from_cls, (tower.extra, 0)).flatten()
+    vlm = subject.vlm
+    with vlm.lock, recorded(vlm.vision, vlm.tower.attention) as weights:
+        vlm.run_tower(subject.pixels, subject.inputs)
+    return vlm.saliency_of(weights, subject.inputs)
 
 
 def attention(subject: Subject) -> Finding:
     """FSR keeps the same tokens whether the tower computes attention fused (sdpa) or plainly (eager)."""
     vlm, kept = subject.vlm, []
     for implementation in ("sdpa", "eager"):
-        with vlm.lock, attending(vision_of(vlm), implementation):
+        with vlm.lock, attending(vlm.vision, implementation):
             tokens = vlm.encode(vlm.encode_media(subject.frames), QUESTION).tokens
         kept.append(set(make("fsr")(tokens, max(1, len(tokens) // 9)).kept.tolist()))
     share = len(kept[0] & kept[1]) / len(kept[0])
@@ -305,7 +263,7 @@ def attention(subject: Subject) -> Finding:
 
 
 @torch.no_grad()
-def layout(vlm: Llava, name: str) -> Finding:
+def layout(vlm: Family, name: str) -> Finding:
     """Paint a token's rectangle on the picture: in the embedding layer, that token must change most of its grid."""
     plain = Image.new("RGB", SHAPES[name], (30, 60, 90))
     right = painted = 0

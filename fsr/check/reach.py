@@ -7,19 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from PIL import Image
 from torch import Tensor
 
-from fsr.vlm.capture import find
-from fsr.vlm.llava import Llava
-from fsr.vlm.qwen2_5_vl import QwenTower
+from fsr.vlm.family import Family
 
 ATTENTION = "fsr_check"  # the name under which a recording attention is known to transformers, while it records
-
-
-def vision_of(vlm: Llava) -> Any:
-    return vlm.tower.visual if isinstance(vlm.tower, QwenTower) else find(vlm.model, "vision_tower")
 
 
 @contextmanager
@@ -55,22 +47,9 @@ def recorded(vision: Any, module: Any) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def embedding_layer(vlm: Llava) -> Iterator[None]:
+def embedding_layer(vlm: Family) -> Iterator[None]:
     """While it lasts, visual tokens are what the tower's first layer makes of their pixels."""
-    vision, tower = vision_of(vlm), vlm.tower
-
-    def patches(pixels: Tensor, grids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        out = vision.patch_embed(pixels).view(-1, tower.merge**2 * vision.config.hidden_size)
-        return out, out, out[:, 0].float()
-
-    def convolved(pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
-        out = find(vision, "embeddings.patch_embedding")(pixels).flatten(2).transpose(1, 2)
-        out = torch.nn.functional.pad(out, (0, 0, tower.extra, 0)).flatten(0, 1)
-        return {"embeddings": out, "features": out, "saliency": out[:, 0].float()}
-
-    owner, name, stand_in = (tower, "read", patches) if isinstance(tower, QwenTower) else (vlm, "_read", convolved)
-    if not isinstance(tower, QwenTower):
-        vlm.encode_media([Image.new("RGB", (336, 336))])  # its warm-up is the tower's own
+    owner, name, stand_in = vlm.patch_reader()
     try:
         setattr(owner, name, stand_in)
         yield

@@ -20,8 +20,9 @@ from fsr.tokens import Grid, Layout, Selection
 from fsr.vlm.base import CAPTURES, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
+from fsr.vlm.family import Family, pixels_in, replaced
 from fsr.vlm.geometry import View
-from fsr.vlm.llava import Llava, Tower, pixels_in, replaced
+from fsr.vlm.tower import Tower
 
 
 @dataclass(eq=False)
@@ -196,7 +197,7 @@ class AnyresTower(Tower):
         self.projector(torch.cat([hidden[layer] for layer in layers], dim=-1)[:, self.cls_dropped :])
 
 
-class AnyresLlava(Llava):
+class Anyres(Family):
     """A checkpoint whose visual tokens are grids with newlines. Subclasses say which grids (`_encode_frames`)."""
 
     captures = CAPTURES - {"summary"}  # a mosaic has a [CLS] state for every tile

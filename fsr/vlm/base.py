@@ -203,6 +203,11 @@ class VLM(ABC):
         """`inputs_embeds` (1, L, D), and whatever else the language model's positions need."""
 
     @property
+    def held_bytes(self) -> int:
+        """What its weights take in memory."""
+        return sum(p.numel() * p.element_size() for p in self.decoder.model.parameters())
+
+    @property
     def provides(self) -> frozenset[str]:
         """The scores this model can give: a subset of {"saliency", "relevance"}."""
         return frozenset(name for name, made_of in self.pathways.items() if not made_of.startswith("none"))

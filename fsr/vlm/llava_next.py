@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from fsr.errors import InvalidInput
-from fsr.vlm.anyres import AnyresLlava, RowMedia
+from fsr.vlm.anyres import Anyres, RowMedia
 
 MODES = ("native", "paper")
 
 
-class LlavaNext(AnyresLlava):
+class LlavaNext(Anyres):
     """A LlavaNextForConditionalGeneration checkpoint.
 
     mode: "native", the model's own way: the best resolution for the picture, padding left out before any budget, a

@@ -18,6 +18,10 @@ from fsr.vlm.llava_onevision import LlavaOnevision
 class LlavaVideo(LlavaOnevision):
     """A LLaVA-Video checkpoint, its authors' own files or a conversion of them."""
 
+    no_video_reference = (
+        "transformers' class pools frames as OneVision does, so it is no reference for LLaVA-Video's frames"
+    )
+
     def _pooled_part(self, part: Part) -> Part:
         rows, cols = part.extent[0] // 2, part.extent[1] // 2
         return replace(part, extent=(2 * rows, 2 * cols), shape=(rows, cols))

@@ -7,7 +7,7 @@ token keeps its own (time, row, column) position, and the answer goes on where i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,7 +23,7 @@ from fsr.vlm import geometry, prompt
 from fsr.vlm.base import EVERYTHING, Chosen, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
-from fsr.vlm.llava import Llava, pixels_in, replaced
+from fsr.vlm.family import Family, pixels_in, replaced
 
 QUERIES_AT_ONCE = 1024
 
@@ -40,7 +40,7 @@ class QwenMedia(Media):
     seconds: float | None = None
 
 
-class Qwen25VL(Llava):
+class Qwen25VL(Family):
     """A Qwen2_5_VLForConditionalGeneration checkpoint. Two frames of a video make one frame of tokens."""
 
     captures = frozenset()
@@ -48,6 +48,51 @@ class Qwen25VL(Llava):
 
     def _tower_of(self, model: Any) -> Any:
         return QwenTower(model)
+
+    @property
+    def vision(self) -> Any:
+        return self.tower.visual
+
+    def processor_input(self, frames: Sequence[Image.Image], times: Sequence[float] | None) -> dict[str, Any]:
+        given = super().processor_input(frames, times)
+        if times is None:
+            return given
+        read = {"fps": 1 / (times[1] - times[0]), "frames_indices": range(len(times)), "total_num_frames": len(times)}
+        return given | {"video_metadata": [read], "do_sample_frames": False}
+
+    def masked_positions(self, inputs: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+        grids = {name: inputs[name] for name in ("image_grid_thw", "mm_token_type_ids")}
+        positions: Tensor = self.model.model.get_rope_index(inputs["input_ids"], **grids)[0]
+        return positions
+
+    def run_tower(self, pixels: Tensor, inputs: Mapping[str, Tensor]) -> None:
+        self.tower.visual(pixels, grid_thw=inputs["image_grid_thw"])
+
+    def read_saliency(self, pixels: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        saliency: Tensor = self.tower.read(pixels, inputs["image_grid_thw"])[2]
+        return saliency
+
+    def saliency_of(self, weights: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+        from transformers.vision_utils import get_vision_window_index
+
+        tower, vision = self.tower, self.model.config.vision_config
+        got = torch.cat([w[0].float().mean(dim=(0, 1)) for w in weights]).view(-1, tower.merge**2).mean(dim=1)
+        order, _ = get_vision_window_index(
+            inputs["image_grid_thw"],
+            spatial_merge_size=tower.merge,
+            window_size=vision.window_size,
+            patch_size=tower.patch,
+        )
+        return got[order.argsort()]
+
+    def patch_reader(self) -> tuple[object, str, Callable[..., Any]]:
+        tower = self.tower
+
+        def patches(pixels: Tensor, grids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            out = tower.visual.patch_embed(pixels).view(-1, tower.merge**2 * tower.visual.config.hidden_size)
+            return out, out, out[:, 0].float()
+
+        return tower, "read", patches
 
     @property
     def _steps(self) -> int:
