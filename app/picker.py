@@ -31,19 +31,19 @@ def rows(models: Models) -> list[dict[str, Any]]:
     found = [_row(offer, settings, room) for offer in settings.offers.values()]
     for row in found:
         if vlm is not None and row["id"] == models.held_id:
-            row |= {"state": "loaded", "numbers": vlm.numbers, "held_gb": held / 1e9}
+            row |= {"state": "loaded", "precision": vlm.precision, "held_gb": held / 1e9}
     return found
 
 
 def _row(offer: Offer, settings: Settings, room: int | None) -> dict[str, Any]:
-    count, numbers = parameters(offer), numbers_of(settings)
-    needs = None if count is None else count * bytes_each(numbers) * SLACK
+    count, precision = parameters(offer), precision_of(settings)
+    needs = None if count is None else count * bytes_each(precision) * SLACK
     listed = CATALOGUE.get(offer.source)
     return {
         "id": offer.id,
         "title": offer.title,
         "state": "here" if is_here(offer) else "hub",
-        "numbers": numbers,
+        "precision": precision,
         "held_gb": None,
         "needs_gb": None if needs is None else needs / 1e9,
         "download_gb": listed.gigabytes if listed and not is_here(offer) else None,
@@ -73,7 +73,7 @@ def free_here(settings: Settings) -> int | None:
         return None
 
 
-def numbers_of(settings: Settings) -> str:
+def precision_of(settings: Settings) -> str:
     """The dtype that a model would be loaded in."""
     if settings.dtype:
         known = DTYPES.get(settings.dtype)
@@ -81,8 +81,8 @@ def numbers_of(settings: Settings) -> str:
     return "half precision" if on_gpu(settings) else "float32"
 
 
-def bytes_each(numbers: str) -> float:
-    return {"float32": 4.0, FOUR_BIT: FOUR_BIT_BYTES}.get(numbers, 2.0)
+def bytes_each(precision: str) -> float:
+    return {"float32": 4.0, FOUR_BIT: FOUR_BIT_BYTES}.get(precision, 2.0)
 
 
 def is_here(offer: Offer) -> bool:

@@ -21,8 +21,9 @@ from PIL import Image
 from app.clips import Clips, Film, is_clip_id
 from app.encodings import Encodings
 from app.models import Models
+from app.offers import CLIPS_ONLY
 from app.pictures import Picture, Pictures
-from app.settings import CLIPS_ONLY, Settings
+from app.settings import Settings
 from fsr.bench.measure import FULL, Allowance, Measurement
 from fsr.errors import InvalidInput
 from fsr.media.video import FRAMES, is_clip

@@ -223,7 +223,7 @@ def test_the_picker_tells_size_memory_licence_and_pathways(folders, monkeypatch)
     assert list(rows) == service.settings.model_ids
     tiny, qwen, llava, third, other = rows.values()
     held = sum(p.numel() * 4 for p in service.loaded("tiny-llava").model.parameters())
-    assert (tiny["state"], tiny["held_gb"], tiny["numbers"]) == ("loaded", held / 1e9, "float32")
+    assert (tiny["state"], tiny["held_gb"], tiny["precision"]) == ("loaded", held / 1e9, "float32")
     assert (qwen["state"], qwen["saliency"], qwen["relevance"]) == ("here", "attention received", "none")
     assert (tiny["saliency"], tiny["relevance"]) == ("attention from [CLS]", "CLIP")
     assert qwen["licence"] == other["licence"] == "see the model card"

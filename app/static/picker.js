@@ -82,11 +82,11 @@ function state({ state: name, download_gb: size }) {
 }
 
 /** Measured for the model in memory, an estimate for the others. */
-function memory({ held_gb: held, needs_gb: needs, numbers, fits }) {
-  if (held !== null) return `${gigabytes(held)} in ${numbers}, measured`;
+function memory({ held_gb: held, needs_gb: needs, precision, fits }) {
+  if (held !== null) return `${gigabytes(held)} in ${precision}, measured`;
   if (needs === null) return "known once it is here";
   const verdict = fits === null ? "" : fits ? ": fits" : ": does not fit";
-  return `about ${gigabytes(needs)} in ${numbers} (estimate)${verdict}`;
+  return `about ${gigabytes(needs)} in ${precision} (estimate)${verdict}`;
 }
 
 function fact(name, text, look = "") {

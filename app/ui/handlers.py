@@ -435,4 +435,4 @@ def checked_parameters(value: Any) -> Parameters:
 
 def where(vlm: VLM | None) -> str:
     """On what the answer was measured."""
-    return "" if vlm is None else f"{values.device_name(str(vlm.device))}, {vlm.numbers}"
+    return "" if vlm is None else f"{values.device_name(str(vlm.device))}, {vlm.precision}"

@@ -43,7 +43,8 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
     recording = examples.recording_of(settings.first)
     first = examples.get(examples.first.id, recording) if examples.first else None
     session = Session(model=settings.first, example=first.id if first else None, recording=recording)
-    with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with gr.Blocks(title="FSR Explorer", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+        demo: gr.Blocks = blocks
         state, uploaded = gr.State(session), gr.State("")
         view = gr.JSON(visible=False)
         topbar = panel("topbar", values.chosen_value(service, settings.first))

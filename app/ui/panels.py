@@ -27,7 +27,7 @@ _DOORS = {
 def panel(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """One panel. `value` is JSON that its script draws with textContent; it is never put into the markup."""
     return gr.HTML(
-        value=value,  # type: ignore[arg-type]
+        value=value,
         html_template=markup(f"{name}.html"),
         js_on_load=f"window.fsrReady.then((page) => page.{name}({{ element, props, watch, {_DOORS[name]} }}));",
         apply_default_css=False,

@@ -162,7 +162,7 @@ def model_value(service: Service, model: str) -> dict[str, Any]:
             "dtype": "",
             "pathways": {},
         }
-    return value | {"device": device_name(str(vlm.device)), "dtype": vlm.numbers, "pathways": dict(vlm.pathways)}
+    return value | {"device": device_name(str(vlm.device)), "dtype": vlm.precision, "pathways": dict(vlm.pathways)}
 
 
 def chosen_value(service: Service, model: str) -> dict[str, Any]:

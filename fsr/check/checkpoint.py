@@ -82,7 +82,7 @@ def check(
         "model": vlm.id,
         "title": vlm.title,
         "device": str(vlm.device),
-        "dtype": vlm.numbers,
+        "dtype": vlm.precision,
         "passed": all(one.status != "FAIL" for one in findings),
         "checks": [one.to_json() for one in findings],
         "relevance_sign": _sign(vlm),
@@ -136,7 +136,8 @@ class Subject:
     def pixels(self) -> Tensor:
         """(F, 3, H, W), or Qwen's (patches, C)."""
         values = self.inputs["pixel_values"]
-        return values.flatten(0, 1) if values.ndim == 5 else values
+        pixels: Tensor = values.flatten(0, 1) if values.ndim == 5 else values
+        return pixels
 
     @torch.no_grad()
     def unmodified(self, ids: list[int], hidden: Tensor | None = None) -> Tensor:
@@ -154,7 +155,8 @@ class Subject:
             mask[0, : len(hidden)] = (~hidden).long()
             inputs["position_ids"] = self.vlm.masked_positions(inputs, mask)
         with self.vlm.lock, forgetful(self.vlm.model):
-            return self.vlm.model(**{**inputs, "attention_mask": mask}, use_cache=False).logits[0]
+            logits: Tensor = self.vlm.model(**{**inputs, "attention_mask": mask}, use_cache=False).logits[0]
+            return logits
 
     @torch.no_grad()
     def hidden(self, selection: Selection) -> Tensor:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     record = {
         "model": vlm.id,
         "device": str(vlm.device),
-        "dtype": vlm.numbers,
+        "dtype": vlm.precision,
         "pathways": vlm.pathways,
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,

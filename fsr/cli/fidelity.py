@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     record = {
         "model": vlm.id,
         "device": str(vlm.device),
-        "dtype": vlm.numbers,
+        "dtype": vlm.precision,
         "question": encoding.question,
         "unknown_words": encoding.unknown_words,
         "visual_tokens": n,

@@ -117,7 +117,7 @@ def build_trace(
             "id": vlm.id,
             "title": vlm.title,
             "device": str(vlm.device),
-            "dtype": vlm.numbers,
+            "dtype": vlm.precision,
             "pathways": vlm.pathways,
         },
         recorded=recorded,

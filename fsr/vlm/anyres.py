@@ -284,14 +284,16 @@ class Anyres(Family):
 
     @property
     def pinpoints(self) -> list[list[int]]:
-        return self.model.config.image_grid_pinpoints
+        pinpoints: list[list[int]] = self.model.config.image_grid_pinpoints
+        return pinpoints
 
     def tile_pixels(self, frame: Image.Image) -> Tensor:
         """(T, 3, H, W): the base picture, then the tiles."""
         values = self.processor.image_processor(
             images=[frame], image_grid_pinpoints=self.pinpoints, return_tensors="pt"
         )["pixel_values"]
-        return values[0].to(self.device, self.dtype)
+        pixels: Tensor = values[0].to(self.device, self.dtype)
+        return pixels
 
     def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> RowMedia:
         pixels = pixels_in(inputs, "pixel_values").to(self.device, self.dtype)
@@ -349,6 +351,7 @@ class Anyres(Family):
     @property
     def _newline(self) -> Tensor:
         """(D,): what closes a row."""
+        parameter: Tensor
         for name, parameter in self.model.named_parameters():
             if name.endswith("image_newline"):
                 return parameter

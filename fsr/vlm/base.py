@@ -123,7 +123,7 @@ class VLM(ABC):
     """A vision-language model with an opening between its projector and its language model.
 
     Safe to share between threads: every forward pass takes `lock`, a second caller waits.
-    numbers: of the weights in words, "float16" or "4bit".
+    precision: of the weights in words, "float16" or "4bit".
     kept_positions: of kept tokens in the language model, "contiguous" or "original", those among all tokens.
     max_question_chars, max_new_tokens_limit: what is refused, with a sentence. captures: what of `CAPTURES` this family
     can read. media_cache, media_cache_bytes: how much encoded media is held. reads_clips: whether frames with times are
@@ -134,7 +134,7 @@ class VLM(ABC):
     title: str
     device: torch.device
     dtype: torch.dtype
-    numbers: str
+    precision: str
     relevance_sign: int
     decoder: Decoder
     tokenizer: Any
@@ -308,7 +308,7 @@ class VLM(ABC):
     def text(self, ids: list[int], whole: bool = True) -> str:
         """The words of an answer; while it grows, a half-arrived character is held back."""
         with self.lock:
-            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+            text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text.strip() if whole else text.rstrip("\ufffd").strip()
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ def capture(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Seen]]:
     seen: dict[str, Seen] = {}
     handles = []
 
-    def recorder(name: str):
+    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def record(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen[name] = Seen(inputs[0].detach(), output.detach())
 
@@ -66,7 +66,8 @@ def received_attention(queries: Tensor, keys: Tensor, heads: int, scale: float |
 
 def _split(x: Tensor, heads: int) -> Tensor:
     """(B, T, heads * d) -> (B, heads, T, d) float32."""
-    return x.float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    split: Tensor = x.float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    return split
 
 
 def find(root: nn.Module, suffix: str) -> Any:

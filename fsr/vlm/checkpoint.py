@@ -18,6 +18,7 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.family import Family
 from fsr.vlm.geometry import FRAMINGS
 from fsr.vlm.hub import WEIGHTS, Hub, in_cache
 from fsr.vlm.llava_next import MODES
@@ -135,7 +136,7 @@ def load(
     extra = {} if mode is None else {"mode": mode}
     if "positions" in facts and config.model_type in ("llava", "llava_onevision"):
         extra["positions"] = str(facts["positions"])
-    vlm: Any = getattr(importlib.import_module(module), family)(
+    vlm: Family = getattr(importlib.import_module(module), family)(
         llava,
         processor,
         id=source.name,
@@ -148,7 +149,7 @@ def load(
         media_cache_bytes=media_cache_bytes,
         **extra,
     )
-    vlm.numbers = placement.numbers
+    vlm.precision = placement.precision
     if relevance == "llm_embedding":
         vlm.measure_relevance_in_the_language_model()
     elif source.local:

@@ -127,7 +127,8 @@ class Decoder:
     def logits(self, embeds: Tensor, around: Around = nullcontext, **inputs: Tensor) -> Tensor:
         """(L, V) next-token scores at every position of a prompt that comes out of the last layer."""
         with self.lock, within_memory(), around():
-            return self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
+            logits: Tensor = self.model(inputs_embeds=embeds, use_cache=False, **inputs).logits[0]
+            return logits
 
     @torch.no_grad()
     def forced(self, embeds: Tensor, ids: Sequence[int], around: Around = nullcontext, **inputs: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Family(VLM):
         self.id, self.title, self.relevance_sign = id, title, relevance_sign
         self.device = device_of(model.get_input_embeddings())
         self.dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
-        self.numbers = str(self.dtype).removeprefix("torch.")
+        self.precision = str(self.dtype).removeprefix("torch.")
         if framing not in geometry.FRAMINGS:
             raise InvalidInput(f"framing must be one of {', '.join(geometry.FRAMINGS)}, not {framing!r}.")
         self.framing = framing
@@ -273,7 +273,8 @@ class Family(VLM):
     def _project(self, features: Tensor) -> Tensor:
         """(n, C) -> (n, D): the projector."""
         with self.lock:  # so that no pass that is being read takes this one for its own
-            return self.tower.projector(features.to(self.device, self.dtype)).to(self.device)
+            projected: Tensor = self.tower.projector(features.to(self.device, self.dtype)).to(self.device)
+            return projected
 
     def template(self, media: Media) -> tuple[str, str]:
         """The prompt before and after the question."""
@@ -363,7 +364,8 @@ def pixels_in(inputs: Mapping[str, Any], name: str) -> Tensor:
     """This entry of a processor's output. Raises InvalidInput where there is none."""
     if inputs.get(name) is None:
         raise InvalidInput(f"the inputs hold no {name}; give what the model's own processor returns.")
-    return inputs[name]
+    found: Tensor = inputs[name]
+    return found
 
 
 def replaced(ids: Tensor, visual: Tensor, selection: Selection) -> Tensor:

@@ -91,7 +91,7 @@ def bar_for(report: Report, start: LoadProgress) -> type[tqdm]:
     """
     shown = [start.done]
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "disable": False, "file": io.StringIO()})

@@ -59,5 +59,5 @@ class Llava(Family):
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
         """(F, 3, H, W): what the vision tower sees."""
         framed = [geometry.framed(self.processor.image_processor, frame, self.framing) for frame in frames]
-        pixels = self.processor.image_processor(images=framed, return_tensors="pt")["pixel_values"]
+        pixels: Tensor = self.processor.image_processor(images=framed, return_tensors="pt")["pixel_values"]
         return pixels.to(self.device, self.dtype)

@@ -29,7 +29,8 @@ class LlavaVideo(LlavaOnevision):
     def _pool(self, values: Tensor) -> Tensor:
         rows, cols = values.shape[0] // 2, values.shape[1] // 2
         groups = values[: 2 * rows, : 2 * cols].unflatten(1, (cols, 2)).unflatten(0, (rows, 2))
-        return groups.mean(dim=(1, 3))
+        means: Tensor = groups.mean(dim=(1, 3))
+        return means
 
     def _video_rows(self, parts: Sequence[Part]) -> list[tuple[int, bool]]:
         return [(part.shape[1], True) for part in parts for _ in range(part.shape[0])]

@@ -65,7 +65,7 @@ def check_fits(name: str, needed: int, placement: Placement) -> None:
         smaller += ["4bit"] if placement.device.type == "cuda" and not placement.four_bit else []
         hint = f"try dtype {' or '.join(smaller)} or a smaller model" if smaller else "try a smaller model"
         raise FsrError(
-            f"{name} needs {needed * SLACK / 1e9:.1f} GB in {placement.numbers}, "
+            f"{name} needs {needed * SLACK / 1e9:.1f} GB in {placement.precision}, "
             f"{where} {free / 1e9:.1f} GB free; {hint}."
         )
 

@@ -36,7 +36,7 @@ class Placement:
     four_bit: bool = False
 
     @property
-    def numbers(self) -> str:
+    def precision(self) -> str:
         """The dtype in words: float16, or 4bit."""
         return FOUR_BIT if self.four_bit else str(self.dtype).removeprefix("torch.")
 

@@ -150,7 +150,7 @@ def _clip(relevance: ClipRelevance | tuple[Any, Any], model: Any) -> ClipRelevan
 
 def _ids(args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
     given = [args[0]] if args else [options.get("input_ids"), options.get("inputs")]
-    ids = next((x for x in given if x is not None), None)
+    ids: Tensor | None = next((x for x in given if x is not None), None)
     if ids is None or ids.ndim != 2 or len(ids) != 1:
         raise InvalidInput("one prompt at a time can be pruned: input_ids of shape (1, L).")
     mask = options.get("attention_mask")
@@ -164,7 +164,8 @@ def _located(vlm: Any, ids: Tensor, media: Any) -> Tensor:
     found, wanted = int((ids == vlm.visual_token(media)[0]).sum()), sum(vlm.placeholders(media))
     if found != wanted:
         raise InvalidInput(f"the prompt has places for {found} visual tokens and newlines, the pictures make {wanted}.")
-    return vlm.located(ids, media)
+    places: Tensor = vlm.located(ids, media)
+    return places
 
 
 def _asked(vlm: Any, ids: Tensor, media: Any) -> str:

@@ -41,7 +41,7 @@ def encode(tokenizer: Any, before: str, question: str, after: str) -> list[int]:
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
     """Ids of `text` in which no special token can appear, except the one for unknown words."""
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     added = set(getattr(tokenizer, "added_tokens_decoder", {})) | set(tokenizer.all_special_ids)
     if not (set(ids) & added) - {tokenizer.unk_token_id}:
         return ids

@@ -176,7 +176,8 @@ class Qwen25VL(Family):
 
     def placeholders(self, media: Media) -> list[int]:
         assert isinstance(media, QwenMedia)
-        return (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
+        counts: list[int] = (media.grids.prod(dim=1) // self.tower.merge**2).tolist()
+        return counts
 
     @property
     def projection(self) -> None:
@@ -207,7 +208,8 @@ class Qwen25VL(Family):
         grids: dict[str, Tensor] = {"image_grid_thw": media.grids}
         if media.seconds is not None:
             grids = {"video_grid_thw": media.grids, "second_per_grid_ts": torch.tensor([media.seconds])}
-        return self.model.model.get_rope_index(encoding.prompt[None], mm_token_type_ids=kinds, **grids)[0]
+        positions: Tensor = self.model.model.get_rope_index(encoding.prompt[None], mm_token_type_ids=kinds, **grids)[0]
+        return positions
 
     def generate_batch(
         self, requests: Sequence[tuple[Encoding, Chosen]], max_new_tokens: int = 128, batch_size: int = 16
