@@ -12,10 +12,11 @@ ENV HOME=/home/user \
     HF_HOME=/home/user/.cache/huggingface
 WORKDIR /home/user/app
 
-# CPU wheels by default; build with --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 for a GPU.
+# CPU wheels by default; build with --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 for a GPU.
+# That index has other packages in versions of its own, so what torch needs comes with the rest.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY --chown=user requirements.txt requirements.lock ./
-RUN pip install --no-cache-dir --user torch torchvision --constraint requirements.lock --index-url "$TORCH_INDEX" \
+RUN pip install --no-cache-dir --user --no-deps torch torchvision --constraint requirements.lock --index-url "$TORCH_INDEX" \
  && pip install --no-cache-dir --user --requirement requirements.txt --constraint requirements.lock
 
 COPY --chown=user . .

@@ -33,6 +33,7 @@ $(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
 	touch $@
 
 # Every version that the requirements allow on Python 3.10 to 3.12, newest first. LOCK="--constraint FILE" holds some back.
+# No hashes: pip then refuses an editable install, and wheels of the same version from another index (torch for the CPU).
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-emit-index-url \
 	  --custom-compile-command "make lock" $(LOCK) --output-file requirements.lock \
