@@ -307,9 +307,9 @@ def test_a_slow_reader_is_not_counted(tiny_vlm, encoding):
     import time
 
     for one in tiny_vlm.generate(encoding, None, 3):
-        time.sleep(0.5)
+        time.sleep(1)
         step = one
-    assert step.cost.decode_ms_per_token < 400
+    assert step.cost.decode_ms_per_token < 1000, "at most what the reader took for one token"
 
 
 def test_the_warm_up_runs_once_and_is_not_counted(tiny_folder, picture):

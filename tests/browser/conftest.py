@@ -140,6 +140,17 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise AssertionError(f"the app did not come up in {START_S} s:\n{log.read_text()}")
 
 
+def frames(page, count: int = 4) -> None:
+    """Let the page draw so many frames: whatever it begins by itself it begins in its next ones."""
+    page.evaluate(
+        """(left) => new Promise((done) => {
+        const next = () => (left-- > 0 ? requestAnimationFrame(next) : done());
+        next();
+    })""",
+        count,
+    )
+
+
 @dataclass
 class Watch:
     """What a page did that it should not: console errors, requests to other hosts."""

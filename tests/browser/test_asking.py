@@ -7,6 +7,8 @@ import io
 import pytest
 from PIL import Image
 
+from tests.browser.conftest import frames
+
 STATE = "fsrExplorer.page.store.state"
 SLOW = 120_000
 PAYLOADS = (
@@ -194,7 +196,7 @@ def test_nothing_typed_is_read_as_html_or_template(page, payload):
     ask(page, payload)
     until_done(page)
     assert page.locator(".fx-asked").inner_text() == payload
-    page.wait_for_timeout(300)
+    frames(page, 18)
     assert page.evaluate("window.pwned") is None
     page.watch.errors.clear()
 

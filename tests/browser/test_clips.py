@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from app.settings import ROOT
-from tests.browser.conftest import Watch, launched
+from tests.browser.conftest import Watch, frames, launched
 from tests.browser.test_page import STATE, set_budget, until_quiet
 from tests.clips import FPS, drawn_frames, recorded_clip
 from tests.tiny_families import save_onevision
@@ -108,7 +108,7 @@ def test_a_clip_plays_at_its_own_pace_and_stops(page):
     page.click("[data-ref=play]")
     page.wait_for_selector("[data-ref=play][aria-label=Play]")
     frame = page.evaluate(f"{STATE}.frame")
-    page.wait_for_timeout(400)
+    frames(page, 25)
     assert page.evaluate(MOVED) == [frame, False]
 
 
@@ -259,7 +259,7 @@ def test_every_repaint_of_a_long_clip_is_measured(visit, long_clip, measured, wr
     if wrapped:
         page.click("[data-ref=wrap]")
     page.locator("[data-ref=strip]").scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
+    frames(page, 18)
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.browser.conftest import frames
 from tests.browser.test_page import until_quiet
 
 STATE = "fsrExplorer.page.store.state"
@@ -85,9 +86,9 @@ def test_dragging_the_one_budget_repaints_every_picture_without_any_request(page
     page.mouse.down()
     for i in range(1, 16):
         page.mouse.move(slider["x"] + slider["width"] * (0.1 + 0.05 * i), y)
-        page.wait_for_timeout(15)
+        frames(page, 1)
     page.mouse.up()
-    page.wait_for_timeout(300)
+    frames(page, 18)
     shown = page.locator("#fx-shared-range").input_value()
     assert page.watch.requests[before:] == []
     plan, n = f"{STATE}.trace.methods[m].plan", f"{STATE}.trace.tokens.n"

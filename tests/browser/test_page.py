@@ -6,6 +6,8 @@ import statistics
 
 import pytest
 
+from tests.browser.conftest import frames
+
 STATE = "fsrExplorer.page.store.state"
 
 
@@ -32,7 +34,7 @@ def until_quiet(page) -> None:
     seen = -1
     while seen != len(page.watch.requests):
         seen = len(page.watch.requests)
-        page.wait_for_timeout(1000)
+        frames(page, 62)
 
 
 def test_the_first_screen_holds_picture_question_budget_and_both_answers(page):
@@ -54,10 +56,10 @@ def test_dragging_the_budget_repaints_without_any_request(page):
     page.mouse.down()
     for i in range(1, 40):
         page.mouse.move(slider["x"] + slider["width"] * (0.1 + 0.02 * i), y)
-        page.wait_for_timeout(10)
+        frames(page, 1)
         seen.add(page.get_attribute(".fx-stage canvas", "data-budget"))
     page.mouse.up()
-    page.wait_for_timeout(300)
+    frames(page, 18)
     assert len(seen) > 20
     assert page.watch.requests[before:] == []
     shown = page.locator("#fx-range").input_value()
@@ -151,7 +153,7 @@ def test_the_legend_counts_and_hides_layers(page):
     entry = page.locator(".fx-entry[data-layer=dropped]")
     assert int(entry.locator("b").inner_text()) == counts(page)[0]
     entry.click()
-    page.wait_for_timeout(100)
+    frames(page, 6)
     assert entry.get_attribute("aria-pressed") == "false"
     assert painted(page) < before / 2
 

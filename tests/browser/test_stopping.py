@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.browser.conftest import READY, Watch, launched, random_llava
+from tests.browser.conftest import READY, Watch, frames, launched, random_llava
 
 STATE = "fsrExplorer.page.store.state"
 
@@ -49,8 +49,8 @@ def stop(page) -> None:
 
 def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
     page.click("#fx-askbutton")
-    page.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
-    assert page.evaluate(f"{STATE}.answers.full.done") is False, "the answer streams before it is done"
+    streaming = f"{STATE}.answers.full?.text.length > 3 && {STATE}.answers.full.done === false"
+    page.wait_for_function(streaming, timeout=120_000)
     stop(page)
     answer = page.evaluate(f"{STATE}.answers.full")
     assert answer["done"] is False
@@ -70,7 +70,7 @@ def test_a_running_comparison_can_be_stopped(page):
     answers, chosen, methods = page.evaluate(f"[{STATE}.answers, {STATE}.chosen, Object.keys({STATE}.trace.methods)]")
     assert answers["full"]["done"], "all tokens answer first"
     assert len(answers) < len(chosen) + 1, "the others are not asked any more"
-    page.wait_for_timeout(500)
+    frames(page, 31)
     assert page.evaluate(f"{STATE}.status.phase") == "stopped", "nothing begins by itself after a stop"
     missing = next(name for name in chosen if name not in methods)
     page.click(f".fx-chip[data-method={missing}]")
