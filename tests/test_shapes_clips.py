@@ -19,7 +19,6 @@ from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisio
 
 import fsr.vlm
 from fsr.bench.clip_accuracy import clip_cases, in_both_shares
-from fsr.cli.bench.accuracy import summary
 from fsr.pruners import make
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
 from fsr.shapes.clips import APART, FRAMES, SMALLEST, Actor, Clip, draw_clip, moments, random_clip, random_events
@@ -439,8 +438,3 @@ def test_the_command_line_answers_about_a_clip(tmp_path):
     assert record["visual_tokens"] == 1152
     assert record["answers"]["full"]["text"]
     assert "note" not in record
-
-
-@trained
-def test_the_measured_table_of_the_readme_is_the_recorded_one():
-    assert summary(json.loads((ASSETS / "evaluation.json").read_text())) in (ROOT / "README.md").read_text()

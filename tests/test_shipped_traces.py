@@ -1,0 +1,57 @@
+"""The recorded answers that a visitor meets first: their times were repeated, and do not contradict each other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from app.settings import ROOT
+from fsr.bench.recording import MOST_SPREAD, REPEATS
+from fsr.pruners import REGISTRY
+from fsr.trace import Trace
+
+TRACES = {path.stem: Trace.from_json(path.read_bytes()) for path in sorted((ROOT / "assets" / "traces").glob("*.json"))}
+each_trace = pytest.mark.parametrize("trace", TRACES.values(), ids=list(TRACES))
+BEFORE = [name for name, kind in REGISTRY.items() if kind.stage == "before" and kind.takes_budget and name != "full"]
+
+
+def costs(trace: Trace, method: str) -> dict[int, dict]:
+    """By budget, ascending."""
+    answers = (answer for answer in trace.answers.values() if answer["method"] == method)
+    return dict(sorted((answer["budget"], answer["cost"]) for answer in answers))
+
+
+def test_every_example_that_the_embedded_models_can_answer_is_recorded():
+    examples = [json.loads((ROOT / "assets/examples" / name).read_text()) for name in ("index.json", "clips.json")]
+    drawn = {row["id"] for rows in examples for row in rows if "things" in row or "actors" in row}
+    assert drawn == set(TRACES)
+
+
+@each_trace
+def test_times_are_medians_of_repeats_with_a_narrow_spread(trace):
+    for key, answer in trace.answers.items():
+        cost = answer["cost"]
+        assert cost["repeats"] >= REPEATS.least >= 7, key
+        for name in ("prefill_ms", "first_token_ms"):
+            low, high = cost["spread"][name]
+            assert low <= cost[name] <= high, key
+            assert high - low <= MOST_SPREAD * cost[name] + 0.002, key  # numbers are rounded to a thousandth
+
+
+@each_trace
+def test_at_a_ninth_of_the_tokens_selection_and_prefill_beat_the_whole_prefill(trace):
+    n, full = trace.tokens["n"], trace.answers["full"]["cost"]
+    for method in set(BEFORE) & set(trace.methods):
+        pruned = costs(trace, method)[round(n / 9)]
+        assert pruned["spread"]["first_token_ms"][1] < full["spread"]["prefill_ms"][0], method
+
+
+@each_trace
+def test_prefill_grows_with_the_budget(trace):
+    whole = trace.answers["full"]["cost"]["spread"]["prefill_ms"]
+    for method in set(BEFORE) & set(trace.methods):
+        ends = [cost["spread"]["prefill_ms"] for cost in costs(trace, method).values()] + [whole]
+        for (low, _), (_, high) in itertools.pairwise(ends):
+            assert low <= high, f"{method}: more tokens were read faster than fewer"
