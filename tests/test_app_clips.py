@@ -361,7 +361,7 @@ def test_a_clip_example_changes_the_model_to_one_that_reads_clips_and_is_answere
     (tmp_path / "traces").mkdir()
     (tmp_path / "traces" / "disc.json").write_text(trace.to_json())
     replayed = Handlers(service, Examples(tmp_path)).pick(event, session, VISITOR)[0]
-    assert replayed["trace"] == trace.to_json()
+    assert Path(replayed["file"]["path"]).read_text() == trace.to_json()
 
 
 def test_frames_of_every_number_asked_for_are_kept_as_long_as_there_is_room(service, asked, mp4, monkeypatch):
