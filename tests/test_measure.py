@@ -147,7 +147,8 @@ def test_a_machine_that_stays_busy_ends_with_a_sentence(tiny_vlm, encoding, monk
     list(measured.answer())
     tries = []
 
-    def busy(allowance):
+    def busy(allowance, anew):
+        assert anew is (not tries)
         tries.append(allowance.least)
         return {FULL: replace(a_cost(), spread={"prefill_ms": (1.0, 99.0), "first_token_ms": (10.0, 10.0)})}
 

@@ -106,9 +106,11 @@ class Measurement:
             side.last, side.answered_s = step, time.perf_counter() - start
             yield step
 
-    def repeat(self, allowance: Allowance, waiting: Callable[[], bool] = lambda: False) -> dict[str, Cost]:
+    def repeat(
+        self, allowance: Allowance, waiting: Callable[[], bool] = lambda: False, anew: bool = True
+    ) -> dict[str, Cost]:
         """Repeat every side that was answered, as far as the allowance goes; the costs by key, with their spread.
-        Called again, it begins anew.
+        Called again, it begins anew, or adds to the repeats that are there.
 
         waiting: whether someone waits for the model: then no further repeat begins.
         """
@@ -117,9 +119,10 @@ class Measurement:
         room = allowance.room(len(sides), sum(side.answered_s for side in sides), gpu)
         expected = sum(side.select_ms / 1e3 + side.answered_s for side in sides)
         start, rounds = time.perf_counter(), 0
-        self._encodes.clear()
-        for side in sides:
-            side.samples.clear()
+        if anew:
+            self._encodes.clear()
+            for side in sides:
+                side.samples.clear()
 
         def over() -> bool:
             return self.stop.is_set() or waiting()
