@@ -14,7 +14,7 @@ from fsr.trace import Trace
 
 TRACES = {path.stem: Trace.from_json(path.read_bytes()) for path in sorted((ROOT / "assets" / "traces").glob("*.json"))}
 each_trace = pytest.mark.parametrize("trace", TRACES.values(), ids=list(TRACES))
-BEFORE = [name for name, kind in REGISTRY.items() if kind.stage == "before" and kind.takes_budget and name != "full"]
+BEFORE = [name for name, kind in REGISTRY.items() if kind.stage == "before" and kind.exact_count and name != "full"]
 
 
 def costs(trace: Trace, method: str) -> dict[int, dict]:
