@@ -260,6 +260,15 @@ def test_an_uploaded_picture_takes_no_question_of_an_example_along(handlers, ses
     assert handlers.show_upload(session.picture, "what did I type?", session)[1] == gr.skip()
 
 
+def test_an_upload_without_a_file_and_a_question_that_is_none_get_their_words(handlers, session):
+    steps = handlers.upload(None, session, VISITOR)
+    next(steps)
+    assert next(steps)[1]["status"]["text"] == "There is no file; send a picture or a clip."
+    *_, (_, answers, _) = handlers.analyse_upload(None, {}, session, VISITOR)
+    assert answers["status"]["phase"] == "idle"
+    assert handlers.show_upload(session.picture, None, session)[1] == gr.skip()
+
+
 def test_an_event_without_data_gets_its_sentence(handlers, session):
     """As anybody may call it over HTTP: nothing, or something of another type."""
     said = {

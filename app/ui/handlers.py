@@ -107,7 +107,7 @@ class Handlers:
         with speaking():
             shown = self._shown(session)
         examples = {example.question for example in self.examples.all.values()}
-        kept = "" if question.strip() in examples else gr.skip()
+        kept = "" if str(question).strip() in examples else gr.skip()
         return values.upload_value(shown), kept, session, values.status_value("idle"), bar
 
     # -- questions
@@ -164,7 +164,7 @@ class Handlers:
         if is_clip_id(session.picture or "") and model not in others:
             why = told(InvalidInput(self.service.reads_no_clips(model)))
             yield gr.skip(), values.offer_value(why, others), gr.skip()
-        elif not question.strip():
+        elif not isinstance(question, str) or not question.strip():
             yield gr.skip(), values.status_value("idle"), gr.skip()
         elif later := self.service.models.loads_later(model):
             yield gr.skip(), values.status_value("idle", later), gr.skip()
@@ -325,6 +325,8 @@ class Handlers:
 
 def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
     """An uploaded file, checked. Raises InvalidInput with one sentence, and then the file is deleted."""
+    if not isinstance(path, str) or not path:
+        raise InvalidInput("there is no file; send a picture or a clip.")
     try:
         return service.open_media(path, model, frames)
     except Exception:
