@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
+if port := os.environ.pop("GRADIO_SERVER_PORT", ""):  # which Gradio reads while it is imported, and stumbles over
+    os.environ.setdefault("FSR_PORT", port)
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 if hasattr(os, "getuid"):  # Gradio's own folder for uploads belongs to whoever started an app first
     os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"fsr-explorer-{os.getuid()}"))
@@ -52,6 +54,8 @@ def free_port(host: str) -> int:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 trial.bind((host or "127.0.0.1", port))
+            except socket.gaierror:
+                raise FsrError(f"FSR_HOST must be an IPv4 address or the name of one, not {host!r}.") from None
             except OSError:
                 continue
         if port != FIRST_PORT:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fsr.bench.recording import rows_of
 from fsr.errors import InvalidInput
 from fsr.trace import Trace, TraceError
 
+NEEDED = frozenset({"id", "title", "question"})
 log = logging.getLogger(__name__)
 
 
@@ -66,8 +67,8 @@ class Examples:
         return pictures | {name: clip for name, clip in clips.items() if clip.pictures and clip.media.is_file()}
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
-        index = self.folder / "examples" / name
-        return json.loads(index.read_text(encoding="utf-8")) if index.is_file() else []
+        """Raises InvalidInput for an index that cannot be read, or a row without what an example needs."""
+        return rows_of(self.folder / "examples", name, NEEDED) if (self.folder / "examples" / name).is_file() else []
 
     def _picture(self, row: dict[str, Any]) -> Example:
         picture = self.folder / "examples" / f"{row['id']}.png"

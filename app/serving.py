@@ -78,6 +78,7 @@ def head(config: dict[str, Any]) -> str:
     return "".join([f"<style>{UNSTYLED}</style>", *styles, f"<script>window.fsrReady = {start};</script>"])
 
 
+@cache
 def early() -> str:
     """A Link header: the browser fetches styles and modules while Gradio's own script still starts."""
     styles = [f"<{address(name)}>; rel=preload; as=style" for name in STYLES]

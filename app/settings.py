@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -62,6 +63,8 @@ class Settings:
         for f in fields(self):
             value = getattr(self, f.name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and not math.isfinite(value):
+                raise InvalidInput(f"FSR_{f.name.upper()} must be a finite number, not {value}.")
             if number and f.name in MAY_BE_ZERO:
                 if value < 0:
                     raise InvalidInput(f"FSR_{f.name.upper()} must be at least 0, not {value}.")
@@ -115,7 +118,7 @@ class Settings:
         env = os.environ if environment is None else environment
         values: dict[str, Any] = asdict(chosen(_has_gpu() if cuda is None else cuda, env))
         for f in fields(Settings):
-            text = env.get(f"FSR_{f.name.upper()}", env.get("GRADIO_SERVER_PORT") if f.name == "port" else None)
+            text = env.get(f"FSR_{f.name.upper()}")
             if text is not None and f.name not in values:
                 values[f.name] = _parsed(f.name, text, type(f.default))
         settings = Settings(**values)

@@ -17,12 +17,16 @@ from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
 
 MEASURED = {  # file in measurements/ -> what it holds, and the command that makes it
-    "select.json": ("Selection", "make bench", select.table),
-    "video.json": ("Selection from a clip", "python -m fsr bench video --json measurements/video.json", video.table),
+    "select.json": ("Selection", "python -m fsr bench select --json measurements/select.json", select.table),
+    "video.json": (
+        "Selection from a clip",
+        "python -m fsr bench video --repeats 1 --json measurements/video.json",
+        video.table,
+    ),
     "prefill-llava-1.5-7b.json": (
         "Prefill at real size, random weights",
-        "python -m fsr bench prefill --architecture llava-1.5-7b --random-weights --json "
-        "measurements/prefill-llava-1.5-7b.json",
+        "python -m fsr bench prefill --architecture llava-1.5-7b --random-weights --dtype bfloat16 "
+        "--budgets 576,192,128,64 --repeats 3 --new-tokens 2 --json measurements/prefill-llava-1.5-7b.json",
         prefill.table,
     ),
 }
@@ -99,7 +103,8 @@ def accuracy(path: str, words: str) -> str:
 
 
 def traces() -> str:
-    """What the recorded answers of the gallery cost: all tokens, and FSR at a ninth of them."""
+    """What the recorded answers of the gallery cost, and on what: all tokens, and FSR at a ninth of them."""
+    places = set()
     lines = [
         "| example | tokens | encode, ms | prefill of all, ms | FSR: select, ms | prefill, ms | first token, ms | repeats |",
         "|---" * 8 + "|",
@@ -107,11 +112,12 @@ def traces() -> str:
     for path in sorted((ROOT / "assets" / "traces").glob("*.json")):
         trace = json.loads(path.read_text(encoding="utf-8"))
         n = trace["tokens"]["n"]
+        places.add(trace["recorded"]["device"])
         full, ours = (trace["answers"][key]["cost"] for key in ("full", f"fsr@{round(n / 9)}"))
         cells = [_time(full, "encode_ms"), _time(full, "prefill_ms")]
         cells += [_time(ours, name) for name in ("select_ms", "prefill_ms", "first_token_ms")]
         lines.append(f"| {path.stem} | {n} -> {round(n / 9)} | {' | '.join(cells)} | {ours.get('repeats', 1)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"Measured on: {'; '.join(sorted(places))}."])
 
 
 def _time(cost: dict[str, Any], name: str) -> str:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fsr.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -28,11 +30,22 @@ def test_the_readmes_code_runs():
     assert "prefill_ms" in done.stdout
 
 
-def test_the_measurements_are_those_on_disk():
+@pytest.fixture(scope="module")
+def made():
+    """docs/make.py"""
     spec = importlib.util.spec_from_file_location("make_docs", ROOT / "docs" / "make.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_measurements_are_those_on_disk(made):
     assert (ROOT / "docs" / "measurements.md").read_text() == made.page(), "run make docs"
+
+
+def test_the_readme_tells_where_fsr_is_behind_as_measured(made):
+    behind = made.standing(made.read("assets/shapes/evaluation.json"))[0]
+    assert behind.removeprefix("* ").removesuffix(".").replace("*", "") in " ".join(README.split())
 
 
 def test_links_lead_somewhere():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ WRONG = {
     "FSR_PORT=99999": "FSR_PORT must be at most 65535",
     "FSR_MAX_UPLOAD_MB=-1": "FSR_MAX_UPLOAD_MB must be above 0",
     "FSR_REPEAT_S=-1": "FSR_REPEAT_S must be at least 0",
+    "FSR_REPEAT_S=nan": "FSR_REPEAT_S must be a finite number, not nan",
+    "FSR_MAX_CLIP_MEGAPIXELS=inf": "FSR_MAX_CLIP_MEGAPIXELS must be a finite number, not inf",
     "FSR_MODEL=nonsense": "'nonsense' is none",
     "FSR_EXAMPLES=/no/such/folder": "FSR_EXAMPLES must be a folder",
     "FSR_DTYPE=float7": "dtype must be one of",
@@ -53,11 +56,10 @@ def test_a_wrong_setting_is_one_sentence():
             Settings.from_environment({name: value})
 
 
-def test_what_keeps_it_from_starting_is_one_sentence(taken):
+def test_what_keeps_the_process_from_starting_is_one_sentence(taken):
     wrong = {
-        "FSR_PORT=abc": WRONG["FSR_PORT=abc"],
+        "GRADIO_SERVER_PORT=abc": WRONG["FSR_PORT=abc"],
         f"FSR_PORT={taken}": f"port {taken} of this machine cannot be used",
-        "FSR_HOST=203.0.113.7": "of 203.0.113.7 can be used",
     }
     running = {}
     for setting in wrong:  # side by side: importing torch takes most of the time
@@ -66,10 +68,32 @@ def test_what_keeps_it_from_starting_is_one_sentence(taken):
     for setting, one in running.items():
         out, err = one.communicate(timeout=120)
         assert one.returncode == 2, (setting, out, err)
-        lines = [line for line in err.splitlines() if line.strip()]
-        assert len(lines) == 1, (setting, err)
-        assert lines[0].startswith("FSR Explorer cannot start: ")
-        assert wrong[setting] in lines[0], (setting, err)
+        is_one_sentence(err, wrong[setting])
+
+
+def test_what_is_wrong_with_host_or_examples_is_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "index.json").write_text('[{"id": "star", "question": "what is this?"}]')
+    wrong = {
+        "FSR_HOST=::1": "FSR_HOST must be an IPv4 address or the name of one, not '::1'",
+        "FSR_HOST=203.0.113.7": "of 203.0.113.7 can be used",
+        f"FSR_EXAMPLES={tmp_path}": "index.json must be a list of examples, each with id, question, title",
+    }
+    for setting, words in wrong.items():
+        with monkeypatch.context() as here:
+            here.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # app.py sets it where it is not
+            here.setenv(*setting.split("=", 1))
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+        assert end.value.code == 2
+        is_one_sentence(capsys.readouterr().err, words)
+
+
+def is_one_sentence(err: str, words: str) -> None:
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("FSR Explorer cannot start: ")
+    assert words in lines[0]
 
 
 def test_beside_a_running_one_it_takes_the_next_free_port_and_says_so():

@@ -176,12 +176,11 @@ const COSTS = [
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
-function drawCosts(at, fullCost, oursCost, n, running) {
-  toggle(at.costs, Boolean(fullCost || oursCost || running));
-  const shown = [fullCost, oursCost, n, running];
+function drawCosts(at, full, ours, n, running) {
+  toggle(at.costs, Boolean(full || ours || running));
+  const shown = [full, ours, n, running];
   if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
   at.shown = shown;
-  const [full, ours] = [fullCost, oursCost];
   setText(at.fullhead, n ? `all ${n}` : "all");
   setText(at.ourshead, ours ? String(ours.visual_tokens) : "–");
   const rows = COSTS.filter(
@@ -200,20 +199,18 @@ function drawCosts(at, fullCost, oursCost, n, running) {
             ? el("small", { class: "fx-spread" }, spread(cost.spread[key], cost[key]))
             : null,
         );
-      const times = show === milliseconds;
-      const compare =
-        times && running && !(full?.spread && ours?.spread)
-          ? () => ""
-          : times
-            ? comparedTimes
-            : (a, b, k, ...words) => ratio(a?.[k], b?.[k], ...words);
+      const compared = () => {
+        if (show !== milliseconds) return ratio(full?.[key], ours?.[key], less, more);
+        const early = running && !(full?.spread && ours?.spread); // measured once so far
+        return early ? "" : comparedTimes(full, ours, key, less, more);
+      };
       return el(
         "tr",
         { class: MINOR.has(key) ? "fx-minor" : "" },
         el("th", { scope: "row" }, label),
         value(full),
         value(ours),
-        el("td", { class: "fx-ratio" }, less ? compare(full, ours, key, less, more) : ""),
+        el("td", { class: "fx-ratio" }, less ? compared() : ""),
       );
     }),
   );

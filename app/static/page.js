@@ -11,6 +11,7 @@ import { seen } from "./spread.js";
 import { nextView } from "./views.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
+const LOST = "The recorded answers could not be read from the server. Choose the example again.";
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
@@ -28,10 +29,10 @@ export function createPage(config) {
     if (!value || isOld(value)) return;
     if (!value.patch) latest = value.run;
     if (value.file) {
-      const answer = await fetch(value.file.url);
-      if (!answer.ok) return page.failed("answers");
-      value = { ...value, trace: await answer.text(), file: null };
+      const trace = await fetched(value.file.url);
       if (latest !== value.run) return;
+      if (trace === null) return store.set({ status: { phase: "refused", text: LOST } });
+      value = { ...value, trace, file: null };
     }
     if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting);
     page.before = {}; // answers of the trace before do not belong to this one
@@ -123,6 +124,16 @@ export function createPage(config) {
   planMissing(store, config);
   mountKeys(store, config);
   return page;
+}
+
+/** What lies at an address; null where it cannot be had. */
+async function fetched(url) {
+  try {
+    const answer = await fetch(url);
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null; // no network, or it broke off
+  }
 }
 
 /** In the compare view every chosen method is drawn at once where the model has looked at the picture already. After a

@@ -71,9 +71,8 @@ class Handlers:
         """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
         with speaking():
-            return self._example(
-                sent_with(event).get("id"), session, sent_with(event).get("recording", session.recording)
-            )
+            sent = sent_with(event)
+            return self._example(sent.get("id"), session, sent.get("recording", session.recording))
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)

@@ -22,6 +22,7 @@ from fsr.vlm.cost import Cost, timed
 
 FULL = "full"  # the side that reads every visual token
 DECODED = 8  # tokens of an answer that a repeat decodes at most
+LEAST = 3  # repeats that tell a spread
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Allowance:
 
     seconds: float = 0.5
     gpu_share: float = 0.05
-    least: int = 3
+    least: int = LEAST
     most: int = 25
 
     def room(self, sides: int, answered_s: float, gpu: bool) -> float:
@@ -148,7 +149,7 @@ class Measurement:
         tokens = min(side.last.cost.new_tokens, DECODED)
         return turn(self.vlm, self.encoding, side.pruner, side.budget, tokens)[1]
 
-    def costs(self, least: int = 2) -> dict[str, Cost]:
+    def costs(self, least: int = LEAST) -> dict[str, Cost]:
         """The cost of every answered side: medians and spread where there are `least` repeats of it, else as measured
         once."""
         found = {}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from fsr.bench.machine import device_name
@@ -31,6 +32,7 @@ from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.cost import Cost
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+NEEDED = frozenset({"id", "question"})
 MAX_SIDE = 1280  # pixels; as the page scales a visitor's pictures down
 REPEATS = Allowance(seconds=600, least=7, most=9)
 TRIES = 4
@@ -93,8 +95,8 @@ def record(
     spread_focus([path for name in known if (path := out / f"{name}.json").is_file()])
 
 
-def rows_of(examples: Path, name: str) -> list[dict[str, Any]]:
-    """The rows of an index. Raises InvalidInput where there is none, or one without id and question."""
+def rows_of(examples: Path, name: str, needed: Set[str] = NEEDED) -> list[dict[str, Any]]:
+    """The rows of an index. Raises InvalidInput where there is none, or a row without what is needed."""
     path = examples / name
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
@@ -102,9 +104,10 @@ def rows_of(examples: Path, name: str) -> list[dict[str, Any]]:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise InvalidInput(f"{path} is not JSON.") from error
-    named = isinstance(rows, list) and all(isinstance(r, dict) and {"id", "question"} <= r.keys() for r in rows)
-    if not named or any(Path(str(row["id"])).name != row["id"] for row in rows):
-        raise InvalidInput(f"{path} must be a list of examples with an id, that can name a file, and a question.")
+    whole = isinstance(rows, list) and all(isinstance(r, dict) and needed <= r.keys() for r in rows)
+    if not whole or any(Path(str(row["id"])).name != row["id"] for row in rows):
+        words = ", ".join(sorted(needed))
+        raise InvalidInput(f"{path} must be a list of examples, each with {words}; its id must be able to name a file.")
     return rows
 
 
@@ -162,7 +165,7 @@ def record_scene(vlm: VLM, scene: Scene, max_new_tokens: int = 128, timed: bool 
         last = measured.sides[key].last
         assert last is not None
         answers[key] = answer_record(key.partition("@")[0], read, replace(last, cost=costs[key]))
-    recorded = {"on": datetime.date.today().isoformat(), "device": device_name(vlm.device), "note": " ".join(problems)}
+    recorded = {"on": datetime.date.today().isoformat(), "device": measured_on(vlm.device), "note": " ".join(problems)}
     trace = build_trace(
         vlm,
         encoding,
@@ -174,6 +177,14 @@ def record_scene(vlm: VLM, scene: Scene, max_new_tokens: int = 128, timed: bool 
         name=scene.name,
     )
     return Trace.from_json(trace.to_json())
+
+
+def measured_on(device: torch.device) -> str:
+    """What times are measured on: a GPU, or a processor and the threads that compute."""
+    if device.type == "cuda":
+        return device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device_name(device)}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _answered(measured: Measurement, pruner: Pruner, reads: dict[str, int]) -> list[str]:

@@ -59,6 +59,18 @@ test("of two recorded traces on their way the one that was asked for last is sho
   assert.deepEqual([page.store.state.example, page.store.state.question], ["b", "b"]);
 });
 
+test("a recorded trace that cannot be had is said, and what is on the stage stays", async () => {
+  const page = opened();
+  for (const failing of [async () => ({ ok: false }), async () => Promise.reject(new TypeError("no network"))]) {
+    globalThis.fetch = failing;
+    await page.receive({ run: 2, fresh: true, example: "digit", file: { url: "gone" }, pictures: [] });
+    const { status, example } = page.store.state;
+    assert.deepEqual([status.phase, example], ["refused", "star"]);
+    assert.match(status.text, /Choose the example again/);
+    page.store.set({ status: { phase: "idle" } });
+  }
+});
+
 test("a patch of another question is refused", () => {
   const page = opened();
   page.store.set({ setting: "now" });
