@@ -22,7 +22,10 @@ help:
 	@echo "make docs          write docs/measurements.md from what was measured and recorded"
 	@echo "make fmt lint      format; check style and types"
 
-PIP := -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports when it first does; compiling all of torch beforehand would take longer than most tests.
+PIP := -m pip install --quiet --no-compile --disable-pip-version-check
+# One worker a core. All tests of a file share one worker, and what its fixtures hold.
+PYTEST := -m pytest --numprocesses auto --dist loadfile
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 
 # The lock constrains, it does not list what to install: each machine takes what it needs of it (a CPU no CUDA).
@@ -43,7 +46,7 @@ test-newest: browser
 	$(NEW_ENOUGH)
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python $(PIP) --editable ".[dev]"
-	.venv-newest/bin/python -m pytest -m "not slow"
+	.venv-newest/bin/python $(PYTEST) -m "not slow"
 
 test-oldest: browser
 	$(NEW_ENOUGH)
@@ -51,7 +54,7 @@ test-oldest: browser
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python .venv-oldest/bin/python \
 	  --output-file .venv-oldest/lowest.txt requirements.txt requirements-dev.txt
 	.venv-oldest/bin/python $(PIP) --constraint .venv-oldest/lowest.txt --editable ".[dev]"
-	.venv-oldest/bin/python -m pytest -m "not slow"
+	.venv-oldest/bin/python $(PYTEST) -m "not slow"
 
 demo: $(READY)
 	$(BIN)/python app.py
@@ -72,10 +75,10 @@ browser: $(READY)
 	@$(BIN)/python -m tests.browser.install
 
 test: $(READY) browser javascript
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-all: $(READY) browser javascript
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 bench: $(READY)
 	$(BIN)/python -m fsr bench select

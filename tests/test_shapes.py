@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -348,15 +347,10 @@ def test_it_answers_validation_questions():
     assert len(found.k_focus) == 48
 
 
-def test_the_evaluation_command_prints_its_json():
-    command = [sys.executable, "-m", "fsr", "bench", "accuracy", "--questions", "16", "--stream", "validation"]
-    done = subprocess.run(
-        [*command, "--methods", "full,fsr,random", "--budgets", "64,32", "--json", "-"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    result = json.loads(done.stdout)
+def test_the_evaluation_command_prints_its_json(capsys):
+    command = ["bench", "accuracy", "--questions", "16", "--stream", "validation"]
+    assert main([*command, "--methods", "full,fsr,random", "--budgets", "64,32", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
     assert result["questions"] == 16
     assert set(result["accuracy"]) == {"full", "fsr", "random", "blind", "majority"}
     assert set(result["accuracy"]["fsr"]) == {"64", "32"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +17,7 @@ from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaOnevisio
 
 import fsr.vlm
 from fsr.bench.clip_accuracy import clip_cases, in_both_shares
+from fsr.cli.main import main
 from fsr.pruners import make
 from fsr.shapes.clip_questions import CLIP_TYPES, ask_clip, correct_clip
 from fsr.shapes.clips import APART, FRAMES, SMALLEST, Actor, Clip, draw_clip, moments, random_clip, random_events
@@ -396,26 +395,11 @@ def test_the_tower_is_the_one_of_its_clip(embedded):
 
 
 @trained
-def test_the_evaluation_command_prints_its_json():
-    command = [
-        sys.executable,
-        "-m",
-        "fsr",
-        "bench",
-        "accuracy",
-        "--clips",
-        "--questions",
-        "12",
-        "--stream",
-        "validation",
-    ]
-    done = subprocess.run(
-        [*command, "--methods", "full,fsr", "--budgets", "230", "--json", "-"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    result = json.loads(done.stdout)
+@pytest.mark.slow
+def test_the_evaluation_command_prints_its_json(capsys):
+    command = ["bench", "accuracy", "--clips", "--questions", "12", "--stream", "validation"]
+    assert main([*command, "--methods", "full,fsr", "--budgets", "230", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
     assert set(result["accuracy"]["full"]) == {"1152"}
     assert set(result["by_share"]) == {"global", "per_group"}
     assert set(result["by_share"]["per_group"]["accuracy"]) == {"full", "fsr", "blind", "majority"}
@@ -426,15 +410,15 @@ def test_the_evaluation_command_prints_its_json():
 
 
 @trained
-def test_the_command_line_answers_about_a_clip(tmp_path):
+def test_the_command_line_answers_about_a_clip(tmp_path, capsys):
     path = tmp_path / "clip.mp4"
     out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (SIDE, SIDE))
     for frame in draw_clip(EXAMPLE, 40):
         out.write(frame[..., ::-1].copy())
     out.release()
-    command = [sys.executable, "-m", "fsr", "answer", str(path), "what color is the circle?", "--model", "shapes-video"]
-    done = subprocess.run([*command, "--budget", "230", "--json"], capture_output=True, text=True, check=True)
-    record = json.loads(done.stdout)
+    command = ["answer", str(path), "what color is the circle?", "--model", "shapes-video"]
+    assert main([*command, "--budget", "230", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
     assert record["visual_tokens"] == 1152
     assert record["answers"]["full"]["text"]
     assert "note" not in record

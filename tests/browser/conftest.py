@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if chromium_path() is None:
         terminalreporter.write_line(NOT_RUN, red=True)
-    for line in MEASURED:
-        terminalreporter.write_line(line)
+    for report in terminalreporter.getreports("passed"):
+        for name, line in report.user_properties:
+            if name == MEASURED:
+                terminalreporter.write_line(f"{line} (beside the other tests)")
 
 
-MEASURED: list[str] = []  # lines for the end of the run
+MEASURED = "measured"
 
 
-@pytest.fixture(scope="session")
-def measured() -> list[str]:
-    """Append a sentence here and it is printed when the run ends."""
-    return MEASURED
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """What this is called with is printed when the run ends."""
+    return partial(record_property, MEASURED)
 
 
 @pytest.fixture(scope="session")

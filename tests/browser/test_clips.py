@@ -285,7 +285,7 @@ def test_every_repaint_of_a_long_clip_is_measured(visit, long_clip, measured, wr
     each = 1000 * (busy() - before) / len(times)
     assert len(times) > 40
     assert painted == 32 if wrapped else 8 <= painted < 32
-    measured.append(
+    measured(
         f"repaint of a clip of 32 x 196 tokens in Chromium, {painted} frames in sight: median "
         f"{statistics.median(times):.1f} ms by the clock, {each:.1f} ms of the main thread with layout and paint"
     )
