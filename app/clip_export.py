@@ -21,7 +21,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from app.overlay import ROLES, SCAN, Color, cells, counts, foreign_anchors, painted, rgb, veil_for
+from app.cells import ANCHOR, COLORS, DROPPED, MERGED, NAMES, Cells, legend, rgb
+from app.overlay import SCAN, counts, foreign_anchors, painted, veil_for
 from fsr.bench.chart import MUTED, TEXT
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
@@ -38,7 +39,6 @@ PAD = 14
 MOST_LETTERS = 500  # of a question or an answer
 # ending, four letters for OpenCV, how the name says it; what a browser plays comes first
 CODECS = (("webm", "VP80", "vp8"), ("webm", "VP90", "vp9"), ("mp4", "avc1", "h264"), ("mp4", "mp4v", "mpeg4"))
-NAMES = {Role.FOCUS: "focus", Role.SCAN: "scan", Role.KEPT: "kept"}
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,16 @@ def drawn_frames(sent: Sent, frames: Sequence[Image.Image]) -> list[np.ndarray]:
         scale = LONGEST / max(frame.size)
         width, height = (max(2, round(side * scale / 2) * 2) for side in frame.size)
         large = frame.resize((width, height), Image.Resampling.LANCZOS)
-        found.append(painted(large, cells(sent.trace, i, width, height), reading, foreign, veil))
+        found.append(painted(large, Cells.of(sent.trace, i).pixels(width, height), reading, foreign, veil))
     return found
 
 
-def told(sent: Sent, frame: int) -> str:
+def caption(sent: Sent, frame: int) -> str:
     """Place in time and counts of one frame."""
     about, trace, reading = sent.trace["frames"][frame], sent.trace, sent.reading
     of = trace["tokens"]["frame"] or [0] * trace["tokens"]["n"]
     found = counts(reading, (i for i in range(trace["tokens"]["n"]) if of[i] == frame))
-    parts = [f"{found[role]} {name}" for role, name in NAMES.items() if found[role]]
+    parts = [f"{found[role]} {name.lower()}" for role, name in NAMES.items() if found[role]]
     merged = f", {found[Role.MERGED]} merged" if found[Role.MERGED] else ""
     kept = sum(found[role] for role in NAMES)
     which = f" ({' + '.join(parts)}{merged})" if parts and Role.KEPT not in found else ""
@@ -135,7 +135,7 @@ def told(sent: Sent, frame: int) -> str:
 def pane(sent: Sent, frame: int, image: np.ndarray) -> np.ndarray:
     """One frame of the film: the drawn frame, and below it where it is, the question, both answers and the legend."""
     width = max(NARROWEST, image.shape[1])
-    font, small = lettering(20), lettering(16)
+    font, small = letters(20), letters(16)
     question, *answers = sent.words
     lines = [(line, font) for line in wrapped(question, font, width - 2 * PAD, 2)]
     for answer in answers:
@@ -146,10 +146,10 @@ def pane(sent: Sent, frame: int, image: np.ndarray) -> np.ndarray:
     sheet.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
     draw, y = ImageDraw.Draw(sheet), image.shape[0] + PAD
     total = len(sent.trace["frames"])
-    draw.text((PAD, y), f"Frame {frame + 1} of {total}, {told(sent, frame)}", fill=rgb(MUTED), font=small)
+    draw.text((PAD, y), f"Frame {frame + 1} of {total}, {caption(sent, frame)}", fill=rgb(MUTED), font=small)
     for i, (line, ink) in enumerate(lines):
         draw.text((PAD, y + 26 * (i + 1)), line, fill=rgb(TEXT), font=ink)
-    legend(draw, sent.reading, PAD, y + 26 * (len(lines) + 1), small)
+    draw_legend(draw, sent.reading, PAD, y + 26 * (len(lines) + 1), small)
     return np.asarray(sheet)
 
 
@@ -159,11 +159,11 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
     columns = min(n, max(1, math.ceil(math.sqrt(n * 1.6 * high / wide))))
     cell = (SHEET_WIDTH - PAD) // columns - PAD
     tall = round(cell * high / wide)
-    font, small = lettering(24), lettering(max(11, min(18, cell // 18)))
+    font, small = letters(24), letters(max(11, min(18, cell // 18)))
     question, *answers = sent.words
     lines = [(line, font) for line in wrapped(question, font, SHEET_WIDTH - 2 * PAD, 2)]
     for answer in answers:
-        lines += [(line, lettering(18)) for line in wrapped(answer, lettering(18), SHEET_WIDTH - 2 * PAD, 2)]
+        lines += [(line, letters(18)) for line in wrapped(answer, letters(18), SHEET_WIDTH - 2 * PAD, 2)]
     step = small.size + 4
     top, row = PAD + 32 * len(lines), tall + 2 * step + PAD
     sheet = Image.new("RGB", (SHEET_WIDTH, top + row * math.ceil(n / columns) + 44), "white")
@@ -173,42 +173,35 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
     for i, image in enumerate(drawn):
         x, y = PAD + (i % columns) * (cell + PAD), top + (i // columns) * row
         sheet.paste(Image.fromarray(image).resize((cell, tall), Image.Resampling.LANCZOS), (x, y))
-        for at, line in enumerate(wrapped(told(sent, i), small, cell, 2)):
+        for at, line in enumerate(wrapped(caption(sent, i), small, cell, 2)):
             draw.text((x, y + tall + 3 + step * at), line, fill=rgb(MUTED), font=small)
-    legend(draw, sent.reading, PAD, sheet.height - 38, lettering(18))
+    draw_legend(draw, sent.reading, PAD, sheet.height - 38, letters(18))
     out = io.BytesIO()
     sheet.save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 
-def legend(draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float, font: ImageFont.FreeTypeFont) -> None:
-    """The roles that occur, each with its sign."""
-    size, used = font.size, set(reading.roles)
-    entries: list[tuple[str, Color]] = [(NAMES[role], ROLES[role]) for role in NAMES if role in used]
-    if reading.absorbed:
-        entries.append(("anchor", SCAN))
-    if Role.MERGED in used:
-        entries.append(("merged into an anchor", SCAN))
-    if Role.DROPPED in used:
-        entries.append(("dropped", rgb(MUTED)))
-    for name, color in entries:
-        box = (x, y + 2, x + size, y + 2 + size)
-        if name == "anchor":
-            draw.ellipse(box, fill="white", outline=color, width=max(2, round(size / 5)))
-        elif name.startswith("merged"):
-            draw.ellipse((x + size / 3, y + 2 + size / 3, x + 2 * size / 3, y + 2 + 2 * size / 3), fill=color)
-        elif name == "dropped":
-            draw.rectangle(box, fill=color)
+def draw_legend(draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float, font: ImageFont.FreeTypeFont) -> None:
+    """What occurs, each with its sign."""
+    size, colors = font.size, {NAMES[role]: rgb(color) for role, color in COLORS.items()}
+    for name in legend([reading]):
+        box, third = (x, y + 2, x + size, y + 2 + size), size / 3
+        if name == ANCHOR:
+            draw.ellipse(box, fill="white", outline=SCAN, width=max(2, round(size / 5)))
+        elif name == MERGED:
+            draw.ellipse((x + third, y + 2 + third, x + 2 * third, y + 2 + 2 * third), fill=SCAN)
+        elif name == DROPPED:
+            draw.rectangle(box, fill=rgb(MUTED))
         else:
-            draw.rectangle(box, outline=color, width=max(2, round(size / 5)))
+            draw.rectangle(box, outline=colors[name], width=max(2, round(size / 5)))
             if name == NAMES[Role.FOCUS]:
-                draw.polygon([(x, y + 2), (x + size / 2, y + 2), (x, y + 2 + size / 2)], fill=color)
+                draw.polygon([(x, y + 2), (x + size / 2, y + 2), (x, y + 2 + size / 2)], fill=colors[name])
         draw.text((x + size + 6, y), name, fill=rgb(TEXT), font=font)
         x += size + 26 + font.getlength(name)
 
 
 @cache
-def lettering(size: int) -> ImageFont.FreeTypeFont:
+def letters(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings."""
     import matplotlib
 

@@ -7,14 +7,16 @@ carry a ring, dropped tokens a veil.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from fsr.bench.chart import BLUE, GREEN, LINE, MUTED, ORANGE, Drawing, checked_format, fidelity_curves, wrapped
+from app.cells import ANCHOR, COLORS, DROPPED, MERGED, NAMES, Box, Cells, legend
+from fsr.bench.chart import BLUE, LINE, MUTED, Drawing, checked_format, fidelity_curves, wrapped
 from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading, read_plan
 from fsr.tokens import Role
@@ -22,8 +24,6 @@ from fsr.tokens import Role
 __all__ = ["contact_sheet", "fidelity_curves", "iou_matrix", "token_map"]
 
 VEIL = "#f4f4f2"
-ROLE_COLORS = {Role.KEPT: GREEN, Role.SCAN: BLUE, Role.FOCUS: ORANGE}
-ROLE_NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept", Role.MERGED: "merged"}
 LARGEST_SIDE = 800  # pixels of a picture inside a figure
 
 
@@ -109,7 +109,7 @@ def contact_sheet(
     checked_format(fmt)
     if not overlays:
         raise InvalidInput("a contact sheet needs at least one overlay.")
-    grid = _grid(trace, frame)
+    grid = Cells.of(trace, frame)
     columns = len(overlays) if len(overlays) <= 4 else math.ceil(len(overlays) / 2) if len(overlays) <= 8 else 4
     rows = math.ceil(len(overlays) / columns)
     pane = 6.6 / max(columns, 2)
@@ -160,9 +160,9 @@ def token_map(
     checked_format(fmt)
     if not methods:
         raise InvalidInput("a token map needs at least one method.")
-    grid = _grid(trace, frame)
+    grid = Cells.of(trace, frame)
     keeps = [_reading(trace, name, budget).kept for name in methods]
-    times = {i: sum(i in kept for kept in keeps) for i in grid.cells}
+    times = {i: sum(i in kept for kept in keeps) for i in grid.boxes}
     side = 3.6
     tall = side * grid.height / grid.width
     names = ", ".join(trace["methods"][name]["label"] for name in methods)
@@ -179,7 +179,7 @@ def token_map(
         axis = figure.add_axes((0.12 / width, foot / height, side / width, tall / height))
         _show(axis, picture.convert("L").convert("RGB"), grid)
         for k in range(count + 1):
-            boxes = [_corners(grid.cells[i]) for i, t in times.items() if t == k]
+            boxes = [_corners(grid.boxes[i]) for i, t in times.items() if t == k]
             color, alpha = (VEIL, 0.72) if k == 0 else (shades[k - 1], 0.82)
             axis.add_collection(PolyCollection(boxes, facecolors=[color], alpha=alpha, linewidths=0))
         scale = ListedColormap([VEIL, *shades])
@@ -199,30 +199,6 @@ def token_map(
 
 # -- one frame
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """One frame of a trace. cells: token -> rectangle in pixels. at: (row, column) -> token."""
-
-    width: int
-    height: int
-    cells: dict[int, Box]
-    at: dict[tuple[int, int], int]
-    place: dict[int, tuple[int, int]]
-
-
-def _grid(trace: Mapping[str, Any], frame: int) -> _Grid:
-    frames, tokens = trace["frames"], trace["tokens"]
-    if not 0 <= frame < len(frames):
-        raise InvalidInput(f"the frame must be a whole number from 0 to {len(frames) - 1}, not {frame!r}.")
-    of = tokens["frame"] or [0] * tokens["n"]
-    cells = {i: tuple(tokens["rect"][i]) for i in range(tokens["n"]) if of[i] == frame and tokens["rect"][i]}
-    place = {i: (tokens["row"][i], tokens["col"][i]) for i in cells}
-    at = {where: i for i, where in place.items()}
-    return _Grid(frames[frame]["width"], frames[frame]["height"], cells, at, place)
-
 
 def _reading(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
     if method not in trace["methods"]:
@@ -230,7 +206,7 @@ def _reading(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
     return read_plan(trace["methods"][method]["plan"], trace["tokens"]["n"], budget)
 
 
-def _show(axis: Any, picture: Image.Image, grid: _Grid) -> None:
+def _show(axis: Any, picture: Image.Image, grid: Cells) -> None:
     small = picture.convert("RGB")
     small.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     axis.imshow(small, extent=(0, grid.width, grid.height, 0), interpolation="lanczos", aspect="auto")
@@ -238,27 +214,25 @@ def _show(axis: Any, picture: Image.Image, grid: _Grid) -> None:
     axis.spines[:].set_color(LINE)
 
 
-def _paint(axis: Any, grid: _Grid, reading: Reading, points: float) -> None:
+def _paint(axis: Any, grid: Cells, reading: Reading, points: float) -> None:
     """Veil, tints, outlines around groups of one role, dots of merged tokens, rings of anchors. points: per pixel."""
     from matplotlib.collections import LineCollection, PolyCollection
 
-    def of(*roles: Role) -> list[int]:
-        return [i for i in grid.cells if reading.roles[i] in roles]
-
-    cell = min(min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in grid.cells.values()) * points
+    of = partial(grid.of_role, reading)
+    cell = grid.size * points
     for role, alpha in ((Role.DROPPED, 0.74), (Role.MERGED, 0.55)):
-        veiled = [_corners(grid.cells[i]) for i in of(role)]
+        veiled = [_corners(grid.boxes[i]) for i in of(role)]
         axis.add_collection(PolyCollection(veiled, facecolors=VEIL, alpha=alpha, linewidths=0))
-    for role, color in ROLE_COLORS.items():
-        tinted = [_corners(grid.cells[i]) for i in of(role)]
+    for role, color in COLORS.items():
+        tinted = [_corners(grid.boxes[i]) for i in of(role)]
         axis.add_collection(PolyCollection(tinted, facecolors=color, alpha=0.22, linewidths=0))
     thick = min(1.6, max(0.5, cell * 0.16))
-    for role, color in ROLE_COLORS.items():
+    for role, color in COLORS.items():
         edges = [edge for i in of(role) for edge in _outline(grid, reading, i)]
         axis.add_collection(LineCollection(edges, colors="white", linewidths=thick * 1.9, capstyle="projecting"))
         axis.add_collection(LineCollection(edges, colors=color, linewidths=thick, capstyle="projecting"))
-    dots = [_middle(grid.cells[i]) for i in of(Role.MERGED)]
-    rings = [_middle(grid.cells[i]) for i in reading.absorbed if i in grid.cells]
+    dots = [grid.middle(i) for i in of(Role.MERGED)]
+    rings = [grid.middle(i) for i in reading.absorbed if i in grid.boxes]
     if dots:
         axis.scatter(*zip(*dots, strict=True), s=(0.28 * cell) ** 2, color=BLUE, edgecolors="white", linewidths=0.25)
     if rings:
@@ -266,17 +240,11 @@ def _paint(axis: Any, grid: _Grid, reading: Reading, points: float) -> None:
         axis.scatter(*zip(*rings, strict=True), s=size, color="white", edgecolors=BLUE, linewidths=0.14 * cell)
 
 
-def _outline(grid: _Grid, reading: Reading, i: int) -> list[list[tuple[float, float]]]:
+def _outline(grid: Cells, reading: Reading, i: int) -> list[list[tuple[float, float]]]:
     """The sides of a token that face another role."""
-    x0, y0, x1, y1 = grid.cells[i]
-    row, col = grid.place[i]
-    sides = {(0, -1): (x0, y0, x0, y1), (0, 1): (x1, y0, x1, y1), (-1, 0): (x0, y0, x1, y0), (1, 0): (x0, y1, x1, y1)}
-    out = []
-    for (down, right), (ax, ay, bx, by) in sides.items():
-        other = grid.at.get((row + down, col + right))
-        if other is None or reading.roles[other] != reading.roles[i]:
-            out.append([(ax, ay), (bx, by)])
-    return out
+    x0, y0, x1, y1 = grid.boxes[i]
+    sides = ([(x0, y0), (x0, y1)], [(x0, y0), (x1, y0)], [(x1, y0), (x1, y1)], [(x0, y1), (x1, y1)])
+    return [side for side, drawn in zip(sides, grid.borders(reading, i), strict=True) if drawn]
 
 
 def _corners(box: Box) -> list[tuple[float, float]]:
@@ -284,31 +252,21 @@ def _corners(box: Box) -> list[tuple[float, float]]:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def _middle(box: Box) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
 def _legend(figure: Any, overlays: Sequence[Overlay]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    readings = [o.reading for o in overlays if o.reading is not None]
-    used = {role for reading in readings for role in reading.roles}
-    dot: Callable[..., Any] = lambda **style: Line2D([], [], linestyle="none", marker="o", **style)  # noqa: E731
-    handles: list[Any] = [
-        Patch(facecolor=(*_rgb(color), 0.3), edgecolor=color, linewidth=1.2, label=ROLE_NAMES[role])
-        for role, color in reversed(ROLE_COLORS.items())
-        if role in used
-    ]
-    if any(reading.absorbed for reading in readings):
-        handles.append(dot(color="white", markeredgecolor=BLUE, markeredgewidth=1.3, markersize=5, label="anchor"))
-    if Role.MERGED in used:
-        handles.append(dot(color=BLUE, markeredgewidth=0, markersize=3, label="merged into an anchor"))
-    if Role.DROPPED in used:
-        handles.append(Patch(facecolor=VEIL, edgecolor=LINE, linewidth=0.8, label="dropped"))
+    def sign(name: str) -> Any:
+        if name == ANCHOR:
+            return dot(color="white", markeredgecolor=BLUE, markeredgewidth=1.3, markersize=5, label=name)
+        if name == MERGED:
+            return dot(color=BLUE, markeredgewidth=0, markersize=3, label=name)
+        if name == DROPPED:
+            return Patch(facecolor=VEIL, edgecolor=LINE, linewidth=0.8, label=name)
+        color = next(COLORS[role] for role, known in NAMES.items() if known == name)
+        return Patch(facecolor=(color, 0.3), edgecolor=color, linewidth=1.2, label=name)
+
+    dot = partial(Line2D, [], [], linestyle="none", marker="o")
+    handles = [sign(name) for name in legend([o.reading for o in overlays if o.reading is not None])]
     if handles:
         figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, handlelength=1.2)
-
-
-def _rgb(color: str) -> tuple[float, float, float]:
-    return int(color[1:3], 16) / 255, int(color[3:5], 16) / 255, int(color[5:7], 16) / 255

@@ -15,7 +15,7 @@ from app.examples import Examples
 from app.service import Service
 from app.serving import STATIC, early, head, markup, version
 from app.settings import CLIPS_ONLY, ROOT, Settings
-from app.ui.handlers import Handlers, Pace, Session, checked_parameters, told, whole
+from app.ui.handlers import Handlers, Pace, Session, checked_parameters, sentence, whole
 from app.ui.page import build_app, page_config
 from fsr.errors import InvalidInput
 from fsr.shapes.gallery import picture_of
@@ -334,7 +334,7 @@ def test_the_unforeseen_is_told_without_the_visitors_data(caplog):
     try:
         raise RuntimeError("secret question")
     except RuntimeError as error:
-        text = told(error)
+        text = sentence(error)
     assert "secret" not in text + caplog.text
     assert "RuntimeError" in text
     assert "RuntimeError" in caplog.text

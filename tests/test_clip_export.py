@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 from app import clip_export
-from app.clip_export import Sent, film, lettering, saved, wrapped
-from app.overlay import VEIL_ON_BRIGHT, cells, foreign_anchors, painted, veil_for
+from app.cells import Cells
+from app.clip_export import Sent, film, letters, saved, wrapped
+from app.overlay import VEIL_ON_BRIGHT, foreign_anchors, painted, veil_for
 from fsr.bench.video import layout_of
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
@@ -140,8 +141,8 @@ def test_the_sheet_holds_all_frames_with_times_and_counts(frames):
         at = np.argwhere((np.abs(sheet.astype(int) - color) <= 12).all(axis=2))
         thirds = np.unique((at[:, 1] - 14) * 3 // clip_export.SHEET_WIDTH)
         assert thirds.tolist() == [0, 1, 2]  # in each of the three frames
-    assert clip_export.told(sent(), 0) == "0.00 s: 2 kept (1 focus + 1 scan)"
-    assert clip_export.told(sent(), 2) == "1.00 s: 2 kept (1 focus + 1 scan, 1 merged)"
+    assert clip_export.caption(sent(), 0) == "0.00 s: 2 kept (1 focus + 1 scan)"
+    assert clip_export.caption(sent(), 2) == "1.00 s: 2 kept (1 focus + 1 scan, 1 merged)"
 
 
 def test_the_record_is_the_trace_itself(frames):
@@ -162,7 +163,7 @@ def test_an_anchor_that_holds_tokens_of_other_frames_has_a_second_ring(frames):
     reading = read_plan(trace["methods"]["fsr"]["plan"], trace["tokens"]["n"], 6)
     assert reading.roles[39] == Role.MERGED
     assert foreign_anchors(reading, trace["tokens"]["frame"]) == {15}
-    place = cells(trace, 0, 960, 960)
+    place = Cells.of(trace, 0).pixels(960, 960)
     one, other = (painted(frames[0].resize((960, 960)), place, reading, f, veil_for(frames[0])) for f in ({15}, set()))
     changed = np.argwhere((one != other).any(axis=2))
     x0, y0, x1, y1 = place.boxes[15]
@@ -196,7 +197,7 @@ def test_rings_are_those_of_the_selection_whatever_the_plan(cap, mode):
 
 
 def test_text_is_broken_to_the_width_and_ends_in_an_ellipsis():
-    font = lettering(16)
+    font = letters(16)
     lines = wrapped("which of the objects appears first and which of them vanishes last?", font, 200, 2)
     assert len(lines) == 2
     assert lines[0] == "which of the objects"

@@ -10,7 +10,7 @@ import gradio as gr
 from app.compare import compare, report, requests_of
 from app.service import Request, Service
 from app.settings import UPLOADS, Settings
-from app.ui.handlers import checked_parameters, received, speaking, whole
+from app.ui.handlers import checked_parameters, errors_as_sentences, received, whole
 from fsr.errors import InvalidInput
 
 
@@ -57,7 +57,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share: "global", or "per_group", an equal share of the budget for every tile or frame. frames: how many of a
         clip are read; 0: what the model reads by default. model: one of those on offer; "": the first.
         """
-        with speaking():
+        with errors_as_sentences():
             return service.analyse(request(picture, question, method, 0, parameters, share, frames, model))
 
     def answer(
@@ -75,7 +75,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share, frames, model: as for `analyse`.
         """
         answers: dict[str, Any] = {}
-        with speaking():
+        with errors_as_sentences():
             asked = request(picture, question, method, budget, parameters, share, frames, model)
             for event in service.answer(asked):
                 if event.answer is not None:
@@ -97,7 +97,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         methods and budgets: 2 to 6 methods at one budget, or one method at 2 to 6 budgets. parameters: by method.
         share, frames, model: as for `analyse`.
         """
-        with speaking():
+        with errors_as_sentences():
             asked = request(picture, question, "fsr", 0, None, share, frames, model)
             asked = replace(asked, parameters=checked_parameters(parameters))
             return report(compare(service, requests_of(asked, methods, budgets)))

@@ -64,13 +64,13 @@ class Handlers:
         recording = wanted if wanted in self.examples.recordings else session.recording
         if name not in self.examples.all or (name, recording) == (session.example, session.recording):
             return gr.skip(), gr.skip(), session, gr.skip()
-        with speaking():
+        with errors_as_sentences():
             return self._example(name, session, recording)
 
     def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
-        with speaking():
+        with errors_as_sentences():
             sent = sent_with(event)
             return self._example(sent.get("id"), session, sent.get("recording", session.recording))
 
@@ -91,7 +91,7 @@ class Handlers:
         try:
             shown = received(self.service, path, session.model)
         except Exception as error:
-            said = told(error)
+            said = sentence(error)
             yield gr.skip(), values.status_value("refused", said)
             raise gr.Error(said, duration=8, print_exception=False) from error
         yield shown.id, gr.skip()
@@ -103,7 +103,7 @@ class Handlers:
         model = session.model if is_clip_id(uploaded) else self.service.model_for(session.model, clip=False)
         bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
         session = replace(session, picture=uploaded, example=None, model=model)
-        with speaking():
+        with errors_as_sentences():
             shown = self._shown(session)
         examples = {example.question for example in self.examples.all.values()}
         kept = "" if str(question).strip() in examples else gr.skip()
@@ -118,7 +118,7 @@ class Handlers:
             try:
                 yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
-                said = told(error)
+                said = sentence(error)
                 bar = values.model_value(self.service, session.model)
                 yield gr.skip(), values.status_value("failed", said) | about, bar
                 raise gr.Error(said, duration=8, print_exception=False) from error
@@ -161,7 +161,7 @@ class Handlers:
         """
         model, others = session.model, self.service.clip_models
         if is_clip_id(session.picture or "") and model not in others:
-            why = told(InvalidInput(self.service.reads_no_clips(model)))
+            why = sentence(InvalidInput(self.service.reads_no_clips(model)))
             yield gr.skip(), values.offer_value(why, others), gr.skip()
         elif not isinstance(question, str) or not question.strip():
             yield gr.skip(), values.status_value("idle"), gr.skip()
@@ -189,7 +189,7 @@ class Handlers:
                     bar = values.model_value(self.service, session.model) if phase == "idle" else gr.skip()
                     yield stage, values.status_value(phase, event.text) | about, bar
             except Exception as error:
-                yield gr.skip(), values.status_value("refused", told(error)) | about, gr.skip()
+                yield gr.skip(), values.status_value("refused", sentence(error)) | about, gr.skip()
 
     def stop_run(self, view: Any, request: gr.Request) -> None:
         """Stop a question, a selection or curves, also while they still wait in the queue."""
@@ -249,19 +249,19 @@ class Handlers:
                     if step.point is None or pace.due():
                         yield shown.value() | about, bar
             except Exception as error:
-                yield values.failed_value(told(error)) | about, gr.skip()
+                yield values.failed_value(sentence(error)) | about, gr.skip()
 
     def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
         """A figure of what the page shows, as a file to download."""
         sent = sent_with(event)
-        with speaking():
+        with errors_as_sentences():
             name = file_name(sent.get("figure"), sent.get("format"))
             data = figure(sent["figure"], sent["format"], sent, partial(self._frames, session))
         yield from offered(name, data)
 
     def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
         """The clip on the stage with its tokens, as a film, a contact sheet or JSON, to download."""
-        with speaking():
+        with errors_as_sentences():
             sent = Sent.checked(sent_with(event))
             name, data = saved(sent, self._frames(session, sent.trace))
         yield from offered(name, data)
@@ -275,7 +275,7 @@ class Handlers:
         return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
-        with speaking():
+        with errors_as_sentences():
             model = self.service.check_model(sent_with(event).get("id"))
         self.service.models.retry(model)
         return values.chosen_value(self.service, model), replace(session, model=model)
@@ -385,15 +385,15 @@ class Pace:
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
+def errors_as_sentences() -> Iterator[None]:
     """Every failure inside becomes the page's error message."""
     try:
         yield
     except Exception as error:
-        raise gr.Error(told(error), duration=8, print_exception=False) from error
+        raise gr.Error(sentence(error), duration=8, print_exception=False) from error
 
 
-def told(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """The library's own sentences as they are; anything unforeseen is logged (its kind, never the visitor's data)."""
     if isinstance(error, FsrError):
         text = str(error)
