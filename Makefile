@@ -22,10 +22,11 @@ help:
 	@echo "make docs          write docs/measurements.md from what was measured and recorded"
 	@echo "make fmt lint      format; check style and types"
 
-# Python compiles what it imports when it first does; compiling all of torch beforehand would take longer than most tests.
+# Python compiles what it imports when it first does, and keeps that; pip would compile all of torch and transformers.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --no-compile --disable-pip-version-check
-# One worker a core. All tests of a file share one worker, and what its fixtures hold.
-PYTEST := -m pytest --numprocesses auto --dist loadfile
+# One worker a core; all tests of a file share one, and what its fixtures hold. In order: the browser tests take longest.
+PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 
 # The lock constrains, it does not list what to install: each machine takes what it needs of it (a CPU no CUDA).

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.browser.conftest import READY, Watch, frames, launched, random_llava
+from tests.browser.test_asking import png, upload
 
 STATE = "fsrExplorer.page.store.state"
 
@@ -81,3 +82,20 @@ def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
     page.evaluate("['ask', 'stop'].forEach((name) => document.querySelector(`#fx-${name}button`).click())")
     page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
     page.wait_for_selector("#fx-askbutton:visible")
+
+
+def test_looking_at_a_picture_stops_while_it_waits_for_another_visitor(page, browser, talkative):
+    other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    other.goto(talkative.url)
+    other.wait_for_selector(READY)
+    page.click("#fx-askbutton")
+    page.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
+    other.fill("#fx-question textarea", "what is in the picture?")
+    upload(other, "mine.png", png())
+    other.wait_for_function(f"{STATE}.status.phase === 'planning' && {STATE}.status.text.startsWith('Waiting')")
+    other.wait_for_selector("#fx-stopbutton:visible")
+    stop(other)
+    assert other.locator("#fx-stopbutton").is_hidden()
+    assert page.evaluate(f"{STATE}.status.phase") in ("full", "method"), "the other visitor's answer goes on"
+    stop(page)
+    other.context.close()
