@@ -17,9 +17,7 @@ def min_max(score: Tensor) -> Tensor:
     """(N,) -> (N,) float32 in [0, 1]. A constant score says nothing and becomes all ones."""
     score = score.float()
     low, high = score.min(), score.max()
-    if low == high:
-        return torch.ones_like(score)
-    return (score - low) / (high - low)
+    return torch.where(low == high, 1.0, (score - low) / (high - low))
 
 
 def priority(saliency: Tensor, relevance: Tensor | None, alpha: float, beta: float) -> Tensor:

@@ -1,9 +1,10 @@
 """Stage 2, Scan: conditional context sampling (Tong et al., arXiv 2602.05809, Eq. 5-7).
 
 Farthest-point sampling in d = 1 - cos with the focus set F as fixed centres. Greedy needs the similarity rows of the
-tokens it picks and no others, so rows are computed in batches for the tokens that are farthest away just now: most of
-those are picked soon. What is computed never depends on how many tokens are wanted: so the numbers behind a small
-budget are those behind a large one, to the last bit, and its order is the beginning of the other.
+tokens it picks and no others, so on the CPU rows are computed in batches for the tokens that are farthest away just
+now: most of those are picked soon. What is computed never depends on how many tokens are wanted: so the numbers behind
+a small budget are those behind a large one, to the last bit, and its order is the beginning of the other. Where all
+rows are there, on a GPU, the loop is a kernel.
 """
 
 from __future__ import annotations
@@ -14,24 +15,51 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fsr.similarity import STEPS, Similarities, round_up
+from fsr.host import hand
+from fsr.kernels import farthest
+from fsr.similarity import STEPS, TAKEN, AllSimilarities, Similarities, round_up
 
 FIRST_BATCH, LARGEST_BATCH = 32, 128
-TAKEN = float(2**23)  # above every similarity: a token that is kept is never the farthest
 
 
-def scan_order(similarities: Similarities, focus: Sequence[int], count: int) -> tuple[list[int], float]:
+def scan_order(similarities: Similarities, focus: Tensor | Sequence[int], count: int) -> tuple[Tensor, Tensor]:
     """The `count` tokens that Scan adds to `focus`, in the order in which it adds them (Eq. 5).
 
-    Ties go to the lower index; with no focus token the first pick is token 0. Returns the tokens and the covering
-    radius they leave, max_v min_u d(v, u) over all kept u, as a chord, sqrt(2 (1 - cos)): at most twice the best
-    possible one given F (Eq. 6-7; the bound needs a metric, which the chord is and 1 - cos is not).
+    Ties go to the lower index; with no focus token the first pick is token 0. Returns (count,) int64 and, as a tensor
+    of one number on the same device, the similarity in steps of the token that is then farthest from all that are kept:
+    `chord` makes the covering radius of it, max_v min_u d(v, u), which is at most twice the best possible one given F
+    (Eq. 6-7; the bound needs a metric, which the chord sqrt(2 (1 - cos)) is and 1 - cos is not).
     """
-    nearest = torch.full((len(similarities),), -TAKEN, device=similarities.unit.device)  # max over kept u of cos(v, u)
+    nearest = _nearest(similarities, focus)
+    if isinstance(similarities, AllSimilarities):
+        order = farthest(similarities.matrix(), nearest[None], [count])[0] if count else nearest.new_empty(0).long()
+        return order, nearest.min()
+    return _on_demand(similarities, nearest, count), nearest.min()
+
+
+def scan_orders(
+    similarities: Similarities, focus: Tensor | Sequence[int], sizes: Sequence[tuple[int, int]]
+) -> list[Tensor]:
+    """`scan_order` for several (focus tokens, count): each starts with the first so many tokens of `focus`."""
+    if not isinstance(similarities, AllSimilarities) or not any(count for _, count in sizes):
+        return [scan_order(similarities, focus[:size], count)[0] for size, count in sizes]
+    nearest = torch.stack([_nearest(similarities, focus[:size]) for size, _ in sizes])
+    order = farthest(similarities.matrix(), nearest, [count for _, count in sizes])
+    return [one[:count] for one, (_, count) in zip(order, sizes, strict=True)]
+
+
+def _nearest(similarities: Similarities, focus: Tensor | Sequence[int]) -> Tensor:
+    """(N,) float32: of every token the similarity to the nearest focus token, TAKEN for those themselves."""
+    nearest = torch.full((len(similarities),), -TAKEN, device=similarities.unit.device)
     if len(focus):
         for rows in similarities.blocks(focus):
             nearest = torch.maximum(nearest, rows.amax(dim=0))
-        nearest[torch.as_tensor(focus, device=nearest.device)] = TAKEN
+        nearest.index_fill_(0, hand(torch.as_tensor(focus), nearest.device), TAKEN)
+    return nearest
+
+
+def _on_demand(similarities: Similarities, nearest: Tensor, count: int) -> Tensor:
+    """The loop of `scan_order` that computes what it needs; `nearest` is brought up to date."""
     cells = nearest.numpy() if nearest.device.type == "cpu" else nearest  # the same memory, with cheaper access
     order: list[int] = []
     for _ in range(count):
@@ -43,7 +71,7 @@ def scan_order(similarities: Similarities, focus: Sequence[int], count: int) -> 
         torch.maximum(nearest, row, out=nearest)  # type: ignore[arg-type]
         cells[i] = TAKEN
         order.append(i)
-    return order, chord(float(cells.min()))
+    return torch.tensor(order, dtype=torch.int64, device=nearest.device)
 
 
 def chord(steps: float) -> float:

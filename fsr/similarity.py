@@ -1,24 +1,32 @@
-"""Cosine similarities of visual tokens, row by row: only the rows that a method asks for are ever computed.
+"""Cosine similarities of visual tokens, row by row.
 
 Every stage compares cosines in steps of 2^-22 (about the rounding of an fp32 dot product), as whole numbers: so
 comparisons are exact, a tie is a tie, and a page can repeat a decision from the numbers it was sent. Tokens that are
 equal bit for bit have equal rows, whatever the blocking of a matrix product does to the last digit, and similarity 1.
+
+Only the rows that a method asks for are computed on the CPU. A GPU is faster with one product than with a question
+after every pick, so there all are (`AllSimilarities`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from fsr.host import hand
+
 STEPS = 2**22  # cosine 1 in steps; every |cosine| is a whole number of steps below 2^24, so exact in float32
+TAKEN = float(2**23)  # above every similarity: a token that is kept is never the farthest
 SAMPLED_COLUMNS = 64  # tokens that agree in this many columns are compared in all
 WIDTH = 16  # matrix products of multiples of 16 columns are the fastest, and round alike
 BLOCK = 128  # columns of the Gram matrix computed at a time
 ROWS = 512  # rows looked at together
 GATHERED = 2048  # rows of some tokens that are copied together, to be multiplied
 ALL_UP_TO = 10_000  # tokens; of more, only as many rows are kept as take the memory of all rows of this many tokens
+ALL_AT_ONCE_UP_TO = 16_384  # tokens of which a device holds all rows: 1 GB
 
 
 class Similarities:
@@ -57,10 +65,11 @@ class Similarities:
         """(N,) float32, the row of one token in steps, or None where it was not computed yet."""
         return self._rows[self._first[index]]
 
-    def rows(self, indices: Sequence[int]) -> Tensor:
+    def rows(self, indices: Tensor | Sequence[int]) -> Tensor:
         """(k, N) float32: the rows of these tokens in steps; the missing ones are computed in one product."""
         if not len(indices):
             return self.unit.new_empty(0, len(self))
+        indices = indices.tolist() if isinstance(indices, Tensor) else indices
         held = {i: self._rows[i] for i in (self._first[i] for i in indices)}  # even if they are let go of now
         self.compute([i for i, row in held.items() if row is None])
         held = {i: self._rows[i] if row is None else row for i, row in held.items()}
@@ -73,8 +82,9 @@ class Similarities:
             return self._batches[0][1]
         return self.rows(range(len(self)))
 
-    def blocks(self, indices: Sequence[int]) -> Iterator[Tensor]:
+    def blocks(self, indices: Tensor | Sequence[int]) -> Iterator[Tensor]:
         """The rows of these tokens in order, a few hundred at a time."""
+        indices = indices.tolist() if isinstance(indices, Tensor) else indices
         size = min(ROWS, self.most)
         if self.most == len(self):
             self.compute(indices)
@@ -147,6 +157,66 @@ class Similarities:
         self.settled[indices] = False
 
 
+class AllSimilarities(Similarities):
+    """All rows, from one product, and no question of which: nothing here waits for a device."""
+
+    def __init__(self, unit: Tensor, first: Tensor) -> None:
+        self.unit, self.first, self.most, self.computed = unit, first, len(unit), len(unit)
+        with exact_products():
+            rows = _in_steps(unit @ unit.T)
+        self._matrix = rows[first[:, None], first].masked_fill_(first[:, None] == first, STEPS)
+
+    @property
+    def nbytes(self) -> int:
+        return self._matrix.numel() * self._matrix.element_size()
+
+    def rows(self, indices: Tensor | Sequence[int]) -> Tensor:
+        index = indices if isinstance(indices, Tensor) else torch.tensor(indices, dtype=torch.int64)
+        return self._matrix.index_select(0, hand(index, self.unit.device))
+
+    def matrix(self) -> Tensor:
+        return self._matrix
+
+    def blocks(self, indices: Tensor | Sequence[int]) -> Iterator[Tensor]:
+        for at in range(0, len(indices), ROWS):
+            yield self.rows(indices[at : at + ROWS])
+
+    def complete(self) -> AllSimilarities:
+        return self
+
+
+def similarities_of(x: Tensor, unit: Tensor, first: Tensor | None = None) -> Similarities:
+    """The similarities of the rows of x (N, D), in the way of their device.
+
+    unit: the same rows, float32, of length one. first: their `firsts`, where they are known.
+    """
+    at_once = x.device.type != "cpu" and len(x) <= ALL_AT_ONCE_UP_TO
+    return (AllSimilarities if at_once else Similarities)(unit, firsts(x) if first is None else first)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Products of float32 in float32 on a GPU, whatever was set: TF32 has 10 bits, and would void the steps.
+
+    PyTorch has two ways to allow TF32, and says so where the other one was used.
+    """
+    matmul = torch.backends.cuda.matmul
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = before
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def round_up(width: int) -> int:
     """The next multiple of `WIDTH`."""
     return -(-width // WIDTH) * WIDTH
@@ -180,11 +250,16 @@ def _rows(x: Tensor, some: Tensor | None, start: int, end: int) -> Tensor:
     return x[start:end] if some is None else x.index_select(0, some[start:end])
 
 
-def first_equal(x: Tensor) -> Tensor:
+def firsts(x: Tensor) -> Tensor:
     """(N, D) -> (N,) int64: for every row the lowest index of a row that is equal to it bit for bit."""
+    return first_equal(x) if x.device.type == "cpu" else first_equal_on_device(x)
+
+
+def first_equal(x: Tensor) -> Tensor:
+    """`firsts`, by a few columns and then by all, of those that are equal in these."""
     n, d = x.shape
     first = torch.arange(n, device=x.device)
-    bits = x.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    bits = _bits(x)
     sampled = bits[:, :: max(1, d // SAMPLED_COLUMNS)]
     _, group, count = sampled.unique(dim=0, return_inverse=True, return_counts=True)
     suspects = first[count[group] > 1]
@@ -193,3 +268,27 @@ def first_equal(x: Tensor) -> Tensor:
         lowest = torch.full((len(distinct),), n, device=x.device).scatter_reduce_(0, group, suspects, "amin")
         first[suspects] = lowest[group]
     return first
+
+
+def first_equal_on_device(x: Tensor) -> Tensor:
+    """`firsts` without waiting for the device: rows of equal hash are neighbours in their order, and compared."""
+    own, words = torch.arange(len(x), device=x.device), _bits(x)
+    hashed = (words.long() * _odd(words.shape[1], x.device)).sum(dim=1)  # exact, so in whatever order it is added
+    ordered, order = hashed.sort(stable=True)
+    begins = torch.cat([own[:1] == 0, ordered[1:] != ordered[:-1]])
+    lowest = order[torch.where(begins, own, 0).cummax(dim=0).values]
+    first = torch.empty_like(own).scatter_(0, order, lowest)
+    return torch.where((words == words[first]).all(dim=1), first, own)
+
+
+def _bits(x: Tensor) -> Tensor:
+    """The same bits as whole numbers."""
+    return x.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+
+
+def _odd(count: int, device: torch.device) -> Tensor:
+    """(count,) int64, odd numbers without a pattern (the finaliser of splitmix64; Steele, Lea, Flood, OOPSLA 2014)."""
+    z = torch.arange(1, count + 1, device=device) * -0x61C8864680B583EB
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        z = (z ^ ((z >> shift) & (2 ** (64 - shift) - 1))) * factor
+    return z | 1

@@ -5,7 +5,8 @@ Letters: N visual tokens, K budget, D width of the language model, C width of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput
-from fsr.similarity import ALL_UP_TO, Similarities, first_equal
+from fsr.host import fetch
+from fsr.similarity import ALL_UP_TO, Similarities, firsts, similarities_of
 
 T = TypeVar("T")
 SHARED_UP_TO = 8192  # tokens; beyond, a matrix of all similarities would be too large to keep
@@ -127,8 +129,10 @@ class VisualTokens:
                 raise InvalidInput(f"{name} must be {wanted} like the embeddings, not {tuple(value.shape)}.")
             if not value.is_floating_point():
                 raise InvalidInput(f"{name} must be floating point, not {value.dtype}.")
-            if not _finite(value):
-                raise InvalidInput(f"{name} holds NaN or infinite values; every score and feature must be finite.")
+        captured = {name: x for name in _PER_TOKEN if (x := getattr(self, name)) is not None}
+        if not _finite(captured.values()):
+            name = next(name for name, x in captured.items() if not bool(torch.isfinite(x).all()))
+            raise InvalidInput(f"{name} holds NaN or infinite values; every score and feature must be finite.")
 
     def __len__(self) -> int:
         return self.embeddings.shape[0]
@@ -184,7 +188,7 @@ class VisualTokens:
     def _new_similarities(self, name: str) -> Similarities:
         unit = self.space(name)
         rows = self.embeddings if name == "projected" or self.features is None else self.features
-        return Similarities(unit, self._once(f"first {name}", lambda: first_equal(rows)))
+        return similarities_of(rows, unit, self._once(f"first {name}", lambda: firsts(rows)))
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._computed:
@@ -199,9 +203,11 @@ def computed_bytes(computed: Mapping[str, Any]) -> int:
     return tensors + sum(x.nbytes for x in computed.values() if isinstance(x, Similarities))
 
 
-def _finite(x: Tensor) -> bool:
-    """Whether all of x is finite. A finite sum proves it, and is several times cheaper than looking at each value."""
-    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+def _finite(tensors: Collection[Tensor]) -> bool:
+    """Whether all of them are finite. A finite sum proves it, and is several times cheaper than looking at each value;
+    a device is waited for once."""
+    sums = fetch(*(x.detach().sum() for x in tensors))
+    return all(map(math.isfinite, map(float, sums))) or all(bool(torch.isfinite(x).all()) for x in tensors)
 
 
 def unit_rows(x: Tensor) -> Tensor:

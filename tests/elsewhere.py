@@ -1,8 +1,8 @@
 """Devices that are not the CPU, emulated where there is no GPU: what is on one refuses to meet what is on another.
 
 The numbers lie on the CPU and every operation runs there, after a check that its tensors are on one device, as CUDA
-demands: single numbers and indices may come from the CPU. So a tensor made or left on the wrong device is found; speed,
-memory and a GPU's own rounding are not shown.
+demands: single numbers and indices may come from the CPU. So a tensor made or left on the wrong device is found, and
+whatever would wait for the device is told; speed, memory and a GPU's own rounding are not shown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 ops = torch.ops.aten
 COPIES = {ops.copy_.default, ops._to_copy.default}
+ASKING = {  # of what a device holds, so that it is waited for
+    *(ops._local_scalar_dense.default, ops.nonzero.default, ops.masked_select.default, ops._unique2.default),
+    *(ops.unique_dim.default, ops.unique_consecutive.default, ops.equal.default),
+}
 INDEXING = {ops.index.Tensor, ops.index_put_.default, ops.index_put.default, ops._index_put_impl_.default}
 
 
@@ -39,6 +43,7 @@ class Elsewhere(torch.Tensor):
         return run(func, args, kwargs or {})
 
     def tolist(self) -> Any:
+        WAITS.append("tolist")
         return self.held.tolist()
 
     def new_tensor(self, data: Any, **options: Any) -> torch.Tensor:
@@ -56,6 +61,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     away = [x for x in tensors if isinstance(x, Elsewhere)]
     check(func, args, tensors)
+    if away and waits(func, args, kwargs):
+        WAITS.append(str(func))
     first = args[0] if func in INDEXING or func is ops.copy_.default else next(iter(away), None)
     device = first.device if isinstance(first, Elsewhere) else None
     if kwargs.get("device") is not None:
@@ -71,6 +78,21 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return known[id(x)] if id(x) in known else Elsewhere(x, device)
 
     return tree_map(wrapped, func(*plain[0], **plain[1]))
+
+
+WAITS: list[str] = []  # what would have waited for a device
+
+
+def waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a GPU would be waited for: its numbers are asked for, or copied while the program stands still."""
+    if func in INDEXING:
+        return any(i is not None and i.dtype == torch.bool for i in args[1])
+    if func is ops._to_copy.default:
+        there = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu"
+        return there and not kwargs.get("non_blocking")
+    if func is ops.copy_.default:
+        return args[0].device.type != args[1].device.type and not (args[2:3] == (True,) or kwargs.get("non_blocking"))
+    return func in ASKING
 
 
 def check(func: Any, args: Any, tensors: list[torch.Tensor]) -> None:
@@ -89,8 +111,9 @@ def check(func: Any, args: Any, tensors: list[torch.Tensor]) -> None:
 def emulated(monkeypatch: Any) -> Iterator[None]:
     """While it lasts, "cuda:0", "cuda:1", ... are such devices. Modules are moved by `moved`."""
     torch._C._ensureCUDADeviceGuardSet()
-    for name in ("_lazy_init", "synchronize", "reset_peak_memory_stats"):
+    for name in ("_lazy_init", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: WAITS.append("synchronize"))
     for name in ("device_count", "max_memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: 1)
     for name in ("tensor", "as_tensor"):  # which no mode sees

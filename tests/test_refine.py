@@ -41,7 +41,7 @@ def test_refine_equals_the_reference(together: int, monkeypatch: pytest.MonkeyPa
 
         anchor, similarity = nearest_anchor(steps(x), scanned)
         dropped = torch.tensor([i for i in range(n) if i not in kept.tolist()], dtype=torch.int64)
-        merged = merged_tokens(similarity, dropped, merge_count(kappa, n_scan, len(dropped)))
+        merged = merged_tokens(similarity, kept, merge_count(kappa, n_scan, len(dropped)))
         weight = group_weights(phi, merged, anchor)
         in_order = kept.sort().values
         out = merge(x, in_order, merged, anchor, weight)
@@ -68,7 +68,7 @@ def test_ties_between_anchors_and_between_dropped_tokens_go_to_the_lower_index()
     x = torch.randn(1, 40).repeat(6, 1)
     anchor, similarity = nearest_anchor(steps(x), torch.tensor([5, 2, 3]))
     assert anchor.tolist() == [2] * 6
-    assert merged_tokens(similarity, torch.tensor([0, 1, 4]), 2).tolist() == [0, 1]
+    assert merged_tokens(similarity, torch.tensor([2, 3, 5]), 2).tolist() == [0, 1]
 
 
 def test_a_group_without_priority_keeps_its_anchor() -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsr.scan import scan_order
+from fsr.scan import chord
+from fsr.scan import scan_order as scan_tensors
 from fsr.similarity import STEPS, Similarities, first_equal
 from fsr.tokens import unit_rows
 from tests import references
@@ -22,6 +23,12 @@ def features(seed: int, n: int, d: int = 8) -> Tensor:
 
 def similarities(x: Tensor) -> Similarities:
     return Similarities(unit_rows(x), first_equal(x))
+
+
+def scan_order(similarities: Similarities, focus: list[int], count: int) -> tuple[list[int], float]:
+    """The tokens that Scan adds, and the covering radius."""
+    order, farthest = scan_tensors(similarities, focus, count)
+    return order.tolist(), chord(float(farthest))
 
 
 def cosines(x: Tensor) -> list[list[float]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput, within_memory
+from fsr.host import fetch, hand
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.tokens import Role, Selection, VisualTokens, check_budget
 
@@ -133,8 +134,8 @@ class RankPruner(Pruner):
         return RankPlan(rank_of(self.order(tokens)[0]))
 
 
-# tokens in the order in which they are kept, the scores that led there, facts; see `Selection`
-Picks = tuple[list[int], dict[str, Tensor], dict[str, float]]
+# (count,) int64, tokens in the order in which they are kept, the scores that led there, facts; see `Selection`
+Picks = tuple[Tensor, dict[str, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -147,10 +148,10 @@ class GreedyPruner(Pruner):
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         order, scores, facts = self.picks(tokens, budget)
-        return dataclasses.replace(keep(self.name, tokens, torch.tensor(order), scores), facts=facts)
+        return dataclasses.replace(keep(self.name, tokens, order, scores), facts=facts)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        return RankPlan(rank_of(torch.tensor(self.picks(tokens, len(tokens))[0])))
+        return RankPlan(rank_of(fetch(self.picks(tokens, len(tokens))[0])[0]))
 
 
 def rank_of(order: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ def highest_first(score: Tensor) -> Tensor:
 def keep(method: str, tokens: VisualTokens, indices: Tensor, scores: dict[str, Tensor] | None = None) -> Selection:
     """A selection that keeps these tokens as they are and merges none."""
     n, device = len(tokens), tokens.embeddings.device
-    kept = indices.to(device).sort().values
+    kept = hand(indices, device).sort().values
     roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8, device=device)
     roles[kept] = int(Role.KEPT)
     return Selection(

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from fsr.focus import min_max
+from fsr.host import fetch
+from fsr.kernels import NONE, panel
 from fsr.pruners.base import GreedyPruner, Picks, choice, highest_first
-from fsr.similarity import STEPS, Similarities
+from fsr.similarity import STEPS, AllSimilarities, Similarities, exact_products
 from fsr.tokens import VisualTokens
 
 PANEL = 64  # tokens whose residual rows are computed together
+PICKS = 32  # between two computations of all residual rows, on a device
 NOISE = STEPS / 2**13  # a residual (squared length in steps) below this is rounding: the token adds nothing new
 
 
@@ -43,26 +46,38 @@ class CDPruner(GreedyPruner):
             r, scores["relevance"] = quality(signed), min_max(signed)
         similarities = tokens.similarities("projected")
         order = most_diverse(similarities, r, count)
-        facts: dict[str, float] = {"relevance_used": int(bool(scores)), "n_filled": count - len(order)}
+        n_filled = fetch((order == NONE).sum())[0]
+        facts: dict[str, float] = {"relevance_used": int(bool(scores)), "n_filled": int(n_filled)}
         facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
-        left = r.index_fill(0, torch.tensor(order, device=r.device), -1.0)
-        return order + highest_first(left)[: count - len(order)].tolist(), scores, facts
+        return filled(order, r), scores, facts
 
 
 def quality(relevance: Tensor) -> Tensor:
     """(N,) -> (N,) float32: r = (q - min q + 1e-6) / (max q - min q), as released; a constant q becomes all ones."""
     low, high = relevance.min(), relevance.max()
-    return torch.ones_like(relevance) if low == high else (relevance - low + 1e-6) / (high - low)
+    return torch.where(low == high, 1.0, (relevance - low + 1e-6) / (high - low))
 
 
-def most_diverse(similarities: Similarities, r: Tensor, count: int) -> list[int]:
-    """Up to `count` tokens, in the order of greedy MAP inference for L = diag(r) S diag(r); fewer where S has no more.
+def filled(order: Tensor, r: Tensor) -> Tensor:
+    """The order with the most relevant of all other tokens in the places of NONE, which are its last."""
+    n, place, picked = len(r), torch.arange(len(order), device=order.device), (order != NONE).sum()
+    taken = torch.zeros(n + 1, dtype=torch.bool, device=order.device)
+    taken.index_fill_(0, torch.where(order == NONE, n, order), True)
+    others = highest_first(r.masked_fill(taken[:n], -1.0))
+    return torch.where(order == NONE, others[(place - picked).clamp(min=0)], order)
+
+
+def most_diverse(similarities: Similarities, r: Tensor, count: int) -> Tensor:
+    """(count,) int64, tokens in the order of greedy MAP inference for L = diag(r) S diag(r), then NONE where S has no
+    more.
 
     r: (N,) float32, positive. Incremental Cholesky (Chen, Zhang, Zhou, NeurIPS 2018): the gain of token i is
     r_i^2 u_i, u_i the squared length of its feature outside the span of those picked. r does not enter the factor C of
     S. Rows of S - C^T C are computed for the `PANEL` tokens with the highest gain, most of which are picked next; so
     all but the last few rows of C enter by matrix products. What is computed never depends on `count`.
     """
+    if isinstance(similarities, AllSimilarities):
+        return _in_panels(similarities, r, count)
     n, device = len(similarities), r.device
     weight = r.square()  # 0 once a token is picked or adds nothing
     factor = torch.empty(count, n, device=device)  # C, in square roots of steps
@@ -89,7 +104,22 @@ def most_diverse(similarities: Similarities, r: Tensor, count: int) -> list[int]
             order.append(j)
         weight[j] = 0
         torch.mul(weight, u, out=gain)
-    return order
+    return torch.tensor(order + [NONE] * (count - len(order)), device=device)
+
+
+def _in_panels(similarities: AllSimilarities, r: Tensor, count: int) -> Tensor:
+    """`most_diverse` where all rows are there and nothing may be asked: all of S - C^T C after every `PICKS` picks."""
+    n, device, first = len(similarities), r.device, similarities.first
+    weight, u = r.square(), torch.full((n,), float(STEPS), device=device)
+    residual, orders = similarities.matrix(), []
+    for start in range(0, count, PICKS):
+        factor = torch.zeros(min(PICKS, count - start), n, device=device)
+        orders.append(panel(residual, first, weight, u, factor, NOISE))
+        if start + PICKS < count:
+            with exact_products():
+                residual = torch.addmm(residual, factor.T, factor, alpha=-1)
+            residual = residual.index_select(1, first)  # equal tokens tie, whatever rounding did
+    return torch.cat(orders)
 
 
 def _residuals(similarities: Similarities, factor: Tensor, gain: Tensor) -> dict[int, Tensor]:

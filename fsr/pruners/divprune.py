@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from fsr.host import fetch
 from fsr.pruners.base import GreedyPruner, Picks
-from fsr.scan import scan_order
+from fsr.scan import chord, scan_order
 from fsr.similarity import Similarities
 from fsr.tokens import VisualTokens
 
@@ -28,16 +30,16 @@ class DivPrune(GreedyPruner):
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
         gram = tokens.gram("projected")
         first = most_isolated(gram)
-        order, radius = scan_order(gram, [first], count - 1)
-        return [first, *order], {}, {"covering_radius": radius}
+        order, farthest = scan_order(gram, first, count - 1)
+        return torch.cat([first, order]), {}, {"covering_radius": chord(float(fetch(farthest)[0]))}
 
 
-def most_isolated(gram: Similarities) -> int:
-    """The token whose nearest other token is farthest away; ties to the lower index."""
+def most_isolated(gram: Similarities) -> Tensor:
+    """(1,) int64: the token whose nearest other token is farthest away; ties to the lower index."""
     n = len(gram)
     nearest = []
     for start in range(0, n, BLOCK):
         rows = gram.rows(range(start, min(start + BLOCK, n)))
         rows.diagonal(start).fill_(-torch.inf)
         nearest.append(rows.amax(dim=1))
-    return int(torch.cat(nearest).argmin())
+    return torch.cat(nearest).argmin(dim=0, keepdim=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput
+from fsr.host import hand
 from fsr.pruners.base import Pruner
 from fsr.pruners.plan import Plan, RankPlan, TablePlan, table_budgets
 from fsr.tokens import Layout, Role, Selection, VisualTokens
@@ -59,26 +60,27 @@ class PerGroup(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         frames, n = split(tokens, self.group), len(tokens)
-        indices, sizes = [index for index, _ in frames], [len(index) for index, _ in frames]
+        to = tokens.embeddings.device
+        indices, sizes = [hand(index, to) for index, _ in frames], [len(index) for index, _ in frames]
         plans = [self.pruner.plan(part) for _, part in frames]
         ranks = [plan.rank for plan in plans if isinstance(plan, RankPlan)]
         if len(ranks) == len(plans):
-            return RankPlan(_joined_rank(indices, ranks))
+            return RankPlan(_joined_rank([index for index, _ in frames], ranks))
 
         @cache
         def chosen(frame: int, count: int) -> tuple[Tensor, Tensor]:
             selection = self.pruner(frames[frame][1], count)
-            return selection.roles.cpu(), selection.anchor.cpu()
+            return selection.roles, selection.anchor
 
         def at(budget: int) -> Tensor:
-            roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
+            roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8, device=to)
             for frame, count in enumerate(divided(sizes, budget)):
                 if count:
                     roles[indices[frame]] = chosen(frame, count)[0]
             return roles
 
         def anchors(budget: int) -> Tensor:
-            anchor = torch.full((n,), -1)
+            anchor = torch.full((n,), -1, device=to)
             for frame, count in enumerate(divided(sizes, budget)):
                 if count:
                     index, own = indices[frame], chosen(frame, count)[1]

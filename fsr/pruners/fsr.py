@@ -2,24 +2,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fsr.focus import capped_count, focus_count, focus_order, min_max, priority
+from fsr.host import fetch, hand
 from fsr.pruners.base import Pruner, choice, number, optional_number, rank_of
-from fsr.pruners.plan import NestedPlan, Plan, TablePlan, table_budgets
+from fsr.pruners.plan import SLOW_UP_TO, NestedPlan, Plan, TablePlan, table_budgets
 from fsr.refine import group_weights, merge, merge_count, merged_tokens, nearest_anchor
-from fsr.scan import scan_order
+from fsr.scan import chord, scan_order, scan_orders
 from fsr.similarity import STEPS, Similarities
 from fsr.tokens import Role, Selection, VisualTokens
 
 
 @dataclass(frozen=True, eq=False)
 class Focus:
-    """Stage 1, on the CPU.
+    """Stage 1, on the CPU: it sorts N numbers.
 
     scores: saliency and relevance, normalised and signed, and priority, (N,) float32 each. order: (N,) int64, pi.
     k_focus: K_F, before the cap of a budget. cap: the focus_cap in force.
@@ -33,13 +34,25 @@ class Focus:
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """All three stages at one budget, on the CPU. Fields as in `Selection`; merged: (M,) int64."""
+    """All three stages at one budget, on the device of the similarities. Fields as in `Selection`.
 
+    merged: (M,) int64. farthest: () float32, see `scan_order`; None where nothing was scanned.
+    """
+
+    kept: Tensor
     roles: Tensor
     merged: Tensor
     anchor: Tensor
     similarity: Tensor
+    farthest: Tensor | None
     facts: dict[str, float]
+
+    def measured(self) -> dict[str, float]:
+        """The facts that only the device knows; it is waited for."""
+        anchors = torch.zeros_like(self.roles).index_fill_(0, self.anchor[self.merged], 1).sum()
+        found = fetch(*(x for x in (anchors, self.farthest) if x is not None))
+        facts: dict[str, float] = {"n_anchors": int(found[0])}
+        return facts if len(found) == 1 else facts | {"covering_radius": chord(float(found[1]))}
 
 
 @dataclass(frozen=True)
@@ -69,67 +82,79 @@ class FocusScanRefine(Pruner):
     )
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
-        focus = self.focus(tokens)
+        focus, to = self.focus(tokens), tokens.embeddings.device
         chosen = self._choose(tokens.similarities(self.similarity), focus, budget)
-        kept = (chosen.roles >= int(Role.KEPT)).nonzero()[:, 0]
-        weight = group_weights(focus.scores["priority"], chosen.merged, chosen.anchor)
-        weight[kept[~torch.isin(kept, chosen.anchor[chosen.merged])]] = 1.0
-        to = tokens.embeddings.device
-        kept, merged, anchor, weight = (x.to(to) for x in (kept, chosen.merged, chosen.anchor, weight))
+        scores = {name: hand(score, to) for name, score in focus.scores.items()}
+        absorbing = chosen.anchor[chosen.merged]
+        weight = torch.zeros(len(tokens), device=to).index_fill_(0, chosen.kept, 1.0)
+        grouped = torch.zeros_like(weight, dtype=torch.bool).index_fill_(0, chosen.merged, True)
+        grouped.index_fill_(0, absorbing, True)
+        weight = torch.where(grouped, group_weights(scores["priority"], chosen.merged, chosen.anchor), weight)
         return Selection(
             method=self.name,
             budget=budget,
-            kept=kept,
-            roles=chosen.roles.to(to),
-            embeddings=merge(tokens.embeddings, kept, merged, anchor, weight),
-            anchor=anchor,
-            similarity=chosen.similarity.to(to),
+            kept=chosen.kept,
+            roles=chosen.roles,
+            embeddings=merge(tokens.embeddings, chosen.kept, chosen.merged, chosen.anchor, weight),
+            anchor=chosen.anchor,
+            similarity=chosen.similarity,
             weight=weight,
-            scores={name: score.to(to) for name, score in focus.scores.items()},
-            facts=chosen.facts,
+            scores=scores,
+            facts=chosen.facts | chosen.measured(),
         )
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         n, focus, similarities = len(tokens), self.focus(tokens), tokens.similarities(self.similarity)
         if focus.cap < 1:
-            chosen = lru_cache(maxsize=1)(lambda budget: self._choose(similarities, focus, budget))
-            budgets, phi = table_budgets(n), focus.scores["priority"]
-            return TablePlan(n, budgets, lambda k: chosen(k).roles, lambda k: chosen(k).anchor, phi)
-        order, _ = scan_order(similarities, focus.order[: focus.k_focus].tolist(), n - focus.k_focus)
+            return self._table(similarities, focus)
+        order, _ = scan_order(similarities, focus.order[: focus.k_focus], n - focus.k_focus)
         scan_rank = torch.full((n,), -1)
-        scan_rank[order] = torch.arange(len(order))
+        scan_rank[fetch(order)[0]] = torch.arange(len(order))
         phi = focus.scores["priority"]
         return NestedPlan(rank_of(focus.order), focus.k_focus, scan_rank, self.kappa, phi, similarities)
+
+    def _table(self, similarities: Similarities, focus: Focus) -> TablePlan:
+        """Where the cap depends on the budget no order of Scan begins another: some budgets, each by itself."""
+        n, budgets = len(similarities), table_budgets(len(similarities), SLOW_UP_TO)
+        sizes = [(count := capped_count(focus.k_focus, focus.cap, k), k - count) for k in budgets]
+        scans = dict(zip(budgets, scan_orders(similarities, focus.order, sizes), strict=True))
+
+        chosen = cache(lambda budget: self._choose(similarities, focus, budget, scans.get(budget)))
+        phi = focus.scores["priority"]
+        return TablePlan(n, budgets, lambda k: chosen(k).roles, lambda k: chosen(k).anchor, phi)
 
     def focus(self, tokens: VisualTokens) -> Focus:
         """Stage 1 for these tokens; the same for every budget but for the cap."""
         assert tokens.saliency is not None
-        saliency, relevance = min_max(tokens.saliency.cpu()), None
+        captured = fetch(*(x for x in (tokens.saliency, tokens.relevance) if x is not None))
+        saliency, relevance = min_max(captured[0]), None
         scores = {"saliency": saliency}
         if tokens.relevance is not None:
             sign = tokens.relevance_sign if self.relevance_sign is None else self.relevance_sign
-            relevance = scores["relevance"] = min_max(sign * tokens.relevance.cpu())
+            relevance = scores["relevance"] = min_max(sign * captured[1])
         phi = scores["priority"] = priority(saliency, relevance, self.alpha, self.beta)
         cap = self.focus_cap
         if cap is None:
             cap = 1.0 if relevance is not None and self.alpha > 0 else 0.5
         return Focus(scores, focus_order(phi, saliency), focus_count(phi, self.rho), cap)
 
-    def _choose(self, similarities: Similarities, focus: Focus, budget: int) -> _Choice:
-        n, n_focus = len(similarities), capped_count(focus.k_focus, focus.cap, budget)
-        facts = {"k_focus": focus.k_focus, "focus_cap": focus.cap, "n_focus": n_focus, "k_scan": budget - n_focus}
-        roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8)
-        roles[focus.order[:n_focus]] = int(Role.FOCUS)
-        anchor, similarity = torch.full((n,), -1), torch.full((n,), math.nan)
-        merged = torch.zeros(0, dtype=torch.int64)
+    def _choose(self, similarities: Similarities, focus: Focus, budget: int, scan: Tensor | None = None) -> _Choice:
+        """scan: what Scan adds, where that is known already."""
+        n, to = len(similarities), similarities.unit.device
+        n_focus = capped_count(focus.k_focus, focus.cap, budget)
+        kept = hand(focus.order[:n_focus], to)
+        roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8, device=to).index_fill_(0, kept, int(Role.FOCUS))
+        anchor, similarity = torch.full((n,), -1, device=to), torch.full((n,), math.nan, device=to)
+        merged, farthest = kept[:0], None
         if n_focus < budget:
-            order, facts["covering_radius"] = scan_order(similarities, focus.order[:n_focus].tolist(), budget - n_focus)
-            roles[order] = int(Role.SCAN)
-            dropped = (roles == int(Role.DROPPED)).nonzero()[:, 0]
-            nearest, steps = (x.cpu() for x in nearest_anchor(similarities, torch.tensor(order)))
-            merged = merged_tokens(steps, dropped, merge_count(self.kappa, len(order), len(dropped)))
-            anchor[dropped], similarity[dropped] = nearest[dropped], steps[dropped] / STEPS
-            roles[merged] = int(Role.MERGED)
-        facts |= {"n_merged": len(merged), "n_anchors": len(anchor[merged].unique())}
-        facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
-        return _Choice(roles, merged, anchor, similarity, facts)
+            if scan is None:
+                scan, farthest = scan_order(similarities, focus.order[:n_focus], budget - n_focus)
+            roles.index_fill_(0, scan, int(Role.SCAN))
+            kept, dropped = torch.cat([kept, scan]), roles == int(Role.DROPPED)
+            nearest, steps = nearest_anchor(similarities, scan)
+            anchor, similarity = torch.where(dropped, nearest, -1), torch.where(dropped, steps / STEPS, math.nan)
+            merged = merged_tokens(steps, kept, merge_count(self.kappa, len(scan), n - budget))
+            roles.index_fill_(0, merged, int(Role.MERGED))
+        facts = {"k_focus": focus.k_focus, "focus_cap": focus.cap, "n_focus": n_focus, "k_scan": budget - n_focus}
+        facts |= {"n_merged": len(merged), "rows_computed": similarities.computed}  # of the N rows of the Gram matrix
+        return _Choice(kept.sort().values, roles, merged, anchor, similarity, farthest, facts)

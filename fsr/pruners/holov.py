@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fsr.focus import min_max
+from fsr.host import fetch, hand
 from fsr.pruners.base import Pruner, choice, highest_first, keep, number, optional_whole, rank_of
 from fsr.pruners.plan import Plan, TablePlan, table_budgets
 from fsr.similarity import STEPS
@@ -69,20 +70,21 @@ class HoloV(Pruner):
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         assert tokens.saliency is not None
-        chunks = self._cut(tokens, self._parts(len(tokens), budget))
+        chunks = self._cut(tokens, fetch(tokens.saliency)[0], self._parts(len(tokens), budget))
         kept, counts = chunks.kept(budget)
         to = tokens.embeddings.device
         scores = {
             "saliency": min_max(tokens.saliency),
-            "score": chunks.score.float().to(to),
-            "share": (counts / budget)[chunks.chunk].float().to(to),  # of the budget, that the token's chunk got
+            "score": hand(chunks.score.float(), to),
+            "share": hand((counts / budget)[chunks.chunk].float(), to),  # of the budget, that the token's chunk got
         }
         facts: dict[str, float] = {"n_chunks": len(chunks.size), "n_full": int((counts == chunks.size).sum())}
         return replace(keep(self.name, tokens, kept, scores), facts=facts)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        n = len(tokens)
-        cut = lru_cache(maxsize=None)(lambda parts: self._cut(tokens, parts))
+        assert tokens.saliency is not None
+        n, saliency = len(tokens), fetch(tokens.saliency)[0]
+        cut = cache(lambda parts: self._cut(tokens, saliency, parts))
 
         def at(budget: int) -> Tensor:
             roles = torch.zeros(n, dtype=torch.uint8)
@@ -95,14 +97,14 @@ class HoloV(Pruner):
         wanted = 1024 * n // (576 * budget) if self.chunks is None else self.chunks
         return min(n, max(1, wanted))
 
-    def _cut(self, tokens: VisualTokens, parts: int) -> _Chunks:
-        assert tokens.saliency is not None
+    def _cut(self, tokens: VisualTokens, saliency: Tensor, parts: int) -> _Chunks:
+        """saliency: that of the tokens, on the CPU."""
         n = len(tokens)
         size = torch.full((parts,), n // parts)
         size[: n % parts] += 1
         chunk = torch.arange(parts).repeat_interleave(size)
         start = size.cumsum(0) - size
-        score = SCALE * tokens.saliency.cpu().float().double()  # whose sums are exact: chunks of equal tokens tie
+        score = SCALE * saliency.float().double()  # whose sums are exact: chunks of equal tokens tie
         mean = _sums(score, chunk, parts) / size
         if self.diverse:
             variance = _variance(tokens, start, size, chunk)

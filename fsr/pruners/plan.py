@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput
+from fsr.host import fetch
 from fsr.similarity import STEPS, Similarities
 from fsr.tokens import Role, check_budget
 
@@ -148,18 +149,18 @@ class TablePlan(Plan):
     def to_json(self) -> dict[str, Any]:
         """`packing` is bit where every role is DROPPED or KEPT, else nibble. anchors: of the MERGED tokens, in their
         order, two bytes each, the low one first."""
-        tables, anchors = [], []
-        for k in self.budgets:
-            tables.append(self.at(k).to("cpu", torch.uint8))
-            if self.anchors is not None:
-                absorbing = self.anchors(k).cpu()[tables[-1] == int(Role.MERGED)].tolist()
-                anchors.append(base64.b64encode(struct.pack(f"<{len(absorbing)}H", *absorbing)).decode())
-        plain = all(bool(((roles == int(Role.DROPPED)) | (roles == int(Role.KEPT))).all()) for roles in tables)
+        made = [torch.stack([at(k) for k in self.budgets]) for at in (self.at, self.anchors) if at is not None]
+        roles, *anchor = fetch(*made)  # a device is asked once for all of it
+        plain = bool(((roles == int(Role.DROPPED)) | (roles == int(Role.KEPT))).all())
         packing = "bit" if plain else "nibble"
-        packed = [base64.b64encode(pack(roles, packing)).decode() for roles in tables]
+        packed = [base64.b64encode(pack(one, packing)).decode() for one in roles]
         record = {"kind": "table", "packing": packing, "n": self.n, "budgets": list(self.budgets), "roles": packed}
-        if self.anchors is None or self.phi is None:
+        if not anchor or self.phi is None:
             return record
+        anchors = []
+        for one, to in zip(roles, anchor[0], strict=True):
+            absorbing = to[one == int(Role.MERGED)].tolist()
+            anchors.append(base64.b64encode(struct.pack(f"<{len(absorbing)}H", *absorbing)).decode())
         return record | {"anchors": anchors, "phi": [float(f"{p:.7g}") for p in self.phi.tolist()]}
 
 

@@ -11,7 +11,7 @@ from fsr.focus import min_max
 from fsr.pruners.base import Pruner, choice, highest_first, whole
 from fsr.pruners.merging import grid_first, merging_space, metric
 from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
-from fsr.similarity import STEPS, Similarities, first_equal
+from fsr.similarity import STEPS, similarities_of
 from fsr.tokens import Layout, Role, Selection, VisualTokens, unit_rows
 
 
@@ -217,7 +217,7 @@ def _nearest(keys: Tensor, at: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     keys: (m, d). Ties go to the lower index; where there are fewer others, all of them.
     """
-    steps = Similarities(unit_rows(keys), first_equal(keys)).complete().rows(at.tolist())
+    steps = similarities_of(keys, unit_rows(keys)).complete().rows(at)
     others = steps.scatter(1, at[:, None].to(steps.device), -math.inf)
     return steps, others.sort(dim=1, descending=True, stable=True).indices[:, : min(count, len(keys) - 1)]
 

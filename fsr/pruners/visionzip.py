@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from fsr.focus import SLACK, min_max
+from fsr.host import fetch
 from fsr.pruners.base import Pruner, choice, highest_first, number
 from fsr.pruners.merging import grid_first, merging_space, metric
 from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
 from fsr.refine import merge, nearest_anchor
-from fsr.similarity import STEPS, Similarities, first_equal
+from fsr.similarity import STEPS, similarities_of
 from fsr.tokens import Role, Selection, VisualTokens, unit_rows
 
 
@@ -65,7 +66,7 @@ class VisionZip(Pruner):
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         assert tokens.saliency is not None
-        chosen, to = self._choose(tokens, budget), tokens.embeddings.device
+        chosen, to = self._choose(tokens, fetch(tokens.saliency)[0], budget), tokens.embeddings.device
         roles = chosen.roles(len(tokens)).to(to)
         kept, merged = (roles == int(Role.KEPT)).nonzero()[:, 0], chosen.merged.to(to)
         anchor, similarity = _nearest(metric(tokens, tokens.keys), chosen)
@@ -99,11 +100,14 @@ class VisionZip(Pruner):
         )
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        n = len(tokens)
-        return TablePlan(n, table_budgets(n, SLOW_UP_TO), lambda budget: self._choose(tokens, budget).roles(n))
-
-    def _choose(self, tokens: VisualTokens, budget: int) -> _Choice:
         assert tokens.saliency is not None
+        n, saliency = len(tokens), fetch(tokens.saliency)[0]
+        return TablePlan(
+            n, table_budgets(n, SLOW_UP_TO), lambda budget: self._choose(tokens, saliency, budget).roles(n)
+        )
+
+    def _choose(self, tokens: VisualTokens, saliency: Tensor, budget: int) -> _Choice:
+        """saliency: that of the tokens, on the CPU."""
         every = torch.arange(len(tokens))
         if budget == len(tokens):
             return _Choice(every, every[:0], every[:0])
@@ -115,7 +119,7 @@ class VisionZip(Pruner):
         inside, outside = grid_first(tokens.layout, every)
         if patches >= len(inside):
             return _Choice(torch.cat([inside, outside[: patches - len(inside)]]), every[:0], every[:0], n_cls)
-        order = inside[highest_first(tokens.saliency.cpu()[inside])]
+        order = inside[highest_first(saliency[inside])]
         dominant, rest = order[: patches - n_context], order[patches - n_context :].sort().values
         if n_context == 0:
             return _Choice(dominant, rest[:0], rest[:0], n_cls)
@@ -140,7 +144,7 @@ def _nearest(states: Tensor, chosen: _Choice) -> tuple[Tensor, Tensor]:
     if len(chosen.merged):
         merged, targets = chosen.merged.to(to), chosen.targets.to(to)
         rest = torch.cat([targets, merged]).sort().values
-        similarities = Similarities(unit_rows(states[rest]), first_equal(states[rest]))
+        similarities = similarities_of(states[rest], unit_rows(states[rest]))
         nearest, steps = nearest_anchor(similarities, torch.searchsorted(rest, targets))
         at = torch.searchsorted(rest, merged)
         anchor[merged], similarity[merged] = rest[nearest[at]], steps[at] / STEPS

@@ -68,9 +68,8 @@ class VisPruner(Pruner):
         def at(budget: int) -> Tensor:
             n_important = self._n_important(budget)
             diverse, _ = distinct(nearest, order[n_important:], budget - n_important)
-            roles = torch.zeros(len(tokens), dtype=torch.uint8)
-            roles[torch.cat([order[:n_important], diverse]).cpu()] = int(Role.KEPT)
-            return roles
+            kept = torch.cat([order[:n_important], diverse])
+            return torch.zeros(len(tokens), dtype=torch.uint8, device=kept.device).index_fill_(0, kept, int(Role.KEPT))
 
         return TablePlan(len(tokens), table_budgets(len(tokens), SLOW_UP_TO), at)
 
@@ -106,6 +105,8 @@ class Nearest:
         at = self.place[these]
         outside = torch.ones(len(self), dtype=torch.bool, device=at.device)
         outside[self.place[those]] = False
+        if at.device.type != "cpu":  # a device looks at all sooner than it says which are left
+            return torch.cat([self.cosines[some].masked_fill_(outside, NONE).amax(dim=1) for some in at.split(ROWS)])
         largest = self.similarity[at].masked_fill_(outside[self.neighbour[at]], NONE).amax(dim=1)
         open_ = (largest == NONE).nonzero()[:, 0]
         for some in open_.split(ROWS):
