@@ -11,7 +11,7 @@ from torch import Tensor
 from fsr.focus import capped_count, focus_count, focus_order, min_max, priority
 from fsr.host import fetch, hand
 from fsr.pruners.base import Pruner, choice, number, optional_number, rank_of
-from fsr.pruners.plan import SLOW_UP_TO, NestedPlan, Plan, TablePlan, table_budgets
+from fsr.pruners.plan import TABLE_BUDGETS, NestedPlan, Plan, TablePlan, table_budgets
 from fsr.refine import group_weights, merge, merge_count, merged_tokens, nearest_anchor
 from fsr.scan import chord, scan_order, scan_orders
 from fsr.similarity import STEPS, Similarities
@@ -115,7 +115,7 @@ class FocusScanRefine(Pruner):
 
     def _table(self, similarities: Similarities, focus: Focus) -> TablePlan:
         """Where the cap depends on the budget no order of Scan begins another: some budgets, each by itself."""
-        n, budgets = len(similarities), table_budgets(len(similarities), SLOW_UP_TO)
+        n, budgets = len(similarities), table_budgets(len(similarities), TABLE_BUDGETS)
         sizes = [(count := capped_count(focus.k_focus, focus.cap, k), k - count) for k in budgets]
         scans = dict(zip(budgets, scan_orders(similarities, focus.order, sizes), strict=True))
 
