@@ -1,6 +1,6 @@
 """`python -m tests.browser.install`: say which Chromium the tests will use, installing one where none is found.
 
-Tried in turn: what `finding` finds, Debian's package where apt and root allow, Playwright's own download.
+Tried in turn: what `finding` finds, Debian's packages where apt and root allow, Playwright's own download.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ import sys
 from tests.browser.finding import chromium_path
 
 
+PACKAGES = ("chromium-headless-shell", "chromium")
+
+
 def install() -> str | None:
     if found() is None and shutil.which("apt-get") and os.geteuid() == 0:
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "--yes", "-qq", "chromium"]):
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=False, env=environment)
+        _apt_get("update")
+        for package in PACKAGES:
+            if found() is None:
+                _apt_get("install", "--yes", package)
     if found() is None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
     return found()
+
+
+def _apt_get(*command: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "-qq", *command], stdout=subprocess.DEVNULL, check=False, env=environment)
 
 
 def found() -> str | None:
