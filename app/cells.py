@@ -18,6 +18,7 @@ Box = tuple[float, float, float, float]
 
 COLORS = {Role.KEPT: GREEN, Role.SCAN: BLUE, Role.FOCUS: ORANGE}
 NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept"}
+BY_NAME = {NAMES[role]: color for role, color in COLORS.items()}
 ANCHOR, MERGED, DROPPED = "anchor", "merged into an anchor", "dropped"
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from app.cells import ANCHOR, COLORS, DROPPED, MERGED, NAMES, Cells, legend, rgb
+from app.cells import ANCHOR, BY_NAME, DROPPED, MERGED, NAMES, Cells, legend, rgb
 from app.overlay import SCAN, counts, foreign_anchors, painted, veil_for
 from fsr.bench.chart import MUTED, TEXT
 from fsr.errors import FsrError, InvalidInput
@@ -183,7 +183,7 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
 
 def draw_legend(draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float, font: ImageFont.FreeTypeFont) -> None:
     """What occurs, each with its sign."""
-    size, colors = font.size, {NAMES[role]: rgb(color) for role, color in COLORS.items()}
+    size = font.size
     for name in legend([reading]):
         box, third = (x, y + 2, x + size, y + 2 + size), size / 3
         if name == ANCHOR:
@@ -193,9 +193,9 @@ def draw_legend(draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float,
         elif name == DROPPED:
             draw.rectangle(box, fill=rgb(MUTED))
         else:
-            draw.rectangle(box, outline=colors[name], width=max(2, round(size / 5)))
+            draw.rectangle(box, outline=rgb(BY_NAME[name]), width=max(2, round(size / 5)))
             if name == NAMES[Role.FOCUS]:
-                draw.polygon([(x, y + 2), (x + size / 2, y + 2), (x, y + 2 + size / 2)], fill=colors[name])
+                draw.polygon([(x, y + 2), (x + size / 2, y + 2), (x, y + 2 + size / 2)], fill=rgb(BY_NAME[name]))
         draw.text((x + size + 6, y), name, fill=rgb(TEXT), font=font)
         x += size + 26 + font.getlength(name)
 

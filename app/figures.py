@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.cells import ANCHOR, COLORS, DROPPED, MERGED, NAMES, Box, Cells, legend
+from app.cells import ANCHOR, BY_NAME, COLORS, DROPPED, MERGED, Box, Cells, legend
 from fsr.bench.chart import BLUE, LINE, MUTED, Drawing, checked_format, fidelity_curves, wrapped
 from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading, read_plan
@@ -263,8 +263,7 @@ def _legend(figure: Any, overlays: Sequence[Overlay]) -> None:
             return dot(color=BLUE, markeredgewidth=0, markersize=3, label=name)
         if name == DROPPED:
             return Patch(facecolor=VEIL, edgecolor=LINE, linewidth=0.8, label=name)
-        color = next(COLORS[role] for role, known in NAMES.items() if known == name)
-        return Patch(facecolor=(color, 0.3), edgecolor=color, linewidth=1.2, label=name)
+        return Patch(facecolor=(BY_NAME[name], 0.3), edgecolor=BY_NAME[name], linewidth=1.2, label=name)
 
     dot = partial(Line2D, [], [], linestyle="none", marker="o")
     handles = [sign(name) for name in legend([o.reading for o in overlays if o.reading is not None])]

@@ -19,7 +19,7 @@ from fsr.host import hand
 from fsr.kernels import farthest
 from fsr.similarity import STEPS, TAKEN, AllSimilarities, Similarities, round_up
 
-FIRST_BATCH, LARGEST_BATCH = 32, 128
+FIRST_BATCH, LARGEST_BATCH = 32, 64
 
 
 def scan_order(similarities: Similarities, focus: Tensor | Sequence[int], count: int) -> tuple[Tensor, Tensor]:

@@ -99,6 +99,9 @@ def test_the_plan_agrees_with_the_selection_at_every_budget(
         without_refine = torch.where(s.roles == Role.MERGED, int(Role.DROPPED), s.roles)
         assert plan.roles(budget).dtype == torch.uint8
         assert torch.equal(plan.roles(budget), without_refine)
+        refined, anchors = plan.refined(budget)
+        assert torch.equal(refined, s.roles)
+        assert anchors is None or torch.equal(anchors, torch.where(s.roles == Role.MERGED, s.anchor, anchors))
         roles, anchor, weight = plan_reader.read(read, budget)
         assert roles == s.roles.tolist()
         if read["kind"] != "table":

@@ -18,7 +18,7 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.host import hand
 from fsr.pruners.base import Pruner
-from fsr.pruners.plan import Plan, RankPlan, TablePlan, table_budgets
+from fsr.pruners.plan import SLOW_UP_TO, Plan, RankPlan, TablePlan, table_budgets
 from fsr.tokens import Layout, Role, Selection, VisualTokens
 
 SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each frame or tile
@@ -68,9 +68,9 @@ class PerGroup(Pruner):
             return RankPlan(_joined_rank([index for index, _ in frames], ranks))
 
         @cache
-        def chosen(frame: int, count: int) -> tuple[Tensor, Tensor]:
-            selection = self.pruner(frames[frame][1], count)
-            return selection.roles, selection.anchor
+        def chosen(frame: int, count: int) -> tuple[Tensor, Tensor | None]:
+            roles, anchor = plans[frame].refined(count)
+            return hand(roles, to), None if anchor is None else hand(anchor, to)
 
         def at(budget: int) -> Tensor:
             roles = torch.full((n,), int(Role.DROPPED), dtype=torch.uint8, device=to)
@@ -82,18 +82,18 @@ class PerGroup(Pruner):
         def anchors(budget: int) -> Tensor:
             anchor = torch.full((n,), -1, device=to)
             for frame, count in enumerate(divided(sizes, budget)):
-                if count:
-                    index, own = indices[frame], chosen(frame, count)[1]
+                index, own = indices[frame], chosen(frame, count)[1] if count else None
+                if own is not None:
                     anchor[index] = torch.where(own < 0, -1, index[own])
             return anchor
 
         focus = getattr(self.pruner, "focus", None)
         if focus is None:
-            return TablePlan(n, table_budgets(n), at)
+            return TablePlan(n, table_budgets(n, SLOW_UP_TO), at)
         phi = torch.zeros(n)
         for index, part in frames:
             phi[index] = focus(part).scores["priority"]
-        return TablePlan(n, table_budgets(n), at, anchors, phi)
+        return TablePlan(n, table_budgets(n, SLOW_UP_TO), at, anchors, phi)
 
 
 def with_share(pruner: Pruner, share: str, group: Tensor | None = None) -> Pruner:

@@ -117,9 +117,15 @@ class FocusScanRefine(Pruner):
         """Where the cap depends on the budget no order of Scan begins another: some budgets, each by itself."""
         n, budgets = len(similarities), table_budgets(len(similarities), TABLE_BUDGETS)
         sizes = [(count := capped_count(focus.k_focus, focus.cap, k), k - count) for k in budgets]
-        scans = dict(zip(budgets, scan_orders(similarities, focus.order, sizes), strict=True))
 
-        chosen = cache(lambda budget: self._choose(similarities, focus, budget, scans.get(budget)))
+        @cache
+        def scans() -> dict[int, Tensor]:
+            return dict(zip(budgets, scan_orders(similarities, focus.order, sizes), strict=True))
+
+        @cache
+        def chosen(budget: int) -> _Choice:
+            return self._choose(similarities, focus, budget, scans().get(budget) if budget in budgets else None)
+
         phi = focus.scores["priority"]
         return TablePlan(n, budgets, lambda k: chosen(k).roles, lambda k: chosen(k).anchor, phi)
 

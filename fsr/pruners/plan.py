@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fsr.errors import InvalidInput
 from fsr.host import fetch
+from fsr.refine import merge_count
 from fsr.similarity import STEPS, Similarities
 from fsr.tokens import Role, check_budget
 
@@ -26,11 +27,15 @@ BITS = {"bit": 1, "nibble": 4}  # packing -> bits that one role takes
 
 
 class Plan(ABC):
-    """The roles of N tokens at any budget. Refine is not part of `roles`: no token is MERGED there."""
+    """The roles of N tokens at any budget."""
 
     @abstractmethod
     def roles(self, budget: int) -> Tensor:
-        """(N,) uint8 of `Role`. Raises InvalidInput outside 1..N."""
+        """(N,) uint8 of `Role`, none of them MERGED: Refine is not part of it. Raises InvalidInput outside 1..N."""
+
+    def refined(self, budget: int) -> tuple[Tensor, Tensor | None]:
+        """The same with the tokens that are MERGED, and (N,) int64, the anchor of each of them, where that is known."""
+        return self.roles(budget), None
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +77,32 @@ class NestedPlan(Plan):
         roles[(self.scan_rank >= 0) & (self.scan_rank < budget - self.k_focus)] = int(Role.SCAN)
         return roles
 
+    def refined(self, budget: int) -> tuple[Tensor, Tensor]:
+        roles, n_scan = self.roles(budget), max(0, budget - self.k_focus)
+        begin, rank, anchor, steps = self._records
+        known = torch.cat([begin[:1], (rank < n_scan).cumsum(0)])  # records that hold, of all tokens before
+        count = known[begin[1:]] - known[begin[:-1]]
+        dropped = (roles == int(Role.DROPPED)) & (count > 0)
+        last = (begin[:-1] + count - 1)[dropped]
+        order = steps[last].sort(descending=True, stable=True).indices
+        chosen = order[: merge_count(self.kappa, n_scan, len(last))]
+        merged = dropped.nonzero()[:, 0][chosen]
+        roles[merged] = int(Role.MERGED)
+        return roles, torch.full((len(roles),), -1).index_put_((merged,), anchor[last[chosen]])
+
     @cached_property
+    def _records(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`history` as tensors: offsets, rank, anchor, and the similarity in steps."""
+        n, scan_rank = len(self.scan_rank), self.scan_rank.cpu()
+        scan = torch.full((int((scan_rank >= 0).sum()),), -1)
+        scanned = (scan_rank >= 0).nonzero()[:, 0]
+        scan[scan_rank[scanned]] = scanned
+        token, rank, steps = _records(self.similarities, scan, scan_rank)
+        offsets = torch.zeros(n + 1, dtype=torch.int64)
+        offsets[1:] = torch.bincount(token, minlength=n).cumsum(0)
+        return offsets, rank, scan[rank], steps
+
+    @property
     def history(self) -> dict[str, list[Any]]:
         """For every token the successive records of its nearest scan token as the scan set grows.
 
@@ -82,17 +112,11 @@ class NestedPlan(Plan):
         anchor, so a token's records end where it is kept itself. Similarities are cosines with seven decimals, which
         tells apart any two that Refine tells apart.
         """
-        n = len(self.scan_rank)
-        scan = torch.full((int((self.scan_rank >= 0).sum()),), -1)
-        scanned = (self.scan_rank >= 0).nonzero()[:, 0].cpu()
-        scan[self.scan_rank.cpu()[scanned]] = scanned
-        token, rank, steps = _records(self.similarities, scan, self.scan_rank.cpu())
-        offsets = torch.zeros(n + 1, dtype=torch.int64)
-        offsets[1:] = torch.bincount(token, minlength=n).cumsum(0)
+        offsets, rank, anchor, steps = self._records
         return {
             "offsets": offsets.tolist(),
             "rank": rank.tolist(),
-            "anchor": scan[rank].tolist(),
+            "anchor": anchor.tolist(),
             "similarity": [round(q / STEPS, 7) for q in steps.tolist()],
         }
 
@@ -140,6 +164,10 @@ class TablePlan(Plan):
     at: Callable[[int], Tensor]
     anchors: Callable[[int], Tensor] | None = None
     phi: Tensor | None = None
+
+    def refined(self, budget: int) -> tuple[Tensor, Tensor | None]:
+        check_budget(budget, self.n)
+        return self.at(budget), None if self.anchors is None else self.anchors(budget)
 
     def roles(self, budget: int) -> Tensor:
         check_budget(budget, self.n)

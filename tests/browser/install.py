@@ -12,7 +12,6 @@ import sys
 
 from tests.browser.finding import chromium_path
 
-
 PACKAGES = ("chromium-headless-shell", "chromium")
 
 
