@@ -10,7 +10,7 @@ import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.vlm import memory, placement
-from fsr.vlm.memory import parameters_of, placed_bytes
+from fsr.vlm.memory import Needs, parameters_of, placed_bytes
 from fsr.vlm.placement import Placement
 from fsr.vlm.progress import LoadProgress, LoadStopped
 from tests.tiny import save_tiny
@@ -99,8 +99,8 @@ def test_the_memory_check_knows_4_bit_and_all_devices_together(tiny_vlm, monkeyp
     assert placed_bytes(counts, half) == 2 * (layers + rest)
     assert placed_bytes(counts, small) == round(0.5625 * layers + 2 * rest)
     monkeypatch.setattr(memory, "free_together", lambda: 10)
-    with pytest.raises(FsrError, match=r"in float16, all devices together have 0\.0 GB free; try a smaller model"):
-        memory.check_fits("it", 100, Placement(torch.device("cpu"), torch.float16, "auto"))
+    told = memory.misfit("it", Needs(100), Placement(torch.device("cpu"), torch.float16, "auto"))
+    assert told.endswith("in float16, 0.0 GB of it for its weights, and all devices together have 0.0 GB free")
 
 
 def test_reading_is_told_in_bytes_and_can_be_stopped(tiny_folder, tiny_vlm):
