@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlavaConfig
@@ -10,12 +12,13 @@ import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.vlm import memory, placement
-from fsr.vlm.memory import Needs, parameters_of, placed_bytes
+from fsr.vlm.memory import Needs, needs_of, parameters_of, placed_bytes
 from fsr.vlm.placement import Placement
 from fsr.vlm.progress import LoadProgress, LoadStopped
 from tests.tiny import save_tiny
 from tests.tiny_families import answer, save_next, save_onevision, save_qwen
 
+REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 SAVERS = {"llava": save_tiny, "llava_next": save_next, "qwen2_5_vl": save_qwen, "llava_onevision": save_onevision}
 
 
@@ -79,6 +82,18 @@ def test_a_checkpoint_that_tells_its_numbers_with_its_language_model_is_read_in_
     assert config.dtype is None
     assert placement._numbers(None, torch.device("cuda"), config) == torch.float16
     assert placement._numbers(None, torch.device("cpu"), config) == torch.float32
+
+
+def test_weights_go_straight_to_a_gpu_and_what_that_needs_is_required(monkeypatch):
+    """Not once through the memory of the host, which may be smaller."""
+    gpu = Placement(torch.device("cuda", 1), torch.float16)
+    assert gpu.options() == {"dtype": torch.float16, "device_map": {"": torch.device("cuda", 1)}}
+    assert "accelerate" in [name for one in REQUIREMENTS.read_text().splitlines() for name in one.split(">=")[:1]]
+    counts = {"one": 3_000_000_000, "other": 4_000_000_000}
+    config = LlavaConfig(text_config=LlamaConfig())
+    assert needs_of(config, counts, gpu, {}).passing == 2 * counts["other"]
+    monkeypatch.setattr(placement, "find_spec", lambda name: None)
+    assert needs_of(config, counts, gpu, {}).passing == 2 * sum(counts.values())
 
 
 def test_packages_that_are_not_installed_are_named(monkeypatch):
