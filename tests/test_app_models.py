@@ -58,8 +58,14 @@ def asked(service, folder, model, method="fsr"):
         (True, {"FSR_MODEL": "shapes"}, Choice("shapes", "shapes-video")),
         (True, {"FSR_MODEL": "a/b", "FSR_MODELS": "c/d"}, Choice("a/b", "c/d")),
         (False, {"FSR_MODEL": "a/b", "FSR_FALLBACK": "shapes"}, Choice("a/b", "shapes-video", "shapes")),
+        (True, {"FSR_DEVICE": "cpu"}, Choice("shapes", "shapes-video")),
+        (True, {"FSR_DEVICE": "cuda:1"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
+        (True, {"SPACE_ID": "me/space"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"FSR_HOST": "0.0.0.0"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"GRADIO_SERVER_NAME": "10.0.0.5"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"FSR_HOST": "127.0.0.1"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
+        (True, {"SPACE_ID": "me/space", "FSR_MODELS": "a/b,all"}, Choice(DEFAULT_ON_GPU, "a/b,all", "shapes")),
     ],
-    ids=["no GPU", "a GPU", "a GPU, nothing else on offer", "chosen", "both chosen", "a fallback by choice"],
 )
 def test_what_answers_at_first(cuda, environment, expected):
     assert chosen(cuda, environment) == expected
