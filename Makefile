@@ -41,7 +41,7 @@ $(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-emit-index-url \
 	  --custom-compile-command "make lock" $(LOCK) --output-file requirements.lock \
-	  requirements.txt requirements-dev.txt requirements-devices.txt
+	  requirements.txt requirements-dev.txt
 
 test-newest: browser
 	$(NEW_ENOUGH)

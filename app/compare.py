@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
-from app.service import WAITING, Event, Parameters, Request, Service, layers_patch, plan_patch
+from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
 from fsr.bench.measure import FULL, Measurement
-from fsr.errors import FsrError, InvalidInput
+from fsr.errors import FsrError, InvalidInput, OutOfMemory
 from fsr.pruners import REGISTRY
 from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Role
 from fsr.vlm import VLM
+from fsr.vlm.memory import release
 
 MAX_RUNS = 6
 HOW = f"choose 2 to {MAX_RUNS} methods at one budget, or one method at 2 to {MAX_RUNS} budgets."
@@ -62,30 +64,26 @@ def compare(
     for request in requests:
         request.pruner()
     stop = stop or threading.Event()
-    for text in service.decoding(requests[0]):
-        yield Event("encoding", text, of=len(requests) + 1)
-    if service.busy:
-        yield Event("waiting", WAITING)
-    with service.turn(stop) as mine:
-        yield from _compare(service, requests, stop, shown, held or {}) if mine else [Event("stopped", "Stopped.")]
+    say = partial(Event, of=len(requests) + 1)
+    act = partial(_compare, service, requests, stop, shown, held or {})
+    yield from service.in_turn(f"compare {len(requests)}", requests[0], stop, say, act)
 
 
 def _compare(
-    service: Service, requests: list[Request], stop: threading.Event, shown: str, held: Parameters
+    service: Service,
+    requests: list[Request],
+    stop: threading.Event,
+    shown: str,
+    held: Parameters,
+    vlm: VLM,
+    fresh: bool,
 ) -> Iterator[Event]:
     first, of = requests[0], len(requests) + 1
-    before = service.loaded(first.model)
-    for text in service.loading(first.model, stop):
-        yield Event("loading", text, of=of)
-    if stop.is_set():
-        yield Event("stopped", "Stopped.")
-        return
-    vlm = service.open_model(first.model)
     yield Event("encoding", service.encoding(first), of=of)
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]
-    if first.setting != shown or vlm is not before:
+    if first.setting != shown or fresh:
         base = service.trace(vlm, encoding, first)
         held = {name: record["parameters"] for name, record in base["methods"].items()}
         yield Event("encoding", "Planning every budget.", of=of, trace=base)
@@ -134,8 +132,12 @@ def _run(
             done = inside.setdefault(request.method, [])
             done.append(selection)
             yield Event("method", f"{pruner.label}: answered.", asked, patch=layers_patch(encoding, pruner, done))
+        return
     except FsrError as error:
-        yield Event("method", "", asked, asked, problem=str(error))
+        problem, full = str(error), isinstance(error, OutOfMemory)
+    if full:
+        release()  # for the next method
+    yield Event("method", "", asked, asked, problem=problem)
 
 
 def needs_of(methods: Any) -> frozenset[str]:

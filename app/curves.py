@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from app.compare import needs_of
-from app.service import WAITING, Request, Service
+from app.service import Request, Service
 from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
-from fsr.errors import FsrError
+from fsr.errors import FsrError, OutOfMemory
 from fsr.pruners.inside import InsideSelection
 from fsr.pruners.plan import USUAL, usual_budgets
 from fsr.vlm import VLM, Encoding
+from fsr.vlm.memory import release
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,20 @@ def curves(service: Service, requests: Sequence[Request], stop: threading.Event)
     requests = [service.checked(request) for request in requests]
     for request in requests:
         request.pruner()
-    for text in service.decoding(requests[0]):
-        yield Step("encoding", text)
-    if service.busy:
-        yield Step("waiting", WAITING)
-    with service.turn(stop) as mine:
-        if mine:
-            yield from _curves(service, requests, stop)
+    act = partial(_curves, service, requests, stop)
+    yield from service.in_turn(f"curves {len(requests)}", requests[0], stop, Step, act)
+
+
+def _curves(service: Service, requests: list[Request], stop: threading.Event, vlm: VLM, fresh: bool) -> Iterator[Step]:
+    encoding, ids = yield from _answered(service, vlm, requests, stop)
+    if not stop.is_set():
+        yield from _points(vlm, encoding, ids, requests, stop)
     yield Step("stopped", "Stopped.") if stop.is_set() else Step("done")
 
 
-def _curves(service: Service, requests: list[Request], stop: threading.Event) -> Iterator[Step]:
-    yield from _loading(service, requests[0], stop)
-    if stop.is_set():
-        return
-    vlm, encoding, ids = yield from _answered(service, requests, stop)
-    if stop.is_set():
-        return
+def _points(
+    vlm: VLM, encoding: Encoding, ids: list[int], requests: list[Request], stop: threading.Event
+) -> Iterator[Step]:
     reference = Reference(vlm, encoding, ids)
     n = len(encoding.tokens)
     budgets = usual_budgets(n, (*USUAL, 1 / 2))[::-1]
@@ -69,11 +68,14 @@ def _curves(service: Service, requests: list[Request], stop: threading.Event) ->
             if place and not pruner.takes_budget:  # it keeps its own number of tokens: one point
                 continue
             text = f"{pruner.label} at {budget} tokens."
+            point, problem, full = None, "", False
             try:
                 point = _point(reference, encoding, replace(request, budget=budget))
-                yield Step("running", text, at, of, point, request.method)
             except FsrError as error:
-                yield Step("running", text, at, of, None, request.method, str(error))
+                problem, full = str(error), isinstance(error, OutOfMemory)
+            if full:
+                release()  # for the next point
+            yield Step("running", text, at, of, point, request.method, problem)
 
 
 def _point(reference: Reference, encoding: Encoding, request: Request) -> dict[str, Any]:
@@ -93,38 +95,29 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     """Steps, and at last the smallest budget found at which the answer stays the same."""
     request = service.checked(request)
     pruner = request.pruner()
-    for text in service.decoding(request):
-        yield Step("encoding", text)
-    if service.busy:
-        yield Step("waiting", WAITING)
-    with service.turn(stop) as mine:
-        if mine:
-            yield from _loading(service, request, stop)
-        if not mine or stop.is_set():
-            yield Step("stopped", "Stopped.")
-            return
-        vlm, encoding, ids = yield from _answered(service, [request], stop)
-        yield Step("running", f"{pruner.label}: answering at one budget after the other.")
-        found = smallest_budget(vlm, encoding, request.pruner(encoding), ids, stop=stop)
+    act = partial(_smallest, service, request, pruner.label, stop)
+    yield from service.in_turn("smallest", request, stop, Step, act)
+
+
+def _smallest(
+    service: Service, request: Request, label: str, stop: threading.Event, vlm: VLM, fresh: bool
+) -> Iterator[Step]:
+    encoding, ids = yield from _answered(service, vlm, [request], stop)
+    yield Step("running", f"{label}: answering at one budget after the other.")
+    found = smallest_budget(vlm, encoding, request.pruner(encoding), ids, stop=stop)
     if found.finished:
         yield Step("done", method=request.method, smallest=found)
     else:
         yield Step("stopped", "Stopped.", method=request.method)
 
 
-def _loading(service: Service, request: Request, stop: threading.Event) -> Iterator[Step]:
-    for text in service.loading(request.model, stop):
-        yield Step("loading", text)
-
-
 def _answered(
-    service: Service, requests: Sequence[Request], stop: threading.Event
-) -> Generator[Step, None, tuple[VLM, Encoding, list[int]]]:
-    """The model, the encoding that all methods share, and the unpruned answer."""
+    service: Service, vlm: VLM, requests: Sequence[Request], stop: threading.Event
+) -> Generator[Step, None, tuple[Encoding, list[int]]]:
+    """The encoding that all methods share, and the unpruned answer."""
     first = requests[0]
-    vlm: VLM = service.open_model(first.model)
     yield Step("encoding", service.encoding(first))
     encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
     yield Step("encoding", "Answering with all tokens.")
     ids = greedy_answer(vlm, encoding, service.settings.max_new_tokens, stop)
-    return vlm, encoding, ids
+    return encoding, ids

@@ -48,12 +48,22 @@ class Choice:
 
 
 def chosen(cuda: bool, environment: Mapping[str, str]) -> Choice:
-    """The models of FSR_MODEL, FSR_MODELS and FSR_FALLBACK, or the defaults of a machine with a GPU, or without."""
+    """The models of FSR_MODEL, FSR_MODELS and FSR_FALLBACK, or the defaults of a machine with a GPU, or without.
+
+    On a public page a load is everyone's wait: there only its host puts more than the embedded models on offer.
+    """
     model, fallback = (environment.get(name, "").strip() for name in ("FSR_MODEL", "FSR_FALLBACK"))
-    if model or not cuda:
+    if model or not cuda or environment.get("FSR_DEVICE", "").strip().startswith("cpu"):
         return Choice(model or SHAPES, environment.get("FSR_MODELS", CLIPS_ONLY), fallback)
-    models = environment.get("FSR_MODELS", f"{SHAPES},{CLIPS_ONLY},{ALL}")
+    embedded = f"{SHAPES},{CLIPS_ONLY}"
+    models = environment.get("FSR_MODELS", embedded if is_public(environment) else f"{embedded},{ALL}")
     return Choice(DEFAULT_ON_GPU, models, fallback or SHAPES)
+
+
+def is_public(environment: Mapping[str, str]) -> bool:
+    """Whether others than this machine's user are meant to see the page: a Space, or an address that is not its own."""
+    host = (environment.get("FSR_HOST") or environment.get("GRADIO_SERVER_NAME") or "").strip()
+    return bool(environment.get("SPACE_ID")) or not (host in ("", "localhost", "::1") or host.startswith("127."))
 
 
 def offered(texts: Iterable[str]) -> dict[str, Offer]:

@@ -13,8 +13,8 @@ from fsr.vlm import VLM
 from fsr.vlm.catalogue import CATALOGUE, tower_of, uses
 from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.hub import in_cache
-from fsr.vlm.memory import FOUR_BIT_BYTES, SLACK, free_bytes, free_together
-from fsr.vlm.placement import DTYPES, FOUR_BIT, MAPS
+from fsr.vlm.memory import SLACK, bytes_each, free_bytes, free_together
+from fsr.vlm.placement import DTYPES, MAPS
 
 UNKNOWN = "see the model card"
 BY_EMBEDDING = "the language model's embeddings"
@@ -79,10 +79,6 @@ def precision_of(settings: Settings) -> str:
         known = DTYPES.get(settings.dtype)
         return settings.dtype if known is None else str(known).removeprefix("torch.")
     return "half precision" if on_gpu(settings) else "float32"
-
-
-def bytes_each(precision: str) -> float:
-    return {"float32": 4.0, FOUR_BIT: FOUR_BIT_BYTES}.get(precision, 2.0)
 
 
 def is_here(offer: Offer) -> bool:

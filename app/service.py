@@ -1,5 +1,7 @@
 """The only place of the app that runs a model: encode, select, answer. One question at a time, bounded caches.
 
+What runs in a visitor's turn (`act` of `Service.in_turn`) is given the model and yields plain steps.
+
 Nothing about a visitor is kept here but pictures, clips and encodings under hashes of their content; no question and
 no picture is ever logged.
 """
@@ -10,22 +12,22 @@ import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from app.clips import Clips, Film, is_clip_id
 from app.encodings import Encodings
-from app.models import Models
+from app.line import Line, Turn
+from app.models import Models, in_words
 from app.offers import CLIPS_ONLY
 from app.pictures import Picture, Pictures
 from app.settings import Settings
 from fsr.bench.measure import FULL, Allowance, Measurement
-from fsr.errors import InvalidInput
+from fsr.errors import InvalidInput, OutOfMemory, within_memory
 from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.base import RankPruner
@@ -33,12 +35,14 @@ from fsr.pruners.frames import SHARES, with_share
 from fsr.pruners.inside import InsideSelection, LayersPlan
 from fsr.tokens import check_budget
 from fsr.trace import answer_record, build_trace, method_record
-from fsr.vlm import VLM, Encoding, Step, load
+from fsr.vlm import VLM, Encoding, Step
+from fsr.vlm.checkpoint import Checkpoint
 from fsr.vlm.clips import clip_frames
+from fsr.vlm.memory import release
+from fsr.vlm.progress import LoadProgress
 
 Parameters = dict[str, dict[str, Any]]  # method -> its parameters that differ from the defaults
-LOCK_POLL_S = 0.2
-WAITING = "Waiting for the model: another question is being answered."
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,23 +117,16 @@ class Event:
 
 
 class Service:
-    """`loader` opens a model by id; the default is `fsr.vlm.load`."""
+    """look: finds a checkpoint by name, see `Checkpoint.of`."""
 
-    def __init__(self, settings: Settings, loader: Callable[..., VLM] = load) -> None:
+    def __init__(self, settings: Settings, look: Callable[..., Checkpoint] = Checkpoint.of) -> None:
         self.settings = settings
         most = min(settings.max_upload_mb, settings.max_picture_mb) * 1_000_000
         self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
         self.clips = Clips(settings.cached_clips, settings.clip_limits, settings.clip_cache_mb * 1e6)
-        self.models = Models(settings, loader)
         self.encodings = Encodings(settings.cached_questions, settings.question_cache_mb * 1e6)
-        self._lock = threading.Lock()
-        self._waiting = 0  # turns that are waited for
-        self._counting = threading.Lock()
-
-    @property
-    def busy(self) -> bool:
-        """Whether someone's turn is running."""
-        return self._lock.locked()
+        self.models = Models(settings, look, freed=self.encodings.clear)  # they hold what a model has encoded
+        self.line = Line(settings.waiting_visitors)
 
     # -- models
 
@@ -143,44 +140,65 @@ class Service:
 
     def open_model(self, model: str) -> VLM:
         """The model in memory, loaded first where it is not. Raises FsrError where that cannot be."""
-        for _ in self.loading(model):
+        for _ in self.models.opening(model):
             pass
         vlm = self.loaded(model)
         assert vlm is not None
         return vlm
 
-    def loading(self, model: str, stop: threading.Event | None = None) -> Iterator[str]:
-        """Load the model with a line for every step, see `Models.opening`; nothing where it is in memory."""
-        if self.loaded(model) is None:
-            self.encodings.clear()  # they hold what the model before has encoded
-            yield from self.models.opening(model, stop)
+    # -- turns
 
-    @contextmanager
-    def turn(self, stop: threading.Event | None = None) -> Iterator[bool]:
-        """Wait for the model; False where the visitor stopped before it was free."""
-        if not self._acquired(stop):
-            yield False
+    def in_turn(
+        self,
+        work: str,
+        request: Request,
+        stop: threading.Event,
+        say: Callable[[str, str], T],
+        act: Callable[[VLM, bool], Iterator[T]],
+    ) -> Iterator[T]:
+        """All that a visitor asks for: decode and download what it needs, wait for the model, load it, and act.
+
+        work: what it is, for the wait that others are told of. say: makes a step from a phase and its text. act: is
+        given the model, and whether it was loaded for this; it has the model to itself and says how it ended.
+        """
+        self.line.check_room()
+        for text in self.decoding(request):
+            yield say("encoding", text)
+        ready = yield from in_words(self.models.fetching(request.model, stop), lambda step: say("loading", str(step)))
+        with self.line.turn(work, self.models.resolved(request.model)) as turn:
+            for text in turn.waiting(stop):
+                yield say("waiting", text)
+            loads = self.models.loads
+            if not stop.is_set():
+                steps = self.models.opening(request.model, stop, ready)
+                yield from in_words(steps, lambda step: say("loading", self._loading(turn, step)))
+            if not stop.is_set():
+                turn.loaded()
+                yield from self._acting(act(self.open_model(request.model), self.models.loads != loads))
+                if not stop.is_set():
+                    turn.done()
+                return
+        yield say("stopped", "Stopped.")  # the place is given up already
+
+    def _loading(self, turn: Turn, step: str | LoadProgress) -> str:
+        """How far the load is, for who asked for it; those who wait are told as well."""
+        text, others = str(step), self.line.waiting
+        turn.loads(text, step.done / step.total if isinstance(step, LoadProgress) and step.total else 0.0)
+        return f"{text.rstrip('.')}. {others} other{' waits' if others == 1 else 's wait'}." if others else text
+
+    def _acting(self, steps: Iterator[T]) -> Iterator[T]:
+        """The steps; where memory runs out, all that is kept for later questions is let go of. Raises OutOfMemory."""
+        try:
+            with within_memory():
+                yield from steps
             return
-        try:
-            yield True
-        finally:
-            self._lock.release()
-
-    def _acquired(self, stop: threading.Event | None) -> bool:
-        with self._counting:
-            self._waiting += 1
-        try:
-            while not self._lock.acquire(timeout=LOCK_POLL_S):
-                if stop is not None and stop.is_set():
-                    return False
-            return True
-        finally:
-            with self._counting:
-                self._waiting -= 1
-
-    def awaited(self) -> bool:
-        """Whether another visitor waits for the model."""
-        return self._waiting > 0
+        except OutOfMemory as error:
+            why = str(error)
+        self.encodings.clear()  # here nothing holds what was half made any more, not even the error
+        if self.models.held is not None:
+            self.models.held.forget()
+        release()
+        raise OutOfMemory(why)
 
     # -- what visitors ask for
 
@@ -202,50 +220,29 @@ class Service:
         A stop ends it between two steps.
         """
         request, stop = self.checked(request), stop or threading.Event()
-        for text in self.decoding(request):
-            yield Event("encoding", text)
-        if self.busy:
-            yield Event("waiting", WAITING)
-        with self.turn(stop) as mine:
-            if mine:
-                for text in self.loading(request.model, stop):
-                    yield Event("loading", text)
-            if not mine or stop.is_set():
-                yield Event("stopped", "Stopped.")
-                return
-            vlm = self.open_model(request.model)
-            yield Event("encoding", self.encoding(request))
-            encoding = self.encoded(vlm, request)
-            yield Event("encoding", "Planning every budget.")
-            if stop.is_set():
-                yield Event("stopped", "Stopped.")
-            elif whole:
-                yield Event("done", trace=self.trace(vlm, encoding, request, request.method))
-            else:
-                yield Event("done", patch=plan_patch(vlm, encoding, request))
+        act = partial(self._looking, request, stop, whole)
+        yield from self.in_turn("look", request, stop, Event, act)
+
+    def _looking(self, request: Request, stop: threading.Event, whole: bool, vlm: VLM, fresh: bool) -> Iterator[Event]:
+        yield Event("encoding", self.encoding(request))
+        encoding = self.encoded(vlm, request)
+        yield Event("encoding", "Planning every budget.")
+        if stop.is_set():
+            yield Event("stopped", "Stopped.")
+        elif whole:
+            yield Event("done", trace=self.trace(vlm, encoding, request, request.method))
+        else:
+            yield Event("done", patch=plan_patch(vlm, encoding, request))
 
     def answer(self, request: Request, stop: threading.Event | None = None, shown: str = "") -> Iterator[Event]:
         """Both answers, all tokens first, then the method; then both again in turns, so that the times are honest.
 
         shown: the `Request.scene` that the visitor's page draws already; its trace is not made again.
         """
-        request = self.checked(request)
-        stop = stop or threading.Event()
-        for text in self.decoding(request):
-            yield Event("encoding", text)
-        if self.busy:
-            yield Event("waiting", WAITING)
-        with self.turn(stop) as mine:
-            yield from self._answer(request, stop, shown) if mine else [Event("stopped", "Stopped.")]
+        request, stop = self.checked(request), stop or threading.Event()
+        yield from self.in_turn("answer", request, stop, Event, partial(self._answer, request, stop, shown))
 
-    def _answer(self, request: Request, stop: threading.Event, shown: str) -> Iterator[Event]:
-        held = self.loaded(request.model)
-        for text in self.loading(request.model, stop):
-            yield Event("loading", text)
-        if stop.is_set():
-            yield Event("stopped", "Stopped.")
-            return
-        vlm = self.open_model(request.model)
+    def _answer(self, request: Request, stop: threading.Event, shown: str, vlm: VLM, fresh: bool) -> Iterator[Event]:
         yield Event("encoding", self.encoding(request))
         encoding = self.encoded(vlm, request)
         n = len(encoding.tokens)
@@ -254,7 +251,7 @@ class Service:
         pruner = request.pruner(encoding)
         measured = self.measurement(vlm, encoding, request, stop)
         selection = measured.select(asked, pruner, budget)
-        if request.scene != shown or vlm is not held:
+        if request.scene != shown or fresh:
             planned = request.method if pruner.stage == "before" else ""
             trace = self.trace(vlm, encoding, request, planned)
             yield Event("encoding", "Planning every budget.", asked, trace=trace)
@@ -288,7 +285,7 @@ class Service:
         text = "Measuring both in turns." if asked else "Measuring all in turns."
         yield Event("measuring", text, asked)
         allowance = Allowance(seconds=self.settings.repeat_s)
-        for key, cost in measured.repeat(allowance, self.awaited).items():
+        for key, cost in measured.repeat(allowance, lambda: self.line.waiting > 0).items():
             last = measured.sides[key].last
             if last is not None and cost.spread is not None:
                 yield Event("measuring", text, asked, key, _recorded(measured, key, replace(last, cost=cost)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,21 +17,31 @@ from app.settings import ROOT, Settings
 from app.ui.page import build_app, launch_options
 from tests.looping import each
 from tests.test_video import written
+from tests.tiny import in_memory
+
+VISITORS = 12
 
 
 @pytest.fixture(scope="module")
-def served(tiny_folder, tiny_vlm, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
+def service(tiny_folder, tiny_vlm):
+    settings = Settings(
+        model=str(tiny_folder), max_new_tokens=6, max_upload_mb=1, host="127.0.0.1", waiting_visitors=VISITORS
+    )
+    made = Service(settings, look=in_memory(tiny_vlm))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def served(service, tmp_path_factory):
+    folder, settings = tmp_path_factory.mktemp("served"), service.settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
-        settings = Settings(model=str(tiny_folder), max_new_tokens=6, max_upload_mb=1, host="127.0.0.1")
-        service = Service(settings, loader=lambda *_, **__: tiny_vlm)
         demo = build_app(settings, service)
         options = launch_options(settings) | {"server_port": None, "prevent_thread_lock": True, "quiet": True}
         _, url, _ = demo.launch(**options)
         yield url
         demo.close()
-        service.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +85,19 @@ def test_analyse_gives_a_valid_trace(client, picture_file):
 def test_bad_input_is_answered_with_a_sentence(client, picture_file, arguments, words):
     with pytest.raises(gradio_client.exceptions.AppError, match=words):
         client.predict(gradio_client.handle_file(picture_file), *arguments, api_name="/answer")
+
+
+def test_all_who_wait_stand_in_line_and_one_more_reads_what_to_do(client, service, picture_file):
+    """More than Gradio runs at a time by itself: none of them waits where no one tells it for how long."""
+    file = gradio_client.handle_file(picture_file)
+    with service.line.turn("answer", "another"):
+        jobs = [client.submit(file, "what?", "grid", None, api_name="/analyse") for _ in range(VISITORS)]
+        while service.line.waiting < VISITORS:
+            assert not any(job.done() for job in jobs)
+            time.sleep(0.01)
+        with pytest.raises(gradio_client.exceptions.AppError, match=f"{VISITORS} visitors wait for the model already"):
+            client.predict(file, "what?", "fsr", 6, None, api_name="/answer")
+    assert all("grid" in job.result()["methods"] for job in jobs)
 
 
 def test_a_file_that_is_no_picture_is_refused(client, tmp_path):

@@ -29,6 +29,7 @@ from fsr.trace import Trace, TraceError, build_trace
 from fsr.vlm.clips import clip_frames
 from tests.looping import each
 from tests.test_video import BROKEN, FRAMES, children, put, written
+from tests.tiny import InMemory, in_memory
 from tests.tiny_families import save_onevision, save_qwen
 
 VISITOR = SimpleNamespace(session_hash="visitor", query_params={})
@@ -59,7 +60,7 @@ def service(tiny_folder, video_folder, tiny_vlm, video_vlm):
     settings = Settings(
         model=str(tiny_folder), models=str(video_folder), max_new_tokens=4, cached_clips=2, max_sampled_frames=5
     )
-    made = Service(settings, loader=lambda model, **_: models[model])
+    made = Service(settings, look=lambda model, **_: InMemory(models[model]))
     yield made
     made.close()
 
@@ -115,7 +116,7 @@ def test_another_number_of_frames_is_decoded_from_the_file_that_is_held(service,
     texts = [e.text for e in service.answer(more) if e.phase == "encoding"]
     assert texts[:2] == [f"Decoding 5 frames of {FRAMES}.", "Encoding 5 frames and the question."]
     assert len(service.analyse(more)["frames"]) == 5
-    with service.turn():  # another visitor's: decoding needs no model
+    with service.line.turn("answer", "another"):  # another visitor's: decoding needs no model
         events = service.answer(replace(asked, frames=4))
         assert next(events).text == f"Decoding 4 frames of {FRAMES}."
         assert next(events).phase == "waiting"
@@ -167,7 +168,7 @@ def test_a_model_for_pictures_only_says_so_and_names_one_that_reads_clips(servic
 def test_two_frames_that_are_read_as_one_are_shown_as_the_first_of_them(tmp_path, mp4):
     folder = save_qwen(tmp_path / "tiny-qwen")
     vlm = fsr.vlm.load(str(folder))
-    service = Service(Settings(model=str(folder), models="", max_new_tokens=2), loader=lambda *_, **__: vlm)
+    service = Service(Settings(model=str(folder), models="", max_new_tokens=2), look=in_memory(vlm))
     film = service.open_media(mp4, "tiny-qwen", 4)
     trace = Trace.from_json(service.analyse(Request(film.id, "what?", "fsr", 0, {}, "tiny-qwen", frames=4)))
     assert [f["index"] for f in trace.frames] == [0, 26]

@@ -21,11 +21,12 @@ from fsr.pruners import make
 from fsr.tokens import Role
 from fsr.trace import Trace
 from tests.looping import each
+from tests.tiny import in_memory
 
 
 @pytest.fixture
 def service(tiny_folder, tiny_vlm):
-    made = Service(Settings(model=str(tiny_folder), max_new_tokens=4), loader=lambda *_, **__: tiny_vlm)
+    made = Service(Settings(model=str(tiny_folder), max_new_tokens=4), look=in_memory(tiny_vlm))
     yield made
     made.close()
 
@@ -134,7 +135,7 @@ def test_a_bad_comparison_fails_before_any_answer(service, asked, change, words)
     with pytest.raises(InvalidInput, match=words):
         seen.extend(compare(service, requests))
     assert not any(e.answer for e in seen)
-    assert not service.busy
+    assert not service.line.busy
 
 
 def test_a_stop_ends_the_comparison_and_frees_the_model(service, asked):
@@ -145,7 +146,7 @@ def test_a_stop_ends_the_comparison_and_frees_the_model(service, asked):
             stop.set()
     assert events[-1].phase == "stopped"
     assert not any(e.key in ("random@6", "grid@6") for e in events)
-    assert not service.busy
+    assert not service.line.busy
 
 
 def test_a_method_that_cannot_run_is_told_and_the_others_go_on(service, asked, tiny_vlm, monkeypatch):
@@ -163,7 +164,7 @@ def client(tiny_folder, tiny_vlm, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("served")))
         settings = Settings(model=str(tiny_folder), max_new_tokens=4, host="127.0.0.1")
-        service = Service(settings, loader=lambda *_, **__: tiny_vlm)
+        service = Service(settings, look=in_memory(tiny_vlm))
         demo = build_app(settings, service)
         _, url, _ = demo.launch(
             **launch_options(settings) | {"server_port": None, "prevent_thread_lock": True, "quiet": True}
@@ -217,7 +218,7 @@ def test_curves_hold_every_method_at_every_budget_and_can_be_stopped(service, as
             stop.set()
     assert [bool(s.point) for s in cut].count(True) == 1
     assert cut[-1].phase == "stopped"
-    assert not service.busy
+    assert not service.line.busy
 
 
 def test_the_smallest_budget_is_told_with_its_runs(service, asked):

@@ -18,6 +18,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.frames import PerGroup, divided
 from fsr.trace import Trace, TraceError, build_trace
+from tests.tiny import in_memory
 from tests.tiny_families import QUESTION, noise, save_next, save_onevision, save_qwen
 
 
@@ -28,7 +29,7 @@ def next_vlm(tmp_path_factory):
 
 @pytest.fixture
 def service(next_vlm):
-    made = Service(Settings(model="next", max_new_tokens=2), loader=lambda *_, **__: next_vlm)
+    made = Service(Settings(model="next", max_new_tokens=2), look=in_memory(next_vlm))
     yield made
     made.close()
 
@@ -171,7 +172,7 @@ def test_comparisons_and_curves_share_the_budget_too(service, asked):
 
 
 def test_a_model_with_one_grid_is_not_split(word_vlm, tmp_path):
-    made = Service(Settings(model="one"), loader=lambda *_, **__: word_vlm)
+    made = Service(Settings(model="one"), look=in_memory(word_vlm))
     encoding = word_vlm.encode(word_vlm.encode_media([noise(70, 70)]), "what?")
     assert not isinstance(Request("", "", "fsr", 0, {}, "one", share="per_group").pruner(encoding), PerGroup)
     with pytest.raises(InvalidInput, match="share must be one of global, per_group"):

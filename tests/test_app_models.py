@@ -8,39 +8,56 @@ import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import fsr.vlm
 from app import picker
 from app.compare import compare, requests_of
 from app.curves import curves
 from app.examples import Examples
+from app.models import NotLoaded
 from app.offers import DEFAULT_ON_GPU, Choice, chosen, offered
 from app.service import Request, Service
 from app.settings import Settings
 from app.ui import values
 from app.ui.handlers import Handlers, Session
 from fsr.errors import FsrError, InvalidInput
+from fsr.vlm import memory
 from tests.looping import each
 from tests.tiny_families import save_next, save_qwen
+
+ABSENT = "llava-hf/llava-1.5-7b-hf"
 
 
 @pytest.fixture(scope="module")
 def folders(tiny_folder, tmp_path_factory):
-    """Two checkpoints that load, and one that does not."""
+    """Two checkpoints that load, one with a file that was cut off, and one whose files are whole but lack a weight."""
     base = tmp_path_factory.mktemp("secret-place")
-    broken = shutil.copytree(tiny_folder, base / "broken")
-    (broken / "model.safetensors").unlink()
-    return {"tiny-llava": tiny_folder, "tiny-qwen": save_qwen(base / "tiny-qwen"), "broken": broken}
+    broken, lacking = (shutil.copytree(tiny_folder, base / name) for name in ("broken", "lacking"))
+    (broken / "model.safetensors").write_bytes((tiny_folder / "model.safetensors").read_bytes()[:-100])
+    weights = load_file(lacking / "model.safetensors")
+    del weights[next(name for name in weights if "multi_modal_projector" in name)]
+    save_file(weights, lacking / "model.safetensors", metadata={"format": "pt"})
+    return {"tiny-llava": tiny_folder, "tiny-qwen": save_qwen(base / "tiny-qwen"), "broken": broken, "lacking": lacking}
 
 
 @pytest.fixture
 def service(folders):
-    settings = Settings(model=str(folders["tiny-llava"]), models=f"{folders['tiny-qwen']},{folders['broken']}")
-    made = Service(replace(settings, max_new_tokens=2))
+    first, *others = map(str, folders.values())
+    settings = Settings(model=first, models=",".join([*others, ABSENT]))
+    made = Service(replace(settings, max_new_tokens=2, repeat_s=0))
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def no_hub(tmp_path, monkeypatch):
+    """Nothing of a hub is on this machine, and none can be reached."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 def asked(service, folder, model, method="fsr"):
@@ -58,8 +75,14 @@ def asked(service, folder, model, method="fsr"):
         (True, {"FSR_MODEL": "shapes"}, Choice("shapes", "shapes-video")),
         (True, {"FSR_MODEL": "a/b", "FSR_MODELS": "c/d"}, Choice("a/b", "c/d")),
         (False, {"FSR_MODEL": "a/b", "FSR_FALLBACK": "shapes"}, Choice("a/b", "shapes-video", "shapes")),
+        (True, {"FSR_DEVICE": "cpu"}, Choice("shapes", "shapes-video")),
+        (True, {"FSR_DEVICE": "cuda:1"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
+        (True, {"SPACE_ID": "me/space"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"FSR_HOST": "0.0.0.0"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"GRADIO_SERVER_NAME": "10.0.0.5"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
+        (True, {"FSR_HOST": "127.0.0.1"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
+        (True, {"SPACE_ID": "me/space", "FSR_MODELS": "a/b,all"}, Choice(DEFAULT_ON_GPU, "a/b,all", "shapes")),
     ],
-    ids=["no GPU", "a GPU", "a GPU, nothing else on offer", "chosen", "both chosen", "a fallback by choice"],
 )
 def test_what_answers_at_first(cuda, environment, expected):
     assert chosen(cuda, environment) == expected
@@ -151,20 +174,124 @@ def test_a_page_that_waits_holds_no_model(service, tmp_path):
     gone = weakref.ref(service.loaded("tiny-llava").model)
     handlers = Handlers(service, Examples(tmp_path))
     steps = handlers._steps(asked(service, tmp_path, "tiny-llava"), {"method": "fsr", "budget": 0}, threading.Event())
-    with service.turn():
+    with service.line.turn("answer", "another"):
         assert next(steps)[1]["status"]["phase"] == "waiting"
         service.open_model("tiny-qwen")
         assert gone() is None
     assert "tiny-llava: 582.1 of" in str([step[1] for step in steps])
 
 
-def test_after_a_failed_load_the_model_before_answers_again(service, tmp_path):
+@each(
+    ("model", "words"),
+    [
+        ("broken", r"broken cannot be loaded: model\.safetensors is damaged or was cut off"),
+        ("lacking", "lacking lacks weights, for example .*multi_modal_projector"),
+        (ABSENT, "is not on this machine and the hub cannot be reached"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_takes_the_one_before_from_nobody(service, tmp_path, model, words):
+    request = asked(service, tmp_path, "tiny-llava")
+    list(service.answer(request))
+    vlm, encoding = service.loaded("tiny-llava"), held(service)
+    with pytest.raises(NotLoaded, match=words):
+        list(service.answer(replace(request, model=model)))
+    assert service.loaded("tiny-llava") is vlm
+    assert held(service) is encoding
+    assert not service.line.busy
+    assert not any(event.phase == "loading" for event in service.answer(request))
+
+
+def test_a_model_that_is_too_large_takes_nothing_either_and_what_would_fit_is_said(service, tmp_path, monkeypatch):
+    request = asked(service, tmp_path, "tiny-llava")
+    vlm = service.open_model("tiny-llava")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 400_000)
+    with pytest.raises(NotLoaded) as caught:
+        list(service.answer(replace(request, model="tiny-qwen")))
+    assert str(caught.value).startswith("tiny-qwen needs about 0.0 GB in float32")
+    assert str(caught.value).endswith("tiny-llava would fit.")
+    assert service.loaded("tiny-llava") is vlm
+
+
+def small_machine(service, monkeypatch, model):
+    """Room for this model, but not beside the one that is in memory now."""
+    needed, before = service.models._find(service.settings.offers[model]).needs.device, service.models.held.held_bytes
+
+    def free(device):
+        return needed + before // 2 - (0 if service.models.held is None else service.models.held.held_bytes)
+
+    monkeypatch.setattr(memory, "free_bytes", free)
+
+
+@each("small", [False, True], ids=["both fit", "one fits"])
+def test_the_model_before_is_let_go_of_last_where_both_fit(folders, small):
+    service = Service(Settings(model=str(folders["tiny-llava"]), models=str(folders["tiny-qwen"])))
+    service.open_model("tiny-llava")
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            small_machine(service, patch, "tiny-qwen")
+        steps = service.models.opening("tiny-qwen")
+        for step in steps:
+            if str(step).startswith("Loading tiny-qwen: "):
+                assert service.models.held_id == ("" if small else "tiny-llava")
+    assert service.models.held_id == "tiny-qwen"
+    service.close()
+
+
+def test_weights_that_cannot_be_read_after_all_bring_the_model_before_back(service, tmp_path, monkeypatch):
     request = asked(service, tmp_path, "tiny-llava")
     before = [e.answer["text"] for e in service.answer(request) if e.answer][-1]
-    with pytest.raises(FsrError, match="broken"):
-        list(service.answer(replace(request, model="broken")))
-    assert not service.busy
+    small_machine(service, monkeypatch, "lacking")
+    told = []
+    with pytest.raises(NotLoaded, match="lacking lacks weights"):
+        until_it_fails(service.answer(replace(request, model="lacking")), told)
+    (sentence,) = [event.text for event in told if "again" in event.text]
+    assert sentence.startswith("lacking lacks weights, for example ")
+    assert sentence.endswith(" tiny-llava is loaded again.")
+    assert service.loaded("tiny-llava") is not None
     assert [e.answer["text"] for e in service.answer(request) if e.answer][-1] == before
+
+
+def until_it_fails(steps, seen):
+    """Every step goes to `seen`, also where an error ends them."""
+    for step in steps:
+        seen.append(step)
+
+
+def test_the_visitors_own_choice_goes_back_and_says_so(service, tmp_path):
+    handlers = Handlers(service, Examples(tmp_path))
+    session = Session("tiny-llava", asked(service, tmp_path, "tiny-llava").picture)
+    visitor = SimpleNamespace(session_hash="somebody")
+    view = {"method": "fsr", "budget": 0}
+    list(handlers.ask("what is it?", view, session, visitor))
+    for model in (ABSENT, "broken"):  # one after the other, without a question to the first
+        _, session = handlers.choose_model(SimpleNamespace(_data={"id": model}), session)
+    assert session.model == "broken"
+    steps = []
+    with pytest.raises(gr.Error, match=r"cut off\. tiny-llava stays in use\."):
+        until_it_fails(handlers.ask("what is it?", view, session, visitor), steps)
+    _, answers, bar = steps[-1]
+    assert (answers["status"]["phase"], bar["id"], bar["back"]) == ("failed", "broken", "tiny-llava")
+    *_, (_, looked, bar) = handlers.analyse_upload("what is it?", view, session, visitor)
+    assert (looked["status"]["phase"], bar["back"]) == ("refused", "tiny-llava")
+    event = SimpleNamespace(_data={"methods": ["grid"], "method": "grid", "parameters": {}})
+    *_, (shown, bar) = handlers.fidelity(event, "what is it?", session, visitor)
+    assert ("stays in use" in str(shown), bar["back"]) == (True, "tiny-llava")
+    _, session = handlers.choose_model(SimpleNamespace(_data={"id": bar["back"]}), session)  # the page does
+    assert (session.model, session.before) == ("tiny-llava", "")
+    *_, last = handlers.ask("what is it?", view, session, visitor)
+    assert last[1]["status"]["phase"] == "done"
+
+
+def test_a_load_is_waited_for_in_line_and_says_so(service, tmp_path):
+    request = asked(service, tmp_path, "tiny-llava")
+    loading = service.answer(request)
+    assert next(loading).text == "Loading tiny-llava."
+    waiting = service.answer(replace(request, model="tiny-qwen"))
+    assert next(waiting).text == "Waiting for the model: 1st in line. Now: loading tiny-llava."
+    assert next(loading).text == "Loading tiny-llava: 0.0 of 582.1 kB. 1 other waits."
+    loading.close()
+    assert next(waiting).text == "Loading tiny-qwen."
+    waiting.close()
 
 
 def test_a_stop_ends_the_load(service, tmp_path):
@@ -175,14 +302,12 @@ def test_a_stop_ends_the_load(service, tmp_path):
         stop.set()
     assert events[-1] == "stopped"
     assert service.loaded("tiny-llava") is None
-    assert not service.busy
+    assert not service.line.busy
     requests = requests_of(asked(service, tmp_path, "tiny-llava"), ["fsr"], [1], least=1)
     assert [step.phase for step in curves(service, requests, stop)][-1] == "stopped"
 
 
-def test_a_default_that_cannot_be_loaded_is_replaced_and_says_why(folders, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+def test_a_default_that_cannot_be_loaded_is_replaced_and_says_why(folders, tmp_path):
     tiny = str(folders["tiny-llava"])
     service = Service(Settings(model=DEFAULT_ON_GPU, models=str(folders["tiny-qwen"]), fallback=tiny, max_new_tokens=2))
     handlers = Handlers(service, Examples(tmp_path))

@@ -21,6 +21,7 @@ from fsr.errors import InvalidInput
 from fsr.shapes.gallery import picture_of
 from fsr.trace import Trace
 from tests.looping import each
+from tests.tiny import in_memory
 
 SOURCES = sorted(p for p in STATIC.iterdir() if p.suffix in {".js", ".css", ".html"})
 
@@ -71,7 +72,7 @@ def test_building_the_page_loads_no_model():
         raise AssertionError("a model was loaded")
 
     settings = Settings()
-    demo = build_app(settings, Service(settings, loader=refuse))
+    demo = build_app(settings, Service(settings, look=refuse))
     public = {name for name, e in demo.get_api_info()["named_endpoints"].items()}
     assert public == {"/analyse", "/answer", "/compare"}
 
@@ -130,7 +131,7 @@ VISITOR = SimpleNamespace(session_hash="visitor", query_params={})
 @pytest.fixture
 def handlers(tiny_folder, tiny_vlm):
     settings = Settings(model=str(tiny_folder), max_new_tokens=6)
-    service = Service(settings, loader=lambda *_, **__: tiny_vlm)
+    service = Service(settings, look=in_memory(tiny_vlm))
     yield Handlers(service, Examples(ROOT / "assets"))
     service.close()
 

@@ -16,12 +16,13 @@ from app.settings import Settings
 from fsr.errors import InvalidInput
 from fsr.trace import Trace
 from tests.looping import each
+from tests.tiny import in_memory
 
 
 @pytest.fixture
 def service(tiny_folder, tiny_vlm):
     settings = Settings(model=str(tiny_folder), max_new_tokens=12, cached_pictures=2, cached_questions=2)
-    made = Service(settings, loader=lambda model, **_: tiny_vlm)
+    made = Service(settings, look=in_memory(tiny_vlm))
     yield made
     made.close()
 
@@ -128,7 +129,7 @@ def test_replan_returns_the_method_with_its_new_parameters_and_scores(service, r
 def test_what_a_visitor_sends_is_checked_with_a_sentence(service, request_, change, words):
     with pytest.raises(InvalidInput, match=words):
         list(service.answer(replace(request_, **change)))
-    assert not service._lock.locked()
+    assert not service.line.busy
 
 
 @each(
@@ -153,21 +154,21 @@ def test_a_stop_ends_the_answer_and_says_so(service, request_):
 
 def test_a_stop_while_waiting_never_takes_the_model(service, request_):
     stop = threading.Event()
-    with service.turn():
+    with service.line.turn("answer", "another"):
         events = service.answer(request_, stop)
         assert next(events).phase == "waiting"
         stop.set()
         assert next(events).phase == "stopped"
-    assert not service._lock.locked()
+    assert not service.line.busy
 
 
 def test_a_visitor_who_leaves_frees_the_model(service, request_):
     events = service.answer(request_)
     while next(events).phase != "full":
         pass
-    assert service._lock.locked()
+    assert service.line.busy
     events.close()
-    assert not service._lock.locked()
+    assert not service.line.busy
 
 
 def test_the_caches_are_bounded_and_forgotten_pictures_leave_no_file(service, request_, tmp_path):
@@ -200,7 +201,7 @@ def test_equal_pixels_are_one_picture_whatever_their_file(service, tmp_path):
 
 
 def test_large_pictures_are_scaled_down(tiny_folder, tiny_vlm, tmp_path):
-    service = Service(Settings(model=str(tiny_folder), max_display_side=100), loader=lambda *_, **__: tiny_vlm)
+    service = Service(Settings(model=str(tiny_folder), max_display_side=100), look=in_memory(tiny_vlm))
     assert service.open_media(saved(tmp_path, (9, 9, 9), (400, 200))).image.size == (100, 50)
     service.close()
 
@@ -217,7 +218,7 @@ def test_nothing_of_a_visitor_is_logged(service, request_, caplog):
 def test_only_models_on_offer_are_loaded(tiny_folder, tiny_vlm):
     asked = []
     settings = Settings(model=str(tiny_folder), models="other/model, ")
-    service = Service(settings, loader=lambda model, **_: asked.append(model) or tiny_vlm)
+    service = Service(settings, look=lambda model, **_: asked.append(model))
     assert settings.model_ids == [tiny_folder.name, "other/model"]
     with pytest.raises(InvalidInput):
         service.check_model("hub/anything")
@@ -239,7 +240,7 @@ def test_repeats_make_way_for_a_visitor_who_waits(service, request_):
     next(event for event in events if event.phase == "measuring")
     other = threading.Thread(target=service.analyse, args=(request_,))
     other.start()
-    while not service.awaited():
+    while not service.line.waiting:
         assert other.is_alive()
     rest = list(events)
     assert [event.phase for event in rest] == ["done"], "no repeat begins while somebody waits"

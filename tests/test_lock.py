@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12")
-LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-devices.txt")
+LISTS = ("requirements.txt", "requirements-dev.txt")
 
 
 def requirements(name: str) -> list[Requirement]:
@@ -68,7 +68,7 @@ def test_all_that_make_installed_is_locked():
     if Path(sys.prefix).name != ".venv":
         pytest.skip("this environment was not installed from the lock")
     held = locked(f"{sys.version_info[0]}.{sys.version_info[1]}")
-    wanted = [one for name in LISTS[:2] for one in requirements(name) if one.marker is None or one.marker.evaluate()]
+    wanted = [one for name in LISTS for one in requirements(name) if one.marker is None or one.marker.evaluate()]
     unlocked = [f"{name} {has}" for name, has in installed_for(wanted).items() if held.get(name) != has]
     assert not unlocked, f"not as in requirements.lock: {unlocked}; make lock, or rm .venv/.ready"
 

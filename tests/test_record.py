@@ -96,7 +96,7 @@ def test_it_is_replayed_without_the_model(gallery):
     def refuse(*_, **__):
         raise AssertionError("a model was loaded")
 
-    service = Service(Settings(examples=str(gallery)), loader=refuse)
+    service = Service(Settings(examples=str(gallery)), look=refuse)
     handlers = Handlers(service, Examples(gallery))
     recording = handlers.examples.recordings["one"]
     assert (recording.title, recording.examples) == ("tiny-onevision", ("star", "wide", "disc"))

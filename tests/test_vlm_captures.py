@@ -16,7 +16,7 @@ from app.settings import Settings
 from fsr.cli.main import main
 from fsr.vlm.base import CAPTURES, Media, MediaCache
 from tests.test_vlm_llava import hooks_of, other
-from tests.tiny import PATCH, SIDE, save_tiny
+from tests.tiny import PATCH, SIDE, in_memory, save_tiny
 
 ALL = CAPTURES | {"project", "saliency", "relevance"}
 QUESTION = "what is left of it?"
@@ -225,7 +225,7 @@ def test_the_command_line_captures_what_a_method_needs(picture, tiny_folder, tmp
 
 def test_the_service_captures_what_a_method_needs(picture, tiny_folder, tmp_path):
     vlm = fsr.vlm.load(str(tiny_folder))
-    service = Service(Settings(model=str(tiny_folder), max_new_tokens=2), loader=lambda model, **_: vlm)
+    service = Service(Settings(model=str(tiny_folder), max_new_tokens=2), look=in_memory(vlm))
     picture.save(tmp_path / "noise.png")
     opened = service.open_media(tmp_path / "noise.png")
     for method, captures in (("fsr", set()), ("visionzip", CAPTURES), ("prumerge", CAPTURES)):

@@ -16,6 +16,8 @@ import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.vlm import checkpoint
+from fsr.vlm.source import reason
+from tests.looping import each
 from tests.tiny import save_tiny
 
 
@@ -117,6 +119,65 @@ def test_weights_that_are_not_in_the_files_are_not_made_up(copy):
         fsr.vlm.load(str(copy))
 
 
+def cut_off(path):
+    """As a download that was broken off leaves it."""
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@each(
+    ("damage", "words"),
+    [
+        (
+            lambda folder: cut_off(folder / "model-00002-of-00003.safetensors"),
+            "of-00003.safetensors is damaged or was cut",
+        ),
+        (
+            lambda folder: (folder / "model-00002-of-00003.safetensors").unlink(),
+            "lacks a file of its weights, model-0000",
+        ),
+        (
+            lambda folder: shutil.copy(
+                folder / "model-00001-of-00003.safetensors", folder / "model-00002-of-00003.safetensors"
+            ),
+            "lacks weights, for ex",
+        ),
+        (lambda folder: (folder / "model.safetensors.index.json").write_text("[]"), "is no index of weights"),
+        (
+            lambda folder: [path.unlink() for path in folder.glob("model*")],
+            "has no weights: none of its files is called",
+        ),
+        (lambda folder: pickled(folder, cut=True), r"pytorch_model\.bin is damaged or was cut off"),
+    ],
+    ids=["cut off", "gone", "another's", "no index", "none", "an old kind of file"],
+)
+def test_damaged_weights_are_found_before_any_is_read(tiny_vlm, tiny_folder, tmp_path, damage, words):
+    folder = shutil.copytree(tiny_folder, tmp_path / f"tiny-{len(words)}")
+    (folder / "model.safetensors").unlink()
+    tiny_vlm.model.save_pretrained(folder, max_shard_size="250KB")
+    checkpoint.Checkpoint.of(str(folder)).fetch()
+    damage(folder)
+    with pytest.raises(FsrError, match=words) as caught:
+        checkpoint.Checkpoint.of(str(folder), name="tiny").fetch()
+    assert str(caught.value).startswith("tiny ")
+    assert str(folder) not in str(caught.value)
+
+
+def pickled(folder, cut=False):
+    """The same weights as torch.save writes them."""
+    weights = {}
+    for file in folder.glob("model*.safetensors"):
+        weights |= load_file(file)
+        file.unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    if cut:
+        cut_off(folder / "pytorch_model.bin")
+
+
+def test_weights_of_an_old_kind_are_still_read(copy, tiny_vlm):
+    pickled(copy)
+    assert torch.equal(fsr.vlm.load(str(copy)).model.lm_head.weight, tiny_vlm.model.lm_head.weight)
+
+
 def error_like(kind):
     """A hub error as the client raises it, without a real response."""
     return kind.__new__(kind)
@@ -133,12 +194,12 @@ def error_like(kind):
 def test_hub_failures_are_told_apart(cause, sentence):
     error = OSError("many lines\nof advice")
     error.__cause__ = error_like(cause)
-    assert sentence in checkpoint.reason("owner/name", error)
+    assert sentence in reason("owner/name", error)
 
 
 def test_other_failures_keep_their_first_line():
-    assert checkpoint.reason("x", OSError("first line\nsecond")) == "x cannot be loaded: first line"
-    assert checkpoint.reason("x", ValueError()) == "x cannot be loaded: ValueError"
+    assert reason("x", OSError("first line\nsecond")) == "x cannot be loaded: first line"
+    assert reason("x", ValueError()) == "x cannot be loaded: ValueError"
 
 
 def test_offline_and_not_cached_is_one_sentence(monkeypatch, offline):

@@ -138,7 +138,7 @@ def test_only_what_is_needed_is_fetched(hub, shards):
 
 def test_a_model_that_does_not_fit_is_not_downloaded(hub, monkeypatch):
     monkeypatch.setattr("fsr.vlm.memory.free_bytes", lambda device: 50_000)
-    with pytest.raises(FsrError, match=r"tiny/llava needs 0\.0 GB in float32, cpu has"):
+    with pytest.raises(FsrError, match=r"tiny/llava needs about 0\.0 GB in float32, .* and cpu has"):
         fsr.vlm.load(REPO)
     assert not any(path.endswith(".safetensors") for path in hub.asked)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlavaConfig
@@ -10,12 +12,13 @@ import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.vlm import memory, placement
-from fsr.vlm.memory import parameters_of, placed_bytes
+from fsr.vlm.memory import Needs, needs_of, parameters_of, placed_bytes
 from fsr.vlm.placement import Placement
 from fsr.vlm.progress import LoadProgress, LoadStopped
 from tests.tiny import save_tiny
 from tests.tiny_families import answer, save_next, save_onevision, save_qwen
 
+REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 SAVERS = {"llava": save_tiny, "llava_next": save_next, "qwen2_5_vl": save_qwen, "llava_onevision": save_onevision}
 
 
@@ -81,6 +84,18 @@ def test_a_checkpoint_that_tells_its_numbers_with_its_language_model_is_read_in_
     assert placement._numbers(None, torch.device("cpu"), config) == torch.float32
 
 
+def test_weights_go_straight_to_a_gpu_and_what_that_needs_is_required(monkeypatch):
+    """Not once through the memory of the host, which may be smaller."""
+    gpu = Placement(torch.device("cuda", 1), torch.float16)
+    assert gpu.options() == {"dtype": torch.float16, "device_map": {"": torch.device("cuda", 1)}}
+    assert "accelerate" in [name for one in REQUIREMENTS.read_text().splitlines() for name in one.split(">=")[:1]]
+    counts = {"one": 3_000_000_000, "other": 4_000_000_000}
+    config = LlavaConfig(text_config=LlamaConfig())
+    assert needs_of(config, counts, gpu, {}).passing == 2 * counts["other"]
+    monkeypatch.setattr(placement, "find_spec", lambda name: None)
+    assert needs_of(config, counts, gpu, {}).passing == 2 * sum(counts.values())
+
+
 def test_packages_that_are_not_installed_are_named(monkeypatch):
     monkeypatch.setattr(placement, "find_spec", lambda name: None)
     with pytest.raises(FsrError, match="needs the package accelerate, which is not installed: pip install accelerate"):
@@ -99,8 +114,8 @@ def test_the_memory_check_knows_4_bit_and_all_devices_together(tiny_vlm, monkeyp
     assert placed_bytes(counts, half) == 2 * (layers + rest)
     assert placed_bytes(counts, small) == round(0.5625 * layers + 2 * rest)
     monkeypatch.setattr(memory, "free_together", lambda: 10)
-    with pytest.raises(FsrError, match=r"in float16, all devices together have 0\.0 GB free; try a smaller model"):
-        memory.check_fits("it", 100, Placement(torch.device("cpu"), torch.float16, "auto"))
+    told = memory.misfit("it", Needs(100), Placement(torch.device("cpu"), torch.float16, "auto"))
+    assert told.endswith("in float16, 0.0 GB of it for its weights, and all devices together have 0.0 GB free")
 
 
 def test_reading_is_told_in_bytes_and_can_be_stopped(tiny_folder, tiny_vlm):

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, CLIPModel
 import fsr.vlm
 from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.vlm import checkpoint
+from fsr.vlm import clip_text
 from tests.looping import each
 from tests.tiny import save_tiny
 
@@ -157,7 +157,7 @@ def test_clip_can_lie_elsewhere(alone, tmp_path, tiny_vlm, picture):
 
 
 def test_a_known_tower_looks_for_its_clip_and_says_when_it_is_not_here(alone, monkeypatch, picture):
-    monkeypatch.setitem(checkpoint.KNOWN_CLIP, (32, 4, 70, 14), "nobody-at-all/clip")
+    monkeypatch.setitem(clip_text.KNOWN_CLIP, (32, 4, 70, 14), "nobody-at-all/clip")
     vlm = fsr.vlm.load(str(alone))
     assert vlm.pathways["relevance"].startswith("none: nobody-at-all/clip is not on this machine")
     assert vlm.provides == {"saliency"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def tiny_clip(vocabulary: int) -> CLIPModel:
     )
     vision = vision_config().to_dict()
     return enlivened(CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision, projection_dim=24)))
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """In the place of a `Checkpoint`: of a model that the tests share, and need not load again."""
+
+    vlm: Any
+
+    def misfit(self, *_: Any) -> str:
+        return ""
+
+    def fetch(self, *_: Any) -> None: ...
+
+    def load(self, *_: Any) -> Any:
+        return self.vlm
+
+
+def in_memory(vlm: Any) -> Any:
+    """What looks for checkpoints, and always finds this model."""
+    return lambda *_, **__: InMemory(vlm)
 
 
 def enlivened(model):

@@ -9,7 +9,9 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
   const show = () => {
     const { value } = props;
     const now = store.state.model;
-    if (value?.chosen || value?.id === now?.id) store.set({ model: value ?? null }); // not word of a question to the model before
+    if (!value?.chosen && value?.id !== now?.id) return; // word of a question to the model before
+    store.set({ model: value ?? null });
+    if (value?.back) chosen(value.back); // it could not be loaded
   };
   show();
   watch("value", show);

@@ -114,7 +114,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     model = gr.Textbox("", visible=False, label="model")
     result = gr.JSON(visible=False, label="result")
     last = [share, frames, model]
-    queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8}
+    queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None}  # the line in `Service` is the queue
     gr.Button(visible=False).click(
         analyse, [picture, question, method, parameters, *last], result, api_name="analyse", **queue
     )

@@ -24,6 +24,7 @@ from app.compare import compare, requests_of
 from app.curves import curves, smallest
 from app.examples import Examples
 from app.exporting import figure, file_name
+from app.models import NotLoaded
 from app.pictures import Picture
 from app.service import Event, Parameters, Request, Service
 from app.ui import values
@@ -40,12 +41,13 @@ Stops = OrderedDict[tuple[str, str], threading.Event]  # by visitor and slot
 
 @dataclass(frozen=True)
 class Session:
-    """What the server remembers of one visitor: hashes and names, no data."""
+    """What the server remembers of one visitor: hashes and names, no data. before: the model in use before `model`."""
 
     model: str
     picture: str | None = None  # of an uploaded picture
     example: str | None = None
     recording: str = ""  # whose traces of the examples are shown
+    before: str = ""
 
 
 class Handlers:
@@ -78,7 +80,9 @@ class Handlers:
         example = self.examples.get(name, recording)
         model = self.service.model_for(session.model, example.clip)
         bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
-        session = replace(session, example=example.id, picture=None, model=model, recording=example.recording)
+        if model != session.model:
+            session = self._choosing(session, model)
+        session = replace(session, example=example.id, picture=None, recording=example.recording)
         if not example.clip or example.trace_file.is_file():
             return values.example_value(example), example.question, session, bar
         stage = values.upload_value(self._shown(session))  # a clip that nothing was recorded about
@@ -102,7 +106,9 @@ class Handlers:
         with the example; what the visitor typed stays."""
         model = session.model if is_clip_id(uploaded) else self.service.model_for(session.model, clip=False)
         bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
-        session = replace(session, picture=uploaded, example=None, model=model)
+        if model != session.model:
+            session = self._choosing(session, model)
+        session = replace(session, picture=uploaded, example=None)
         with errors_as_sentences():
             shown = self._shown(session)
         examples = {example.question for example in self.examples.all.values()}
@@ -118,8 +124,7 @@ class Handlers:
             try:
                 yield from self._steps(self._request(question, view, session), view, stop)
             except Exception as error:
-                said = sentence(error)
-                bar = values.model_value(self.service, session.model)
+                said, bar = self._failed(error, session)
                 yield gr.skip(), values.status_value("failed", said) | about, bar
                 raise gr.Error(said, duration=8, print_exception=False) from error
 
@@ -138,6 +143,14 @@ class Handlers:
                 bar = values.model_value(self.service, asked.model)
             if event.answer is None or event.answer["end"] or pace.due():
                 yield stage, values.event_value(event, asked.question, self._where(asked)) | about, bar
+
+    def _failed(self, error: Exception, session: Session) -> tuple[str, Any]:
+        """What is said of it, and the value for the topbar: the choice of a model that cannot be loaded goes back."""
+        said, bar = sentence(error), values.model_value(self.service, session.model)
+        if isinstance(error, NotLoaded) and session.before in self.service.settings.offers:
+            said += f" {self.service.settings.offers[session.before].title} stays in use."
+            bar["back"] = session.before
+        return said, bar
 
     def _where(self, asked: Request) -> str:
         """On what an answer was measured. No model is held on to here: another visitor's may take its place."""
@@ -189,7 +202,8 @@ class Handlers:
                     bar = values.model_value(self.service, session.model) if phase == "idle" else gr.skip()
                     yield stage, values.status_value(phase, event.text) | about, bar
             except Exception as error:
-                yield gr.skip(), values.status_value("refused", sentence(error)) | about, gr.skip()
+                said, bar = self._failed(error, session)
+                yield gr.skip(), values.status_value("refused", said) | about, bar
 
     def stop_run(self, view: Any, request: gr.Request) -> None:
         """Stop a question, a selection or curves, also while they still wait in the queue."""
@@ -249,7 +263,8 @@ class Handlers:
                     if step.point is None or pace.due():
                         yield shown.value() | about, bar
             except Exception as error:
-                yield values.failed_value(sentence(error)) | about, gr.skip()
+                said, bar = self._failed(error, session)
+                yield values.failed_value(said) | about, bar
 
     def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
         """A figure of what the page shows, as a file to download."""
@@ -278,13 +293,20 @@ class Handlers:
         with errors_as_sentences():
             model = self.service.check_model(sent_with(event).get("id"))
         self.service.models.retry(model)
-        return values.chosen_value(self.service, model), replace(session, model=model)
+        return values.chosen_value(self.service, model), self._choosing(session, model)
 
     def look(self, session: Session) -> Any:
         """What the model picker tells, as it is now; for the topbar."""
         return values.picker_value(self.service, session.model)
 
     # -- pieces
+
+    def _choosing(self, session: Session, model: str) -> Session:
+        """The session with this model; what was in use before is what it goes back to."""
+        models = self.service.models
+        worked = models.resolved(session.model) in models.worked
+        before = session.model if worked or not session.before else session.before
+        return replace(session, model=model, before=before if before != model else "")
 
     def _request(self, question: object, view: Any, session: Session) -> Request:
         """Everything in `view` comes from the browser: any type, any value."""

@@ -30,8 +30,11 @@ STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing")}
-MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 8, "show_progress": "hidden"}
+# Who waits for the model waits in the line of `Service`, which says for how long; Gradio's own queue holds nobody back.
+MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "show_progress": "hidden"}
 FILM_EVENTS: dict[str, Any] = {"concurrency_id": "film", "concurrency_limit": 1, "show_progress": "hidden"}
+FLOOD = 10_000  # events in Gradio's queue: no number of visitors, but somebody who floods the server
+THREADS = 40  # at a time, besides those in which visitors wait
 QUICK_EVENTS: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 16, "show_progress": "hidden"}
 
 
@@ -102,7 +105,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)
         add_endpoints(service, settings)
-    demo.queue(max_size=settings.waiting_visitors, default_concurrency_limit=4, api_open=False)
+    demo.queue(max_size=FLOOD, default_concurrency_limit=4, api_open=False)
     return demo
 
 
@@ -144,6 +147,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "enable_monitoring": False,
         "run_history": False,
         "footer_links": ["api"],
+        "max_threads": THREADS + settings.waiting_visitors,
         "max_file_size": settings.max_upload_mb * 1_000_000,
         "allowed_paths": [str(Path(settings.examples) / folder) for folder in ("examples", "traces")],
         "blocked_paths": [str(ROOT / "app"), str(ROOT / "fsr")],

@@ -152,7 +152,10 @@ def tile_value(example: Example) -> dict[str, Any]:
 
 
 def model_value(service: Service, model: str) -> dict[str, Any]:
-    """The model in use and where it runs; before it is loaded, where it will. answering: itself, or its fallback."""
+    """The model in use and where it runs; before it is loaded, where it will. answering: itself, or its fallback.
+
+    The page chooses what `back` holds, where there is one: this model could not be loaded.
+    """
     vlm = service.loaded(model)
     value: dict[str, Any] = {"run": run_id(), "id": model, "loaded": vlm is not None}
     value |= {"answering": service.models.resolved(model), "notice": service.models.notice(model)}

@@ -112,6 +112,10 @@ class MediaCache:
             while len(self._held) > self.size or (len(self._held) > 1 and self._bytes() > self.nbytes):
                 self._held.popitem(last=False)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._held.clear()
+
     def _bytes(self) -> int:
         return sum(media.nbytes for media in self._held.values())
 
@@ -201,6 +205,10 @@ class VLM(ABC):
     @abstractmethod
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
         """`inputs_embeds` (1, L, D), and whatever else the language model's positions need."""
+
+    def forget(self) -> None:
+        """Let go of all encoded media."""
+        self._media.clear()
 
     @property
     def held_bytes(self) -> int:

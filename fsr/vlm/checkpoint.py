@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,23 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.clip_text import clip_of, clip_parameters, clip_place, known_clip, load_clip
 from fsr.vlm.family import Family
 from fsr.vlm.geometry import FRAMINGS
-from fsr.vlm.hub import WEIGHTS, Hub, in_cache
+from fsr.vlm.hub import Hub, in_cache
 from fsr.vlm.llava_next import MODES
-from fsr.vlm.memory import check_fits, parameters_of, placed_bytes
+from fsr.vlm.memory import SLACK, Needs, bytes_each, misfit, needs_of, parameters_of, room
 from fsr.vlm.original_weights import config_of, load_original, original_config, processor_of, tokenizer_of
-from fsr.vlm.placement import DeviceMap, Placement, placed
-from fsr.vlm.progress import LoadProgress, LoadStopped, Report, in_place_of_bars, reading
-from fsr.vlm.relevance import ClipRelevance, same_tower
+from fsr.vlm.placement import DTYPES, FOUR_BIT, DeviceMap, Placement, placed
+from fsr.vlm.progress import LoadProgress, Report, reading
+from fsr.vlm.relevance import ClipRelevance
+from fsr.vlm.source import Source
+from fsr.vlm.weights import check_whole, complete, weight_files
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
 NAMES = {
     "shapes": "Shapes: the embedded model, knows drawn scenes only",
     "shapes-video": "Shapes for clips: embedded as well, knows drawn clips of 8 frames only",
-}
-# the CLIP that a tower was taken from, by (width, layers, picture side, patch)
-KNOWN_CLIP = {
-    (1024, 24, 336, 14): "openai/clip-vit-large-patch14-336",
-    (1024, 24, 224, 14): "openai/clip-vit-large-patch14",
 }
 # model_type of the configurations that `load` understands -> class in transformers, our module and class
 FAMILIES = {
@@ -47,10 +45,6 @@ FAMILIES = {
 }
 VIDEO = ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_video", "LlavaVideo")
 RELEVANCE = ("clip", "llm_embedding")
-UNREACHABLE = {
-    *("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"),
-    *("ReadTimeout", "TimeoutException", "NetworkError", "ProxyError"),
-}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -66,29 +60,6 @@ def available() -> list[dict[str, Any]]:
         {"id": k, "title": v.title, "here": in_cache(k), "needs_gb": v.gigabytes, "licence": v.licence}
         for k, v in CATALOGUE.items()
     ]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a checkpoint lies. name: as sentences call it. folder: at least its settings. hub: None for a directory."""
-
-    name: str
-    folder: Path
-    hub: Hub | None = None
-
-    @property
-    def local(self) -> bool:
-        return self.hub is None
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn whatever a loader raises into one sentence, without the folder in it."""
-        try:
-            yield
-        except (FsrError, LoadStopped):
-            raise
-        except Exception as error:  # config, weights and tokenizer readers raise nearly anything on damaged files
-            raise FsrError(reason(self.name, error).replace(str(self.folder), self.name)) from error
 
 
 def load(
@@ -115,46 +86,180 @@ def load(
     progress: told how far download and reading are; it may raise LoadStopped to end the load.
     Nothing is downloaded for "shapes" and directories. Raises FsrError with one sentence when it cannot be loaded.
     """
-    if relevance not in RELEVANCE:
-        raise InvalidInput(f"relevance must be one of {', '.join(RELEVANCE)}, not {relevance!r}.")
-    if framing not in FRAMINGS:  # now, not after minutes of loading
-        raise InvalidInput(f"framing must be one of {', '.join(FRAMINGS)}, not {framing!r}.")
-    if mode is not None and mode not in MODES:
-        raise InvalidInput(f"mode must be one of {', '.join(MODES)}, not {mode!r}.")
-    source = _source(model, name or model)
-    config, tokenizer = _config(source)
-    if config.model_type not in FAMILIES:
-        raise FsrError(f"{source.name} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
-    placement = placed(config, device, dtype, device_map)
-    facts = _facts(source) if source.local else {}
-    kind, module, family = _family(model, config, facts)
-    if mode is not None and config.model_type != "llava_next":
-        raise InvalidInput(f"mode is a setting of LLaVA-NeXT; {source.name} is a '{config.model_type}' model.")
-    title = str(facts.get("title") or (CATALOGUE[model].title if model in CATALOGUE else Path(model).name))
-    llava, processor = _weights(kind, source, placement, config, tokenizer, title, progress)
-    clip, clip_source = _clip(source, facts, config, llava, progress)
-    extra = {} if mode is None else {"mode": mode}
-    if "positions" in facts and config.model_type in ("llava", "llava_onevision"):
-        extra["positions"] = str(facts["positions"])
-    vlm: Family = getattr(importlib.import_module(module), family)(
-        llava,
-        processor,
-        id=source.name,
-        title=title,
-        clip=clip,
-        clip_source=clip_source,
-        relevance_sign=_sign(facts, config),
-        framing=framing,
-        media_cache=media_cache,
-        media_cache_bytes=media_cache_bytes,
-        **extra,
+    checkpoint = Checkpoint.of(
+        model, device, dtype, framing, media_cache, mode, relevance, device_map, media_cache_bytes, name
     )
-    vlm.precision = placement.precision
-    if relevance == "llm_embedding":
-        vlm.measure_relevance_in_the_language_model()
-    elif source.local:
-        vlm.relevance_model  # noqa: B018  nothing to download: load it now, so that `pathways` tells how it went
-    return vlm
+    if why := checkpoint.misfit():
+        raise FsrError(why)
+    checkpoint.fetch(progress)
+    return checkpoint.load(progress)
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """A checkpoint of which everything is known but its weights: nothing of it is in memory yet.
+
+    What can go wrong goes wrong here or in `fetch`, before another model has to make room; `load` reads the weights.
+    kind: the class in transformers, family: ours, made with settings. needs: estimated. folder, clip_at: where
+    the files are, once `fetch` has looked.
+    """
+
+    source: Source
+    title: str
+    config: Any
+    processor: Any
+    original: bool
+    placement: Placement
+    kind: Any
+    family: type[Family]
+    settings: Mapping[str, Any]
+    parameters: Mapping[str, int]
+    needs: Needs
+    clip: str | Path | None
+    by_embedding: bool
+    folder: Path | None = None
+    clip_at: Source | None = None
+
+    @staticmethod
+    def of(
+        model: str,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        framing: str = "processor",
+        media_cache: int = 16,
+        mode: str | None = None,
+        relevance: str = "clip",
+        device_map: DeviceMap | None = None,
+        media_cache_bytes: int = MEDIA_CACHE_BYTES,
+        name: str | None = None,
+    ) -> Checkpoint:
+        """As `load`, without its weights; of one on the hub the settings are on this machine afterwards."""
+        if relevance not in RELEVANCE:
+            raise InvalidInput(f"relevance must be one of {', '.join(RELEVANCE)}, not {relevance!r}.")
+        if framing not in FRAMINGS:
+            raise InvalidInput(f"framing must be one of {', '.join(FRAMINGS)}, not {framing!r}.")
+        if mode is not None and mode not in MODES:
+            raise InvalidInput(f"mode must be one of {', '.join(MODES)}, not {mode!r}.")
+        source = _source(model, name or model)
+        config, tokenizer = _config(source)
+        if config.model_type not in FAMILIES:
+            raise FsrError(f"{source.name} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
+        placement = placed(config, device, dtype, device_map)
+        facts = _facts(source) if source.local else {}
+        kind_name, module, family = _family(model, config, facts)
+        if mode is not None and config.model_type != "llava_next":
+            raise InvalidInput(f"mode is a setting of LLaVA-NeXT; {source.name} is a '{config.model_type}' model.")
+        extra = {} if mode is None else {"mode": mode}
+        if "positions" in facts and config.model_type in ("llava", "llava_onevision"):
+            extra["positions"] = str(facts["positions"])
+        clip, clip_source = clip_of(source, facts, config)
+        kind = _transformers_class(kind_name)
+        with source.explained():
+            processor = _processor(source, config, tokenizer)
+            parameters = parameters_of(kind, config)
+            needs = needs_of(config, parameters, placement, clip_parameters(clip, config))
+        settings = {
+            "clip_source": clip_source,
+            "relevance_sign": _sign(facts, config),
+            "framing": framing,
+            "media_cache": media_cache,
+            "media_cache_bytes": media_cache_bytes,
+            **extra,
+        }
+        return Checkpoint(
+            source=source,
+            title=str(facts.get("title") or (CATALOGUE[model].title if model in CATALOGUE else Path(model).name)),
+            config=config,
+            processor=processor,
+            original=tokenizer is not None,
+            placement=placement,
+            kind=kind,
+            family=getattr(importlib.import_module(module), family),
+            settings=settings,
+            parameters=parameters,
+            needs=needs,
+            clip=clip,
+            by_embedding=relevance == "llm_embedding",
+        )
+
+    def misfit(self, freed: int = 0, others: Mapping[str, float] | None = None) -> str:
+        """Why it does not fit into memory, and what would; empty where it fits.
+
+        freed: bytes of its device that will be free before it is loaded. others: title -> weights of models that could
+        be taken in its place, default those of the catalogue.
+        """
+        why = misfit(self.source.name, self.needs, self.placement, freed)
+        if not why:
+            return ""
+        fitting = [f"dtype {name}" for name, one in self._smaller() if not misfit("", self._needs(one), one, freed)]
+        free = (room(self.placement) or 0) + freed
+        if others is None:
+            others = {one.title: one.parameters * 1e9 for one in CATALOGUE.values()}
+        each = bytes_each(self.placement.precision) * SLACK
+        models = {title: count * each for title, count in others.items() if count * each <= free}
+        fitting += [max(models, key=lambda title: models[title])] if models else []
+        return f"{why}; {' or '.join(fitting)} would fit." if fitting else f"{why}; choose a smaller model."
+
+    def _smaller(self) -> list[tuple[str, Placement]]:
+        """The same in fewer bytes a number, by the name of the dtype."""
+        found = []
+        if self.placement.dtype.itemsize > 2:
+            found.append(("bfloat16", replace(self.placement, dtype=DTYPES["bfloat16"])))
+        if self.placement.device.type == "cuda" and not self.placement.four_bit:
+            found.append((FOUR_BIT, replace(self.placement, dtype=DTYPES["bfloat16"], four_bit=True)))
+        return found
+
+    def _needs(self, placement: Placement) -> Needs:
+        return needs_of(self.config, self.parameters, placement, clip_parameters(self.clip, self.config))
+
+    def fetch(self, progress: Report | None = None) -> None:
+        """Download what is missing, that of its CLIP included, and check that every file of weights is whole."""
+        hub = self.source.hub
+        with self.source.explained():
+            self.folder = self.source.folder if hub is None else hub.folder(True, self.title, progress)
+            check_whole(self.source.name, self.folder)
+        if hub is not None and isinstance(self.clip, str) and not self.by_embedding:
+            with suppress(FsrError):  # `pathways` says why there is no relevance then
+                self.clip_at = clip_place(self.clip, False, progress)
+
+    def load(self, progress: Report | None = None) -> VLM:
+        """The model in memory, once it was fetched. Raises FsrError with one sentence."""
+        llava = self._weights(progress)
+        vlm: Family = self.family(
+            llava,
+            self.processor,
+            id=self.source.name,
+            title=self.title,
+            clip=None if self.clip is None else self._relevance_of(find(llava, "vision_tower"), progress),
+            **self.settings,
+        )
+        vlm.precision = self.placement.precision
+        if self.by_embedding:
+            vlm.measure_relevance_in_the_language_model()
+        elif self.source.local:
+            vlm.relevance_model  # noqa: B018  nothing to download: load it now, so that `pathways` tells how it went
+        return vlm
+
+    def _weights(self, progress: Report | None) -> Any:
+        """The model with its weights where they belong."""
+        folder = self.folder or self.source.folder
+        with self.source.explained():
+            sizes = {name: n * self.placement.dtype.itemsize for name, n in self.parameters.items()}
+            files = max(1, len(weight_files(folder)))
+            with reading(progress, LoadProgress(self.title, "weights", 0, sum(sizes.values()), files), sizes):
+                if self.original:
+                    model = load_original(str(folder), True, self.config, **self.placement.options())
+                else:
+                    model = complete(self.kind, folder, self.source.name, **self.placement.options())
+            return model if self.placement.map is not None else model.to(self.placement.device)
+
+    def _relevance_of(self, tower: Any, progress: Report | None) -> Callable[[], ClipRelevance]:
+        assert self.clip is not None
+        if isinstance(self.clip, Path):
+            return partial(load_clip, Source(f"the CLIP model of {self.source.name}", self.clip), tower)
+        if self.clip_at is not None:
+            return partial(load_clip, self.clip_at, tower)
+        return partial(known_clip, self.clip, self.source.local, tower, progress)
 
 
 def _source(model: str, name: str) -> Source:
@@ -206,72 +311,21 @@ def _family(model: str, config: Any, facts: dict[str, Any]) -> tuple[str, str, s
     return VIDEO if video else FAMILIES[config.model_type]
 
 
-def _weights(
-    kind: str,
-    source: Source,
-    placement: Placement,
-    config: Any,
-    tokenizer: Any,
-    title: str,
-    progress: Report | None,
-) -> tuple[Any, Any]:
-    """The model with its weights where they belong, and its processor."""
+def _transformers_class(name: str) -> Any:
     import transformers
 
-    model_class = getattr(transformers, kind)
-    with source.explained():
-        parameters = parameters_of(model_class, config)
-        check_fits(source.name, placed_bytes(parameters, placement), placement)
-        folder = source.folder if source.hub is None else source.hub.folder(True, title, progress)
-        sizes = {name: n * placement.dtype.itemsize for name, n in parameters.items()}
-        start = LoadProgress(title, "weights", 0, sum(sizes.values()), _weight_files(folder))
-        with reading(progress, start, sizes):
-            if tokenizer is None:
-                model = _complete(model_class, folder, source.name, **placement.options())
-                processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-            else:
-                model = load_original(str(folder), True, config, **placement.options())
-                processor = processor_of(config, tokenizer)
-        if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
-            raise FsrError(f"{source.name} has no processor with an image processor and a tokenizer.")
-        return (model if placement.map is not None else model.to(placement.device)), processor
+    return getattr(transformers, name)
 
 
-def _weight_files(folder: Path) -> int:
-    return max(1, next((n for kind in WEIGHTS if (n := len(list(folder.glob(kind))))), 0))
+def _processor(source: Source, config: Any, tokenizer: Any) -> Any:
+    from transformers import AutoProcessor
 
-
-def _complete(kind: Any, folder: Path, name: str, **options: Any) -> Any:
-    """from_pretrained, but weights that are not in the files are an error, not a random beginning."""
-    model, info = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
-    if info["missing_keys"]:
-        raise FsrError(f"{name} lacks weights, for example {min(info['missing_keys'])}.")
-    return model
-
-
-def reason(source: str, error: BaseException) -> str:
-    """One sentence for a failed load: gated, unknown, unreachable or damaged."""
-    names = {type(e).__name__ for e in _chain(error)}
-    if "GatedRepoError" in names:
-        return f"{source} is gated: accept its licence on its hub page and log in with `hf auth login`."
-    if names & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
-        return f"the hub knows no model {source} (or it is private)."
-    if "OutOfMemoryError" in names:
-        return f"{source} does not fit into the memory of the GPU; try dtype 4bit, a smaller model or the CPU."
-    if "IncompleteSnapshotError" in names:
-        return f"only a part of {source} is on this machine and the hub cannot be reached; download the rest once."
-    if names & UNREACHABLE:
-        return f"{source} is not on this machine and the hub cannot be reached; download it once, or load 'shapes'."
-    detail = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return f"{source} cannot be loaded: {detail}"
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
+    if tokenizer is not None:
+        return processor_of(config, tokenizer)
+    processor = AutoProcessor.from_pretrained(source.folder, local_files_only=True)
+    if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+        raise FsrError(f"{source.name} has no processor with an image processor and a tokenizer.")
+    return processor
 
 
 def _facts(source: Source) -> dict[str, Any]:
@@ -292,45 +346,3 @@ def _sign(facts: dict[str, Any], config: Any) -> int:
     """The tower's relevance sign: its own facts, else -1 for the CLIP towers of LLaVA, +1 for others."""
     default = -1 if config.vision_config.model_type == "clip_vision_model" else 1
     return int(facts.get("relevance_sign", default))
-
-
-def _clip(source: Source, facts: dict[str, Any], config: Any, llava: Any, progress: Report | None) -> tuple[Any, str]:
-    """A loader for the tower's CLIP and its name, or (None, why there is none)."""
-    vision = config.vision_config
-    if vision.model_type.startswith("qwen"):
-        return None, "this model's vision tower was never paired with a text encoder"
-    if vision.model_type != "clip_vision_model":
-        return None, f"the text encoder of a {vision.model_type} tower is not aligned with its patches"
-    tower = find(llava, "vision_tower")
-    beside = source.folder / "clip"
-    if source.local and (beside / "config.json").is_file():
-        own = Source(f"the CLIP model of {source.name}", beside)
-        return partial(_load_clip, own, tower), "the CLIP model stored beside it"
-    known = (vision.hidden_size, vision.num_hidden_layers, vision.image_size, vision.patch_size)
-    name = facts.get("clip") or KNOWN_CLIP.get(known)
-    if name is None:
-        return None, "no CLIP model with a text encoder lies beside this checkpoint"
-    return partial(_known_clip, str(name), source.local, tower, progress), str(name)
-
-
-def _known_clip(name: str, local: bool, tower: Any, progress: Report | None) -> ClipRelevance:
-    """The CLIP of that name. local: nothing is downloaded for a checkpoint directory."""
-    if Path(name).is_dir():
-        return _load_clip(Source(Path(name).name, Path(name)), tower)
-    hub = Hub(name, error=LookupError("nothing is downloaded for a directory")) if local else Hub.look(name)
-    with Source(name, Path(name), hub).explained():
-        folder = hub.folder(True, "its CLIP model", progress)
-    return _load_clip(Source(name, folder, hub), tower)
-
-
-def _load_clip(source: Source, tower: Any) -> ClipRelevance:
-    from transformers import AutoTokenizer, CLIPModel
-
-    with source.explained(), in_place_of_bars():
-        clip = _complete(CLIPModel, source.folder, source.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-    try:
-        equal = same_tower(tower, clip.vision_model)
-    except FsrError as error:
-        raise FsrError(f"{source.name} does not belong to this checkpoint: {error}") from error
-    return ClipRelevance.of(clip, tokenizer, exact=equal)

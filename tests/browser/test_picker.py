@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def app(browser: object, model_and_gallery, folder, tmp_path_factory) -> Iterator[App]:
-    """A model of the hub, which is out of reach, with a fallback, and another model on offer."""
+    """A model of the hub, which is out of reach, with a fallback; another model on offer, and a broken one."""
     tiny, qwen = save_tiny(folder / "tiny-llava"), save_qwen(folder / "tiny-qwen")
-    options = {"FSR_MODELS": str(qwen), "FSR_FALLBACK": str(tiny), "FSR_MAX_NEW_TOKENS": "3"}
+    broken = shutil.copytree(qwen, folder / "broken")
+    (broken / "model.safetensors").write_bytes((qwen / "model.safetensors").read_bytes()[:-100])
+    options = {"FSR_MODELS": f"{qwen},{broken}", "FSR_FALLBACK": str(tiny), "FSR_MAX_NEW_TOKENS": "3"}
     yield from launched(DEFAULT, model_and_gallery[1], tmp_path_factory.mktemp("app"), **options)
 
 
@@ -37,7 +40,7 @@ def test_a_model_is_replaced_by_the_fallback_and_another_is_chosen(visit, folder
     page.evaluate("window.told = []; fsrExplorer.page.store.on(['status'], (s) => told.push(s.status.text ?? ''))")
     page.keyboard.press("m")
     page.wait_for_selector(".fx-offer")
-    assert page.locator(".fx-offer b").all_inner_texts() == ["LLaVA-1.5 7B", "tiny-qwen", "tiny-llava"]
+    assert page.locator(".fx-offer b").all_inner_texts() == ["LLaVA-1.5 7B", "tiny-qwen", "broken", "tiny-llava"]
     text = row(page, DEFAULT).inner_text()
     for words in ("about 14.1", "to be downloaded", "estimate", "attention from [CLS]", "Llama 2 Community License"):
         assert words in text
@@ -68,6 +71,14 @@ def test_a_model_is_replaced_by_the_fallback_and_another_is_chosen(visit, folder
     page.wait_for_function(f"{STATE}.trace.model.id === 'tiny-qwen'", timeout=SLOW)
     until_done(page)
     assert any(text.startswith("Loading tiny-qwen: ") and " of 764.8 kB" in text for text in page.evaluate("told"))
+
+    page.click("[data-ref=model]")
+    row(page, "broken").locator("button").click()
+    page.wait_for_function(f"{STATE}.model.id === 'broken'")
+    page.click("#fx-askbutton")
+    page.wait_for_selector(".fx-status[data-phase=failed]")
+    assert page.locator(".fx-status").inner_text().endswith("was cut off. tiny-qwen stays in use.")
+    page.wait_for_function(f"{STATE}.model.id === 'tiny-qwen' && {STATE}.model.loaded")
 
     page.set_viewport_size({"width": 390, "height": 844})
     page.click("[data-ref=model]")

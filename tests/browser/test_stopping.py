@@ -84,7 +84,7 @@ def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
     page.wait_for_selector("#fx-askbutton:visible")
 
 
-def test_looking_at_a_picture_stops_while_it_waits_for_another_visitor(page, browser, talkative):
+def test_the_line_is_shown_moves_up_and_is_left_by_a_stop(page, browser, talkative):
     other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     other.goto(talkative.url)
     other.wait_for_selector(READY)
@@ -92,10 +92,20 @@ def test_looking_at_a_picture_stops_while_it_waits_for_another_visitor(page, bro
     page.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
     other.fill("#fx-question textarea", "what is in the picture?")
     upload(other, "mine.png", png())
-    other.wait_for_function(f"{STATE}.status.phase === 'planning' && {STATE}.status.text.startsWith('Waiting')")
+    line = "Waiting for the model: 1st in line"
+    other.wait_for_function(f"{STATE}.status.phase === 'planning' && {STATE}.status.text.startsWith('{line}')")
+    third = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    third.goto(talkative.url)
+    third.wait_for_selector(READY)
+    third.click("#fx-askbutton")
+    third.wait_for_selector(".fx-status:has-text('Waiting for the model: 2nd in line')")
     other.wait_for_selector("#fx-stopbutton:visible")
     stop(other)
     assert other.locator("#fx-stopbutton").is_hidden()
     assert page.evaluate(f"{STATE}.status.phase") in ("full", "method"), "the other visitor's answer goes on"
+    third.wait_for_selector(f".fx-status:has-text('{line}')")
     stop(page)
+    third.wait_for_function(f"{STATE}.answers.full?.text.length > 3", timeout=120_000)
+    stop(third)
+    third.context.close()
     other.context.close()
