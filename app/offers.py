@@ -102,7 +102,7 @@ def check(offer: Offer) -> None:
             f"(FSR_MODELS) {ALL}, with commas between them; {offer.source!r} is none."
         )
     listed = CATALOGUE.get(offer.source)
-    if "mode" in offer.options and listed is not None and listed.family != "llava_next":
+    if "mode" in offer.options and listed is not None and "mode" not in listed.registered.options:
         raise InvalidInput(f"the mode {offer.options['mode']} is for LLaVA-NeXT; {listed.title} has none.")
 
 

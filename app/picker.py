@@ -10,7 +10,7 @@ from app.models import Models
 from app.offers import Offer, config_of, parameters
 from app.settings import Settings
 from fsr.vlm import VLM
-from fsr.vlm.catalogue import CATALOGUE, tower_of, uses
+from fsr.vlm.catalogue import CATALOGUE, uses
 from fsr.vlm.checkpoint import NAMES
 from fsr.vlm.hub import in_cache
 from fsr.vlm.memory import SLACK, bytes_each, free_bytes, free_together
@@ -95,7 +95,7 @@ def pathways(offer: Offer) -> dict[str, str]:
     """saliency and relevance in short, from the catalogue or the configuration; empty where neither is here."""
     listed = CATALOGUE.get(offer.source)
     if listed is not None:
-        found = uses(tower_of(listed.family))
+        found = uses(listed.registered.tower)
     elif offer.folder is not None:
         config = config_of(offer.folder)
         vision = config.get("vision_config")

@@ -1,4 +1,4 @@
-"""The checkpoints that the picker and the command line offer by name."""
+"""The registry: the model families that can be loaded, and the checkpoints of each that are offered by name."""
 
 from __future__ import annotations
 
@@ -6,23 +6,67 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it.
+class Registered:
+    """One family. loads: its class in transformers. module, name: where ours is, and how it is called.
 
-    clip_frames: how many frames of a clip it reads unless asked for another number; 0: it reads pictures only. family:
-    its model_type in transformers.
+    tower: the model_type of the vision tower that its checkpoints have. clip_frames: how many frames of a clip it reads
+    unless asked for another number; 0: it reads pictures only. options: settings of its own, beside those of every
+    family. original: the model_type of checkpoints in its authors' own format.
     """
+
+    loads: str
+    module: str
+    name: str
+    tower: str = "clip_vision_model"
+    clip_frames: int = 0
+    options: tuple[str, ...] = ()
+    original: str = ""
+
+
+# by model_type; LLaVA-Video has that of LLaVA-OneVision and is told apart where it is loaded
+FAMILIES = {
+    "llava": Registered("LlavaForConditionalGeneration", "fsr.vlm.llava", "Llava", options=("positions",)),
+    "llava_next": Registered("LlavaNextForConditionalGeneration", "fsr.vlm.llava_next", "LlavaNext", options=("mode",)),
+    "llava_onevision": Registered(
+        "LlavaOnevisionForConditionalGeneration",
+        "fsr.vlm.llava_onevision",
+        "LlavaOnevision",
+        "siglip_vision_model",
+        clip_frames=32,
+        options=("positions",),
+    ),
+    "llava_video": Registered(
+        "LlavaOnevisionForConditionalGeneration",
+        "fsr.vlm.llava_video",
+        "LlavaVideo",
+        "siglip_vision_model",
+        clip_frames=32,
+        options=("positions",),
+        original="llava_qwen",
+    ),
+    "qwen2_5_vl": Registered(
+        "Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL", "qwen2_5_vl", clip_frames=16
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it."""
 
     title: str
     parameters: float
     licence: str
-    clip_frames: int = 0
     family: str = "llava"
 
     @property
     def gigabytes(self) -> float:
         """What the weights take in half precision."""
         return round(2 * self.parameters, 1)
+
+    @property
+    def registered(self) -> Registered:
+        return FAMILIES[self.family]
 
 
 LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research License"
@@ -32,15 +76,11 @@ CATALOGUE: dict[str, Listed] = {
     "llava-hf/llava-v1.6-vicuna-7b-hf": Listed("LLaVA-NeXT 7B (Vicuna)", 7.06, LLAMA2, family="llava_next"),
     "llava-hf/llava-v1.6-mistral-7b-hf": Listed("LLaVA-NeXT 7B (Mistral)", 7.57, APACHE, family="llava_next"),
     "llava-hf/llava-v1.6-vicuna-13b-hf": Listed("LLaVA-NeXT 13B (Vicuna)", 13.35, LLAMA2, family="llava_next"),
-    "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, QWEN, clip_frames=16, family="qwen2_5_vl"),
-    "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE, clip_frames=16, family="qwen2_5_vl"),
-    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
-        "LLaVA-OneVision 0.5B", 0.89, APACHE, clip_frames=32, family="llava_onevision"
-    ),
-    "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed(
-        "LLaVA-OneVision 7B", 8.03, APACHE, clip_frames=32, family="llava_onevision"
-    ),
-    "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE, clip_frames=32, family="llava_onevision"),
+    "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, QWEN, family="qwen2_5_vl"),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE, family="qwen2_5_vl"),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed("LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision"),
+    "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed("LLaVA-OneVision 7B", 8.03, APACHE, family="llava_onevision"),
+    "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE, family="llava_video"),
 }
 
 
@@ -52,8 +92,3 @@ def uses(tower: str) -> dict[str, str]:
     if tower == "clip_vision_model":
         return {"saliency": "attention from [CLS]", "relevance": "CLIP"}
     return {"saliency": "attention received", "relevance": "none"}
-
-
-def tower_of(family: str) -> str:
-    """The kind of vision tower that the listed checkpoints of a family have."""
-    return {"qwen2_5_vl": "qwen2_5_vl", "llava_onevision": "siglip_vision_model"}.get(family, "clip_vision_model")

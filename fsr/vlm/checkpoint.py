@@ -17,7 +17,7 @@ import torch
 from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
 from fsr.vlm.capture import find
-from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.catalogue import CATALOGUE, FAMILIES, Registered
 from fsr.vlm.clip_text import clip_of, clip_parameters, clip_place, known_clip, load_clip
 from fsr.vlm.family import Family
 from fsr.vlm.geometry import FRAMINGS
@@ -36,14 +36,6 @@ NAMES = {
     "shapes": "Shapes: the embedded model, knows drawn scenes only",
     "shapes-video": "Shapes for clips: embedded as well, knows drawn clips of 8 frames only",
 }
-# model_type of the configurations that `load` understands -> class in transformers, our module and class
-FAMILIES = {
-    "llava": ("LlavaForConditionalGeneration", "fsr.vlm.llava", "Llava"),
-    "llava_next": ("LlavaNextForConditionalGeneration", "fsr.vlm.llava_next", "LlavaNext"),
-    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_onevision", "LlavaOnevision"),
-    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL"),
-}
-VIDEO = ("LlavaOnevisionForConditionalGeneration", "fsr.vlm.llava_video", "LlavaVideo")
 RELEVANCE = ("clip", "llm_embedding")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -146,14 +138,14 @@ class Checkpoint:
             raise FsrError(f"{source.name} is a '{config.model_type}' model; supported are {', '.join(FAMILIES)}.")
         placement = placed(config, device, dtype, device_map)
         facts = _facts(source) if source.local else {}
-        kind_name, module, family = _family(model, config, facts)
-        if mode is not None and config.model_type != "llava_next":
+        family = _family(model, config, facts)
+        if mode is not None and "mode" not in family.options:
             raise InvalidInput(f"mode is a setting of LLaVA-NeXT; {source.name} is a '{config.model_type}' model.")
         extra = {} if mode is None else {"mode": mode}
-        if "positions" in facts and config.model_type in ("llava", "llava_onevision"):
+        if "positions" in facts and "positions" in family.options:
             extra["positions"] = str(facts["positions"])
         clip, clip_source = clip_of(source, facts, config)
-        kind = _transformers_class(kind_name)
+        kind = _transformers_class(family.loads)
         with source.explained():
             processor = _processor(source, config, tokenizer)
             parameters = parameters_of(kind, config)
@@ -174,7 +166,7 @@ class Checkpoint:
             original=tokenizer is not None,
             placement=placement,
             kind=kind,
-            family=getattr(importlib.import_module(module), family),
+            family=getattr(importlib.import_module(family.module), family.name),
             settings=settings,
             parameters=parameters,
             needs=needs,
@@ -300,15 +292,15 @@ def _config(source: Source) -> tuple[Any, Any]:
         return config_of(original, tokenizer), tokenizer
 
 
-def _family(model: str, config: Any, facts: dict[str, Any]) -> tuple[str, str, str]:
-    """The classes for a configuration. LLaVA-Video is OneVision's classes with other pooling, told apart by its own
+def _family(model: str, config: Any, facts: dict[str, Any]) -> Registered:
+    """The family of a configuration. LLaVA-Video is OneVision's classes with other pooling, told apart by its own
     configuration, fsr.json or its name."""
     video = config.model_type == "llava_onevision" and (
         getattr(config, "mm_newline_position", None) == "grid"
         or facts.get("family") == "llava_video"
         or "llava-video" in Path(model).name.lower()
     )
-    return VIDEO if video else FAMILIES[config.model_type]
+    return FAMILIES["llava_video" if video else config.model_type]
 
 
 def _transformers_class(name: str) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.catalogue import CATALOGUE, FAMILIES
 from fsr.vlm.checkpoint import EMBEDDED, NAMES
 
 EMBEDDED_FRAMES = 8
-BY_TYPE = {"llava_onevision": 32, "llava_qwen": 32, "qwen2_5_vl": 16}  # model_type -> frames; others read pictures only
+BY_TYPE = {kind: one.clip_frames for name, one in FAMILIES.items() for kind in (name, one.original) if kind}
 
 
 def clip_frames(model: str) -> int | None:
@@ -18,7 +18,7 @@ def clip_frames(model: str) -> int | None:
     A checkpoint directory may say another number in its fsr.json, `clip_frames`. Nothing is loaded.
     """
     if model in CATALOGUE:
-        return CATALOGUE[model].clip_frames
+        return CATALOGUE[model].registered.clip_frames
     folder = EMBEDDED.parent / model if model in NAMES else Path(model).expanduser()
     if not model or not folder.is_dir():
         return None

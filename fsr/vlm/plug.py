@@ -18,7 +18,7 @@ from fsr.pruners.inside import InsidePruner
 from fsr.tokens import Selection, VisualTokens
 from fsr.vlm.base import Encoding
 from fsr.vlm.capture import find
-from fsr.vlm.checkpoint import FAMILIES
+from fsr.vlm.catalogue import FAMILIES
 from fsr.vlm.relevance import ClipRelevance, same_tower
 
 PICTURES = ("pixel_values", "pixel_values_videos")
@@ -132,7 +132,7 @@ def _opened(model: Any, processor: Any, relevance: ClipRelevance | tuple[Any, An
         raise InvalidInput("the model is in training mode; call model.eval() first.")
     sign = -1 if model.config.vision_config.model_type == "clip_vision_model" else 1
     clip = None if relevance is None else (lambda: _clip(relevance, model))
-    kind = getattr(importlib.import_module(family[1]), family[2])
+    kind = getattr(importlib.import_module(family.module), family.name)
     vlm = kind(model, processor, id="", title="", clip=clip, clip_source="the CLIP model given", relevance_sign=sign)
     vlm._vision_warm = True  # nothing is timed here
     if relevance is not None and vlm.relevance_model is None:

@@ -252,6 +252,7 @@ def test_an_uploaded_clip_plays_before_anything_is_asked(visit, clip):
     assert page.locator("[data-ref=mark]").is_hidden()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True], ids=["one row", "all frames"])
 def test_every_repaint_of_a_long_clip_is_measured(visit, long_clip, measured, wrapped):
     """From the changed budget to pixels, all panels included; main thread's processor time beside the wall clock."""
