@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import fsr.vlm
-from fsr.check.device import random_tokens, same_selection, tokens_on
+from fsr.check.device import random_tokens, same_selection, selections, tokens_on
 from fsr.pruners import REGISTRY, make
 from tests.elsewhere import WAITS, emulated, moved
 from tests.tiny import save_tiny
@@ -92,6 +92,12 @@ def test_other_devices_keep_and_answer_the_same(family, methods, tmp_path, pictu
         spread(vlm, places(vlm.model, far))
         assert {str(p.device) for p in vlm.model.parameters()} == ({"cuda:0", "cuda:1"} if far else {"cuda:0"})
         assert answers(vlm, picture, methods) == expected
+
+
+def test_every_method_selects_the_same_in_half_precision(monkeypatch):
+    with emulated(monkeypatch):
+        for dtype in (torch.float16, torch.bfloat16):
+            assert selections(torch.device("cuda:0"), dtype) == []
 
 
 MOST_WAITS = {"visionzip": 20}  # whose targets are counted; of no other loop
