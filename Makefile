@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-newest test-oldest lock bench evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
+.PHONY: demo test test-all test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-newest   the tests with the newest versions that the requirements allow; make test-oldest: the lowest"
 	@echo "make lock          choose the versions of requirements.lock anew"
 	@echo "make bench         speed of the selection, as ratios to the Gram product"
+	@echo "make gpu-check     prove and measure everything on a GPU, within 8 minutes"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
 	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
 	@echo "make train-shapes-video  train the clip model on top of it (resumes where it stopped)"
@@ -84,6 +85,10 @@ test-all: $(READY) browser javascript
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
 
+# On a bare machine, by the python that has torch with CUDA: nothing is set up, nothing downloaded.
+gpu-check:
+	$(PYTHON) -m fsr bench gpu
+
 # Each file says by which command it was measured; that command measures it again.
 EVALUATIONS := $(wildcard assets/shapes*/evaluation*.json)
 evaluate: $(READY)
@@ -102,7 +107,7 @@ record: $(READY)
 	$(BIN)/python -m fsr record --model shapes --examples assets/examples --out assets/traces --draw
 	$(BIN)/python -m fsr record --model shapes-video --clips --examples assets/examples --out assets/traces --draw
 
-# The tables of docs/measurements.md, from what was measured and recorded.
+# The tables of docs/measurements.md and the GPU table of README.md, from what was measured and recorded.
 docs: $(READY)
 	$(BIN)/python docs/make.py
 

@@ -1,9 +1,10 @@
 # ruff: noqa: E501  its prose is a page, not code
-"""`make docs`: writes docs/measurements.md from what was measured and recorded; nothing in it is typed by hand."""
+"""`make docs`: writes docs/measurements.md and the GPU table of README.md from what was measured and recorded."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fsr.bench.architectures import ARCHITECTURES  # noqa: E402
-from fsr.cli.bench import prefill, select, video  # noqa: E402
+from fsr.cli.bench import gpu, prefill, select, video  # noqa: E402
 from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
 
@@ -37,6 +38,8 @@ ESTIMATED = {  # title -> architecture, visual tokens in all, positions of text
     "LLaVA-Video 7B, 32 frames": ("llava-video-7b", 32 * 169, 1082),
 }
 TEXT = 45  # positions of text in the estimates
+NOT_YET = "Not yet measured on a GPU."
+MADE = re.compile(r"(<!-- GPU: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in the README
 PAPER = """Not measured here: average percent of the unpruned LLaVA-1.5-7B kept over nine benchmarks, from Table 1 of the FSR
 paper (arXiv 2602.05809).
 
@@ -137,6 +140,40 @@ def benchmarks() -> list[str]:
     return parts
 
 
+def cards() -> list[dict[str, Any]]:
+    """What was measured on GPUs, a file a card."""
+    found = [read(f"measurements/{path.name}") for path in sorted((ROOT / "measurements").glob("*.json"))]
+    return [result for result in found if "card" in result and not result["rehearsal"]]
+
+
+def on_gpus(results: list[dict[str, Any]]) -> str:
+    """All that was measured on each card."""
+    parts = [f"### {result['card']}\n\n```\n{gpu.table(result)}\n```" for result in results]
+    return "\n\n".join(parts) or NOT_YET
+
+
+def shortly(results: list[dict[str, Any]]) -> str:
+    """A line a card and model, at the smallest budget."""
+    lines = [
+        "| card | model, random weights | visual tokens | prefill of all, ms | FSR: select, ms | prefill, ms | of the ideal | KV cache, MB |",
+        "|---" * 8 + "|",
+    ]
+    for result in results:
+        for part in result["parts"].values():
+            if "rows" in part:
+                full, row = part["unpruned"], part["rows"][-1]
+                cells = [result["card"], part["title"], f"{part['visual_tokens']} -> {row['budget']}"]
+                cells += [f"{x:.1f}" for x in (full["prefill_ms"], row["select_ms"], row["prefill_ms"])]
+                cells += [f"{row['vs_ideal']:.2f}", f"{full['kv_mb']:.0f} -> {row['kv_mb']:.0f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if results else NOT_YET
+
+
+def readme(text: str, results: list[dict[str, Any]]) -> str:
+    """The README with these results in its place for them."""
+    return MADE.sub(lambda place: place[1] + shortly(results) + place[2], text)
+
+
 def estimates() -> str:
     lines = ["| model | visual tokens | prefill, TFLOP | KV cache, MiB |", "|---|---|---|---|"]
     for title, (name, *counts) in ESTIMATED.items():
@@ -179,7 +216,8 @@ def page() -> str:
                 traces(),
                 *benchmarks(),
                 "## On a GPU",
-                "Not yet measured.",
+                "`python -m fsr bench gpu`, a section a card; models are of real size with random weights.",
+                on_gpus(cards()),
                 "## Estimated cost",
                 f"By the formulas in `fsr/vlm/cost.py`, not measured: the language model's prefill with {TEXT} positions of text "
                 "(a multiply-add counts two, attention in full), and the half-precision KV cache of the visual tokens.",
@@ -197,3 +235,5 @@ def page() -> str:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "measurements.md").write_text(page(), encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (ROOT / "README.md").write_text(readme(text, cards()), encoding="utf-8")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from fsr.check.device import VECTORS, random_tokens, rounded
 from fsr.tokens import Grid, Layout, Selection, VisualTokens
 
 # id, name, parameters
@@ -45,26 +46,6 @@ METHODS = [
     ("fsr, Scan only", "fsr-scan", {}),
     ("fsr, no Refine", "fsr-no-refine", {}),
 ]
-
-
-VECTORS = ("embeddings", "features", "keys", "last_keys")  # of VisualTokens, a row for every token
-SCORES = ("saliency", "relevance", "last_saliency")
-
-
-def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> VisualTokens:
-    """Tokens whose decisions are far from ties."""
-    n, generator = rows * cols, torch.Generator().manual_seed(seed)
-    return VisualTokens(
-        embeddings=torch.randn(n, width, generator=generator),
-        layout=Layout.of_grid(rows, cols),
-        features=torch.randn(n, 2 * width, generator=generator),
-        saliency=torch.rand(n, generator=generator) ** 3,
-        relevance=0.2 + 0.1 * torch.randn(n, generator=generator),
-        keys=torch.randn(n, width // 2, generator=generator),
-        last_keys=torch.randn(n, 2 * width, generator=generator),
-        last_saliency=torch.rand(n, generator=generator) ** 8,
-        summary=torch.randn(1, width, generator=generator),
-    )
 
 
 def equal_tokens() -> VisualTokens:
@@ -117,8 +98,7 @@ def two_frames() -> VisualTokens:
 
 
 def in_dtype(dtype: torch.dtype) -> VisualTokens:
-    some = random_tokens(7)
-    return replace(some, **{name: getattr(some, name).to(dtype) for name in (*VECTORS, *SCORES)})
+    return rounded(random_tokens(7), dtype)
 
 
 # id -> tokens; every set but the last but one has 30

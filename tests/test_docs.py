@@ -43,6 +43,13 @@ def test_the_measurements_are_those_on_disk(made):
     assert (ROOT / "docs" / "measurements.md").read_text() == made.page(), "run make docs"
 
 
+def test_the_gpu_table_is_that_on_disk(made):
+    assert made.readme(README, made.cards()) == README, "run make docs"
+    unmeasured = not made.cards()
+    assert (made.NOT_YET in README) == unmeasured
+    assert ("has not been run on a GPU yet" in (ROOT / "CONTRIBUTING.md").read_text()) == unmeasured
+
+
 def test_the_readme_tells_where_fsr_is_behind_as_measured(made):
     behind = made.standing(made.read("assets/shapes/evaluation.json"))[0]
     assert behind.removeprefix("* ").removesuffix(".").replace("*", "") in " ".join(README.split())

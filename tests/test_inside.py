@@ -13,6 +13,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTe
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
 import fsr.vlm
+from fsr.check.device import hooks_of
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.pruners.inside import InsideSelection, LayersPlan
@@ -25,7 +26,7 @@ from tests import plan_reader
 from tests.inside_references import LAYERS, Slow, clustered, masked
 from tests.methods import random_tokens
 from tests.references import reads
-from tests.test_vlm_llava import hooks_of, last, other
+from tests.test_vlm_llava import last, other
 from tests.tiny import enlivened, save_tiny
 from tests.tiny_families import noise, save_next, save_onevision, save_qwen
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsr.check.device import SCORES, VECTORS
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, RankPlan, TablePlan, make
 from fsr.pruners.frames import PerGroup, anchors_from_other_frames, divided, schedule, split, with_share
 from fsr.tokens import Grid, Layout, Role, VisualTokens
 from tests import plan_reader
 from tests.looping import each
-from tests.methods import METHODS, SCORES, VECTORS, random_tokens, same
+from tests.methods import METHODS, random_tokens, same
 
 FRAMED = [m for m in METHODS if REGISTRY[m[1]].exact_count and REGISTRY[m[1]].stage == "before"]
 each_method = each(("name", "parameters"), [m[1:] for m in FRAMED], ids=[m[0] for m in FRAMED])

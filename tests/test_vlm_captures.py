@@ -13,9 +13,10 @@ from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 import fsr.vlm
 from app.service import Request, Service
 from app.settings import Settings
+from fsr.check.device import hooks_of
 from fsr.cli.main import main
 from fsr.vlm.base import CAPTURES, Media, MediaCache
-from tests.test_vlm_llava import hooks_of, other
+from tests.test_vlm_llava import other
 from tests.tiny import PATCH, SIDE, in_memory, save_tiny
 
 ALL = CAPTURES | {"project", "saliency", "relevance"}

@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
 import fsr.vlm
+from fsr.check.device import hooks_of
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY, make
 from fsr.tokens import computed_bytes
@@ -38,11 +39,6 @@ def reference(tiny_folder, picture, tiny_vlm):
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}]
     text = tiny_vlm.processor.apply_chat_template(chat, add_generation_prompt=True)
     return model, tiny_vlm.processor(images=picture, text=text, return_tensors="pt")
-
-
-def hooks_of(model) -> int:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
 def last(steps):

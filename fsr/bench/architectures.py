@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -68,11 +68,19 @@ class Architecture:
         return int(self.text["num_hidden_layers"])
 
 
-def build(name: str, dtype: torch.dtype, device: torch.device, layers: int | None = None, frames: int = 1) -> VLM:
+def build(
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    layers: int | None = None,
+    frames: int = 1,
+    media_cache: int = 0,
+) -> VLM:
     """The architecture with random weights, through the project's own adapter. layers: of the language model.
 
-    frames: how many will be read at once, for the memory check. Raises InvalidInput for an unknown name or depth, and
-    FsrError where it does not fit, both before anything is built.
+    frames: how many will be read at once, for the memory check. media_cache: pictures whose encoding is kept; without,
+    every encode is a real one. Raises InvalidInput for an unknown name or depth, and FsrError where it does not fit,
+    both before anything is built.
     """
     import transformers
 
@@ -92,7 +100,7 @@ def build(name: str, dtype: torch.dtype, device: torch.device, layers: int | Non
         clip=None if one.clip is None else lambda: relevance(one),
         clip_source="a random CLIP text tower" if one.clip is not None else "this family has none",
         relevance_sign=-1 if one.clip is not None else 1,
-        media_cache=0,  # every encode is a real one
+        media_cache=media_cache,
         **one.settings,
     )
     vlm.decoder.eos = frozenset()  # random weights end an answer by chance
@@ -100,9 +108,23 @@ def build(name: str, dtype: torch.dtype, device: torch.device, layers: int | Non
 
 
 def named(name: str) -> Architecture:
-    if name not in ARCHITECTURES:
+    """The architecture of that name; with `SMALL` behind it, a narrow and shallow one with the same processor."""
+    full = name.removesuffix(SMALL)
+    if full not in ARCHITECTURES:
         raise InvalidInput(f"--architecture must be one of {', '.join(ARCHITECTURES)}, not {name!r}.")
-    return ARCHITECTURES[name]
+    return ARCHITECTURES[full] if full == name else small(ARCHITECTURES[full])
+
+
+def small(one: Architecture) -> Architecture:
+    """The same with modules that are built and run in no time."""
+    text = {**one.text, **SMALL_TEXT}
+    if "rope_parameters" in text:
+        text["rope_parameters"] = {**text["rope_parameters"], "mrope_section": [2, 2, 2]}
+    clip = None if one.clip is None else {**one.clip, **SMALL_VISION, "vocab_size": SMALL_TEXT["vocab_size"]}
+    if "depth" in one.vision:  # Qwen's tower, which takes pictures of any size
+        vision = {**one.vision, **SMALL_QWEN_VISION}
+        return replace(one, text=text, vision=vision, picture=(504, 504), tokens=18 * 18)
+    return replace(one, text=text, vision={**one.vision, **SMALL_VISION}, clip=clip)
 
 
 def check_memory(name: str, config: Any, dtype: torch.dtype, device: torch.device, frames: int = 1) -> None:
@@ -148,7 +170,7 @@ def empty(kind: Any, config: Any, dtype: torch.dtype, device: torch.device) -> A
 @torch.no_grad()
 def fill(model: nn.Module, seed: int = 0) -> None:
     """Norms at one, biases at zero, all else noise that keeps the size of what passes through."""
-    noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(seed)).to(next(model.parameters()).device)
     for place, (name, parameter) in enumerate(model.named_parameters()):
         if parameter.ndim == 1 and name.endswith(("weight", "bias")):
             parameter.fill_(1.0 if name.endswith("weight") else 0.0)
@@ -266,6 +288,8 @@ def _video(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
         "image_aspect_ratio": "anyres_max_9",
     }
     config = config_of(original, words)
+    for name in one.vision.keys() - {"tower"}:  # what differs from the tower's own shape
+        setattr(config.vision_config, name, one.vision[name])
     return config, processor_of(config, words)
 
 
@@ -340,6 +364,29 @@ QWEN2_7B = {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
+QWEN25_7B = {name: value for name, value in QWEN2_7B.items() if name != "rope_theta"} | {
+    "max_position_embeddings": 128000,
+    "rope_parameters": QWEN25_3B["rope_parameters"],
+    "tie_word_embeddings": False,
+}
+SMALL = "-small"  # behind the name of an architecture, for rehearsals
+SMALL_TEXT = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 400,
+}
+SMALL_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+SMALL_QWEN_VISION = {
+    "depth": 3,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 4,
+    "out_hidden_size": 48,
+    "fullatt_block_indexes": [0, 2],
+}
 
 ARCHITECTURES = {
     "llava-1.5-7b": Architecture(
@@ -372,6 +419,16 @@ ARCHITECTURES = {
         _qwen,
         QWEN25_3B,
         QWEN25_VISION,
+        (1008, 1008),
+        1296,
+    ),
+    "qwen2.5-vl-7b": Architecture(
+        "Qwen2.5-VL 7B",
+        "Qwen2_5_VLForConditionalGeneration",
+        ("fsr.vlm.qwen2_5_vl", "Qwen25VL"),
+        _qwen,
+        QWEN25_7B,
+        {**QWEN25_VISION, "out_hidden_size": 3584},
         (1008, 1008),
         1296,
     ),

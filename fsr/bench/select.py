@@ -4,25 +4,36 @@ Every method starts from raw features: building the tokens (with their checks), 
 all inside the time. The yardstick is `f @ f.T` in fp32 with f already normalised and as many threads. One run takes
 the yardstick and all methods in turn, again and again; times are medians, `vs_gram` and `vs_fsr` ratios of two medians.
 Methods that prune inside the language model are left out: they select while it reads the prompt.
+
+On a device a method that picks token by token is timed once more while it asks the device for every pick, as most
+releases do (`fsr.bench.released`).
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fsr.bench import released
 from fsr.bench.machine import processor_name
+from fsr.bench.measure import quartiles
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, make
+from fsr.similarity import exact_products
 from fsr.tokens import Layout, VisualTokens, unit_rows
+from fsr.vlm.cost import timed
 
 CASES = ((576, 64, 4096), (2880, 320, 4096), (6272, 1254, 3584))  # N, K, D: LLaVA-1.5, LLaVA-NeXT, LLaVA-Video
 VARIANTS = (("regions", "third"), ("regions", "as_is"), ("independent", "third"))  # features, scores
+ONE_BY_ONE = ("fsr", "cdpruner", "divprune", "fsr-scan", "fsr-no-refine")  # methods that pick token by token
+ASKING = ", asking"  # behind the name of a method that asks the device for every pick
+CPU = torch.device("cpu")
+
+Jobs = dict[str, Callable[[], object]]
 
 
 def select(
@@ -53,21 +64,9 @@ def select(
 def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, repeats: int) -> dict[str, Any]:
     """One case of `select`."""
     torch.set_num_threads(threads)
-    generator = torch.Generator().manual_seed(0)
-    raw = FEATURES[features](n, d, generator)
-    saliency, relevance = SCORES[scores](n, k, generator)
-    unit, layout = unit_rows(raw), Layout.of_grid(1, n)
-    encoder = raw[:, : max(1, d // 4)].contiguous()  # as wide as the encoder's are: 1024 for 4096
-
-    def tokens() -> VisualTokens:
-        return VisualTokens(raw, layout, encoder, saliency, relevance)
-
-    jobs: dict[str, Callable[[], object]] = {"gram": lambda: unit @ unit.T}
-    before = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
-    jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in before}  # type: ignore[misc] # noqa: B008
-    jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
+    jobs, tokens = _jobs(n, k, d, features, scores, CPU)
     repeats *= 5 if n < 1000 and repeats > 1 else 1
-    ms = medians(jobs, repeats)
+    ms = {name: statistics.median(times) for name, times in sampled(jobs, repeats).items()}
     facts = make("fsr")(tokens(), k).facts
     gram = ms.pop("gram")
     return {
@@ -88,16 +87,80 @@ def measure(n: int, k: int, d: int, threads: int, features: str, scores: str, re
     }
 
 
-def medians(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Milliseconds of every job: the median of `repeats` rounds of all jobs, after one for warming up."""
+def on_device(n: int, k: int, d: int, scores: str, repeats: int, device: torch.device) -> dict[str, Any]:
+    """One case on a device, of features like a picture's. Returns what a case of `select` does, without threads and
+    rows; of the Gram product and of every method `spread`, the quartiles; `asking_ms` and `vs_asking` where a method
+    picks token by token."""
+    jobs, tokens = _jobs(n, k, d, "regions", scores, device)
+    jobs |= {name + ASKING: _asking(jobs[name]) for name in ONE_BY_ONE}
+    times = sampled(jobs, repeats, device)
+    ms = {name: statistics.median(some) for name, some in times.items()}
+    spread = {name: [round(end, 3) for end in quartiles(some)] for name, some in times.items()}
+    methods: dict[str, dict[str, Any]] = {}
+    for name in ms:
+        if name == "gram" or name.endswith(ASKING):
+            continue
+        row = {"ms": round(ms[name], 3), "spread": spread[name]}
+        row |= {f"vs_{other}": round(ms[name] / ms[other], 3) for other in ("gram", "fsr")}
+        if name in ONE_BY_ONE:
+            asking = ms[name + ASKING]
+            row |= {"asking_ms": round(asking, 3), "vs_asking": round(ms[name] / asking, 3)}
+        methods[name] = row
+    return {
+        "n": n,
+        "k": k,
+        "d": d,
+        "features": "regions",
+        "scores": scores,
+        "k_focus": make("fsr")(tokens(), k).facts["k_focus"],
+        "repeats": repeats,
+        "gram_ms": round(ms["gram"], 3),
+        "spread": spread["gram"],
+        "methods": methods,
+    }
+
+
+def _jobs(
+    n: int, k: int, d: int, features: str, scores: str, device: torch.device
+) -> tuple[Jobs, Callable[[], VisualTokens]]:
+    """The Gram product and every method, by name, and what makes the tokens."""
+    generator = torch.Generator().manual_seed(0)
+    raw = FEATURES[features](n, d, generator).to(device)
+    saliency, relevance = (score.to(device) for score in SCORES[scores](n, k, generator))
+    unit, layout = unit_rows(raw), Layout.of_grid(1, n)
+    encoder = raw[:, : max(1, d // 4)].contiguous()  # as wide as the encoder's are: 1024 for 4096
+
+    def tokens() -> VisualTokens:
+        return VisualTokens(raw, layout, encoder, saliency, relevance)
+
+    def gram() -> Tensor:
+        with exact_products():
+            return unit @ unit.T
+
+    jobs: Jobs = {"gram": gram}
+    before = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
+    jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in before}  # type: ignore[misc] # noqa: B008
+    jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
+    return jobs, tokens
+
+
+def _asking(job: Callable[[], object]) -> Callable[[], object]:
+    def work() -> object:
+        with released.looping(released):
+            return job()
+
+    return work
+
+
+def sampled(jobs: Jobs, repeats: int, device: torch.device = CPU) -> dict[str, list[float]]:
+    """Milliseconds of every job: `repeats` rounds of all jobs, after one for warming up; a device is waited for."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for i in range(repeats + 1):
         for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
+            _, ms = timed(job, device)
             if i:
-                times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(t) for name, t in times.items()}
+                times[name].append(ms)
+    return times
 
 
 def regions(n: int, d: int, generator: torch.Generator) -> Tensor:

@@ -9,14 +9,8 @@ import numpy as np
 from PIL import Image
 
 from fsr import pruners, vlm
-from fsr.bench.accuracy import REFERENCES, evaluate
-from fsr.bench.clip_accuracy import evaluate_clips
 from fsr.cli.arguments import add_json, report, say, whole_numbers
 from fsr.errors import InvalidInput
-from fsr.shapes.clip_questions import CLIP_TYPES
-from fsr.shapes.clips import FRAMES
-from fsr.shapes.questions import TYPES
-from fsr.shapes.scenes import SIDE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from fsr.bench.accuracy import evaluate  # here: scenes are drawn with OpenCV, which other measurements do not need
+    from fsr.bench.clip_accuracy import evaluate_clips
+    from fsr.shapes.clip_questions import CLIP_TYPES
+    from fsr.shapes.clips import FRAMES
+    from fsr.shapes.questions import TYPES
+    from fsr.shapes.scenes import SIDE
+
     methods, types = options.methods.split(","), CLIP_TYPES if options.clips else TYPES
     budgets = whole_numbers(options.budgets or ("576,460,346,230" if options.clips else "192,128,64,32"), "--budgets")
     for name in methods:
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
 
 def summary(result: dict[str, Any]) -> str:
     """The measured accuracies as a Markdown table: percent, the 95 % interval, and what is a tie with FSR."""
+    from fsr.bench.accuracy import REFERENCES
+
     accuracy, interval, own = result["accuracy"], result["interval"], result.get("own_count", {})
     alone = [*own, *REFERENCES]
     budgets = sorted({int(b) for m, row in accuracy.items() if m not in alone for b in row}, reverse=True)
