@@ -13,6 +13,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is i
 if port := os.environ.pop("GRADIO_SERVER_PORT", ""):  # which Gradio reads while it is imported, and stumbles over
     os.environ.setdefault("FSR_PORT", port)
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Gradio asks its own server whether it is up, and a proxy to the world would not find that.
+if (direct := os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "") != "*":
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{direct},127.0.0.1,localhost".lstrip(",")
 if hasattr(os, "getuid"):  # Gradio's own folder for uploads belongs to whoever started an app first
     os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"fsr-explorer-{os.getuid()}"))
 
@@ -40,7 +43,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     try:
-        demo.launch(**launch_options(settings) | {"server_port": port})
+        demo.launch(**launch_options(settings, service) | {"server_port": port})
     except OSError:
         host = settings.host or "this machine"
         return refused(f"port {port} of {host} cannot be used; end what listens there, or set FSR_PORT to another.")

@@ -13,10 +13,13 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.service import Service
 
 STATIC = Path(__file__).parent / "static"
 STYLES = ("theme.css", "page.css", "stage.css", "panels.css", "picker.css", "compare.css", "narrow.css", "film.css")
@@ -89,6 +92,10 @@ def early() -> str:
 class _Versioned(StaticFiles):
     """Files whose address changes with their content."""
 
+    def get_path(self, scope: Scope) -> str:
+        """The file's name, also where a proxy took the root path away: Starlette's own way then finds none."""
+        return str(scope["path"]).rpartition("/")[2]
+
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = FOREVER
@@ -96,7 +103,9 @@ class _Versioned(StaticFiles):
 
 
 class Headers:
-    """Adds the Content-Security-Policy to every answer, and to the page what it will need."""
+    """Adds the Content-Security-Policy to every answer, to the page what it will need, and to streams that a proxy must
+    pass on every event at once.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -107,16 +116,31 @@ class Headers:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = self.policy
-                if headers.get("content-type", "").startswith("text/html"):
+                kind = headers.get("content-type", "")
+                if kind.startswith("text/html"):
                     headers["Link"] = early()
+                elif kind.startswith("text/event-stream"):
+                    headers["X-Accel-Buffering"] = "no"
             await send(message)
 
         await self.app(scope, receive, with_policy if scope["type"] == "http" else send)
 
 
-def app_options() -> dict[str, Any]:
+def health(service: Service) -> Route:
+    """What a host asks every few seconds: whether requests are answered, and by which model. Loads nothing."""
+    first, models = service.settings.first, service.models
+
+    def told(_: Request) -> Response:  # in a thread of the pool that serves the page
+        value = {"model": models.resolved(first), "in_memory": models.held_id, "notice": models.notice(first)}
+        return JSONResponse(value, headers={"Cache-Control": "no-store"})
+
+    return Route("/health", told)
+
+
+def app_options(service: Service | None = None) -> dict[str, Any]:
     """For the FastAPI app that Gradio makes: our files, our headers, and answers that are compressed."""
+    routes: list[BaseRoute] = [Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
     return {
-        "routes": [Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))],
+        "routes": routes if service is None else [*routes, health(service)],
         "middleware": [Middleware(Headers), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)],
     }

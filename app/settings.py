@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from fsr.vlm.placement import placed
 ROOT = Path(__file__).resolve().parents[1]
 MAY_BE_ZERO = ("repeat_s", "port")
 UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it
+ROOT_PATH = re.compile(r"(https?://[^/?#\s]+)?(/[^/?#\s]+)*/?")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Settings:
     model: what answers at first: "shapes" (embedded), a checkpoint directory, or a hub id, with options after colons
     (`app.offers.WORDS`). models: further ones that visitors may choose, separated by commas; "all": every listed one.
     fallback: what answers where `model` cannot be loaded. device: cpu, cuda, or a device_map as "auto"; dtype: float32,
-    float16, bfloat16 or 4bit; empty for the model's own default. max_clip_frames: of a
-    whole clip; max_sampled_frames: that a model is given.
+    float16, bfloat16 or 4bit; empty for the model's own default. root_path: where a proxy shows the page, as /explorer.
+    max_clip_frames: of a whole clip; max_sampled_frames: that a model is given.
     """
 
     model: str = "shapes"
@@ -37,6 +39,7 @@ class Settings:
     dtype: str = ""
     host: str = ""
     port: int = 0  # 0: 7860, or the next one that is free
+    root_path: str = ""
     examples: str = str(ROOT / "assets")
     max_upload_mb: int = 64
     max_picture_mb: int = 20
@@ -72,6 +75,11 @@ class Settings:
                 raise InvalidInput(f"FSR_{f.name.upper()} must be above 0, not {value}.")
         if self.port > 65535:
             raise InvalidInput(f"FSR_PORT must be at most 65535, not {self.port}.")
+        if not ROOT_PATH.fullmatch(self.root_path):
+            raise InvalidInput(
+                "FSR_ROOT_PATH must be a path like /explorer or an address like https://example.org/explorer, "
+                f"not {self.root_path!r}."
+            )
         if self.max_sampled_frames > MAX_FRAMES:
             raise InvalidInput(f"FSR_MAX_SAMPLED_FRAMES must be at most {MAX_FRAMES}, not {self.max_sampled_frames}.")
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import re
+import socket
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from app.service import Service
 from app.serving import FOREVER, POLICY, version
-from app.settings import Settings
+from app.settings import ROOT, Settings
 from app.ui.page import build_app, launch_options
 
 
 @pytest.fixture(scope="module")
 def url():
     """The app with the embedded model's gallery, on a free port and under a root path as behind a proxy."""
-    settings = Settings()
+    settings = Settings(root_path="/explorer")
     service = Service(settings)
     demo = build_app(settings, service)
-    options = launch_options(settings) | {"server_name": "127.0.0.1", "prevent_thread_lock": True, "quiet": True}
+    options = launch_options(settings, service) | {
+        "server_name": "127.0.0.1",
+        "prevent_thread_lock": True,
+        "quiet": True,
+    }
     _, local, _ = demo.launch(**options)
     yield local.rstrip("/")
     demo.close()
@@ -62,3 +72,36 @@ def test_every_answer_carries_the_policy(url):
     allowed = {part for name, sources in POLICY.items() if name != "frame-ancestors" for part in sources.split()}
     assert allowed == {"'self'", "'unsafe-inline'", "'unsafe-eval'", "'none'", "data:", "blob:"}, "no other host"
     assert "huggingface.co" in POLICY["frame-ancestors"]
+
+
+def test_the_root_path_is_in_every_address_whether_a_proxy_leaves_it_or_takes_it_away(url):
+    for given in ("", "/explorer"):
+        headers, page = got(f"{url}{given}/")
+        (main,) = set(re.findall(rb"\./(fsr/[0-9a-f]{12}/main\.js)", page))
+        assert b"export" in got(f"{url}{given}/{main.decode()}")[1]
+        assert json.loads(got(f"{url}{given}/config")[1])["root"] == f"{url}/explorer"
+        assert "https:" not in headers["Link"]
+    asked = urllib.request.Request(
+        f"{url}/config", headers={"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert json.load(answer)["root"] == "https://example.org/explorer"
+
+
+def test_health_tells_which_model_answers_and_loads_none(url):
+    headers, text = got(f"{url}/health")
+    assert json.loads(text) == {"model": "shapes", "in_memory": "", "notice": ""}
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_the_images_own_health_check_passes_here_and_fails_where_nothing_answers(url):
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    (command,) = re.findall(r"^HEALTHCHECK .*?CMD (.*)$", text, re.M)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for port, passes in ((url.rpartition(":")[2], True), (str(nobody.getsockname()[1]), False)):
+            done = subprocess.run(
+                ["sh", "-c", command], env={"PATH": path, "FSR_PORT": port}, capture_output=True, check=False
+            )
+            assert (done.returncode == 0) is passes, done.stderr

@@ -23,6 +23,7 @@ WRONG = {
     "FSR_REPEAT_S=-1": "FSR_REPEAT_S must be at least 0",
     "FSR_REPEAT_S=nan": "FSR_REPEAT_S must be a finite number, not nan",
     "FSR_MAX_CLIP_MEGAPIXELS=inf": "FSR_MAX_CLIP_MEGAPIXELS must be a finite number, not inf",
+    "FSR_ROOT_PATH=explorer": "FSR_ROOT_PATH must be a path like /explorer or an address",
     "FSR_MODEL=nonsense": "'nonsense' is none",
     "FSR_EXAMPLES=/no/such/folder": "FSR_EXAMPLES must be a folder",
     "FSR_DTYPE=float7": "dtype must be one of",
@@ -104,7 +105,7 @@ def test_beside_a_running_one_it_takes_the_next_free_port_and_says_so():
             other.listen()
         except OSError:
             pass  # taken already: as good
-        one = process()
+        one = process(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="example.org")  # its own server is not behind the proxy
         try:
             assert one.stdout is not None
             said = one.stdout.readline()

@@ -122,8 +122,11 @@ def _question(text: str, limit: int) -> tuple[gr.Textbox, gr.Button, gr.Button]:
     return question, ask, stop
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
-    """Everything `launch` needs; no request leaves for another host, nothing but the examples can be read."""
+def launch_options(settings: Settings, service: Service | None = None) -> dict[str, Any]:
+    """Everything `launch` needs; no request leaves for another host, nothing but the examples can be read.
+
+    service: what /health tells of.
+    """
     return {
         "theme": gr.themes.Base(
             font=[
@@ -137,9 +140,10 @@ def launch_options(settings: Settings) -> dict[str, Any]:
             neutral_hue="slate",
         ),
         "head": head(page_config(settings)),
-        "app_kwargs": app_options(),
+        "app_kwargs": app_options(service),
         "server_name": settings.host or None,
         "server_port": settings.port or None,
+        "root_path": settings.root_path.rstrip("/") or None,  # None: Gradio's own GRADIO_ROOT_PATH
         "ssr_mode": False,
         "share": False,
         "strict_cors": True,
