@@ -158,8 +158,7 @@ class Models:
         yield f"Loading {offer.title}."
         vlm = yield from in_steps(work, stop)
         if vlm is not None:
-            self.free()
-            self.held, self.held_id, self.loads = vlm, offer.id, self.loads + 1
+            self.hold(offer.id, vlm)
             self.worked.add(offer.id)
 
     def _check_room(self, offer: Offer, checkpoint: Checkpoint) -> None:
@@ -188,6 +187,11 @@ class Models:
         if vlm.device.type == "cuda":
             return sum(torch.cuda.memory_allocated(i) for i in range(torch.cuda.device_count()))
         return vlm.held_bytes
+
+    def hold(self, model: str, vlm: VLM) -> None:
+        """This is the model in memory from now on."""
+        self.free()
+        self.held, self.held_id, self.loads = vlm, model, self.loads + 1
 
     def free(self) -> None:
         """Let go of the model in memory."""

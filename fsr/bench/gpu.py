@@ -229,16 +229,13 @@ def page(extent: Extent) -> dict[str, Any]:
         raise Skipped(f"the page is not here ({said(error)}).") from error
     one = named(PAGES_MODEL + extent.suffix)
 
-    def loader(*_: Any, **__: Any) -> Any:
-        return build(PAGES_MODEL + extent.suffix, DTYPES[extent.dtype], extent.device, media_cache=PICTURES)
-
-    # whatever is asked for, the loader's model answers
     settings = limits.Settings(model="shapes", models="", max_new_tokens=extent.page_tokens, repeat_s=extent.repeat_s)
-    service = app.Service(settings, loader)
+    service = app.Service(settings)
     budget = one.tokens // 9
     times: list[tuple[float, float]] = []
     try:
-        service.open_model("shapes")
+        model = build(PAGES_MODEL + extent.suffix, DTYPES[extent.dtype], extent.device, media_cache=PICTURES)
+        service.models.hold("shapes", model)  # it answers what "shapes" is asked
         pictures = _opened(service, one.picture)
         for i in range(extent.asked):
             words = f"What is person {i} holding?"

@@ -1,4 +1,4 @@
-"""An app of its own, under a root path: it lives from a recorded trace before any model is loaded, also behind a proxy."""
+"""An app of its own: it lives from a recorded trace before any model is loaded, and behind a proxy under a path."""
 
 from __future__ import annotations
 
