@@ -59,7 +59,7 @@ def trace(tokens: VisualTokens) -> dict[str, Any]:
 VIEW = "const view = plan.viewAt(t.plan, t.tokens.n, t.budget);"
 
 
-@each("budget", [1, 7, 20, 33, 65])
+@each("budget", [1, 7, 20, 32, 65])
 def test_tokens_through_time_are_those_of_the_selection(tokens, trace, budget):
     selection = make("fsr")(tokens, budget)
     shown = run(
