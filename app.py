@@ -19,6 +19,13 @@ if (direct := os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "") !=
 if hasattr(os, "getuid"):  # Gradio's own folder for uploads belongs to whoever started an app first
     os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"fsr-explorer-{os.getuid()}"))
 
+from app.zerogpu import is_zerogpu, lease_of_spaces
+
+if is_zerogpu():
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # transformers' threads: the emulated CUDA is in this one alone
+    import spaces  # type: ignore[import-not-found, unused-ignore] # noqa: F401 # before torch
+
+from app.leases import Leases
 from app.service import Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
@@ -33,6 +40,9 @@ def main() -> int:
         settings = Settings.from_environment()
         port = settings.port or free_port(settings.host)
         service = Service(settings)
+        if is_zerogpu():
+            service.leases = Leases(lease_of_spaces(), service.models, settings.first)
+            service.models.reside()
         demo = build_app(settings, service)
     except FsrError as error:
         return refused(str(error))

@@ -9,13 +9,14 @@ from functools import partial
 from itertools import combinations
 from typing import Any
 
-from app.service import Event, Parameters, Request, Service, layers_patch, plan_patch
+from app.request import Parameters, Request
+from app.service import Service
+from app.work import Effort, Event, Work, layers_patch, plan_patch
 from fsr.bench.measure import FULL, Measurement
 from fsr.errors import FsrError, InvalidInput, OutOfMemory
 from fsr.pruners import REGISTRY
 from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Role
-from fsr.vlm import VLM
 from fsr.vlm.memory import release
 
 MAX_RUNS = 6
@@ -65,49 +66,40 @@ def compare(
         request.pruner()
     stop = stop or threading.Event()
     say = partial(Event, of=len(requests) + 1)
-    act = partial(_compare, service, requests, stop, shown, held or {})
-    yield from service.in_turn(f"compare {len(requests)}", requests[0], stop, say, act)
+    act = partial(_compare, requests=requests, shown=shown, held=held or {})
+    yield from service.in_turn(Effort(f"compare {len(requests)}", len(requests) + 1), requests[0], stop, say, act)
 
 
-def _compare(
-    service: Service,
-    requests: list[Request],
-    stop: threading.Event,
-    shown: str,
-    held: Parameters,
-    vlm: VLM,
-    fresh: bool,
-) -> Iterator[Event]:
+def _compare(work: Work, requests: list[Request], shown: str, held: Parameters) -> Iterator[Event]:
     first, of = requests[0], len(requests) + 1
-    yield Event("encoding", service.encoding(first), of=of)
-    encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
+    yield Event("encoding", work.encoding, of=of)
+    encoding = work.encoded(first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]
-    if first.setting != shown or fresh:
-        base = service.trace(vlm, encoding, first)
+    if first.setting != shown or work.fresh:
+        base = work.trace(encoding, first)
         held = {name: record["parameters"] for name, record in base["methods"].items()}
         yield Event("encoding", "Planning every budget.", of=of, trace=base)
-    measured = service.measurement(vlm, encoding, first, stop)
-    for event in service.stream(measured, FULL, ""):
+    measured = work.measurement(encoding)
+    for event in work.stream(measured, FULL, ""):
         yield replace(event, at=1, of=of)
     inside: dict[str, list[InsideSelection]] = {}
     for at, request in enumerate(requests, 2):
-        if stop.is_set():
+        if work.stop.is_set():
             break
-        for event in _run(service, vlm, measured, request, held, inside):
+        for event in _run(work, measured, request, held, inside):
             yield replace(event, at=at, of=of)
         held = held | {request.method: request.pruner().parameters()}
-    if stop.is_set():
+    if work.stop.is_set():
         yield Event("stopped", "Stopped.")
         return
-    for event in service.repeats(measured, ""):
+    for event in work.repeats(measured, ""):
         yield replace(event, at=of, of=of)
     yield Event("done", "", at=of, of=of)
 
 
 def _run(
-    service: Service,
-    vlm: VLM,
+    work: Work,
     measured: Measurement,
     request: Request,
     held: Parameters,
@@ -123,9 +115,9 @@ def _run(
         pruner = request.pruner(encoding)
         if pruner.stage == "before" and held.get(request.method) != pruner.parameters():
             yield Event("method", f"{pruner.label}: planning every budget.", asked)
-            yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(vlm, encoding, request))
+            yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(work.vlm, encoding, request))
         selection: Any = measured.select(asked, pruner, request.budget)
-        for event in service.stream(measured, asked, asked):
+        for event in work.stream(measured, asked, asked):
             text = f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}"
             yield replace(event, text=text, kept=kept_of(selection) if event.answer else None)
         if pruner.stage == "inside" and selection.depth is not None:

@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any
 
 from app.compare import needs_of
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
+from app.work import Effort, Work
 from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
 from fsr.errors import FsrError, OutOfMemory
 from fsr.pruners.inside import InsideSelection
 from fsr.pruners.plan import USUAL, usual_budgets
-from fsr.vlm import VLM, Encoding
+from fsr.vlm import Encoding
 from fsr.vlm.memory import release
 
 
@@ -41,27 +43,25 @@ def curves(service: Service, requests: Sequence[Request], stop: threading.Event)
     requests = [service.checked(request) for request in requests]
     for request in requests:
         request.pruner()
-    act = partial(_curves, service, requests, stop)
-    yield from service.in_turn(f"curves {len(requests)}", requests[0], stop, Step, act)
+    act = partial(_curves, requests=requests)
+    yield from service.in_turn(Effort(f"curves {len(requests)}", 1 + len(requests)), requests[0], stop, Step, act)
 
 
-def _curves(service: Service, requests: list[Request], stop: threading.Event, vlm: VLM, fresh: bool) -> Iterator[Step]:
-    encoding, ids = yield from _answered(service, vlm, requests, stop)
-    if not stop.is_set():
-        yield from _points(vlm, encoding, ids, requests, stop)
-    yield Step("stopped", "Stopped.") if stop.is_set() else Step("done")
+def _curves(work: Work, requests: list[Request]) -> Iterator[Step]:
+    encoding, ids = yield from _answered(work, requests)
+    if not work.stop.is_set():
+        yield from _points(work, encoding, ids, requests)
+    yield Step("stopped", "Stopped.") if work.stop.is_set() else Step("done")
 
 
-def _points(
-    vlm: VLM, encoding: Encoding, ids: list[int], requests: list[Request], stop: threading.Event
-) -> Iterator[Step]:
-    reference = Reference(vlm, encoding, ids)
+def _points(work: Work, encoding: Encoding, ids: list[int], requests: list[Request]) -> Iterator[Step]:
+    reference = Reference(work.vlm, encoding, ids)
     n = len(encoding.tokens)
     budgets = usual_budgets(n, (*USUAL, 1 / 2))[::-1]
     of, at = len(budgets) * len(requests), 0
     for place, budget in enumerate(budgets):
         for request in requests:
-            if stop.is_set():
+            if work.stop.is_set():
                 return
             at += 1
             pruner = request.pruner()
@@ -95,29 +95,24 @@ def smallest(service: Service, request: Request, stop: threading.Event) -> Itera
     """Steps, and at last the smallest budget found at which the answer stays the same."""
     request = service.checked(request)
     pruner = request.pruner()
-    act = partial(_smallest, service, request, pruner.label, stop)
-    yield from service.in_turn("smallest", request, stop, Step, act)
+    act = partial(_smallest, request=request, label=pruner.label)
+    yield from service.in_turn(Effort("smallest", 12), request, stop, Step, act)
 
 
-def _smallest(
-    service: Service, request: Request, label: str, stop: threading.Event, vlm: VLM, fresh: bool
-) -> Iterator[Step]:
-    encoding, ids = yield from _answered(service, vlm, [request], stop)
+def _smallest(work: Work, request: Request, label: str) -> Iterator[Step]:
+    encoding, ids = yield from _answered(work, [request])
     yield Step("running", f"{label}: answering at one budget after the other.")
-    found = smallest_budget(vlm, encoding, request.pruner(encoding), ids, stop=stop)
+    found = smallest_budget(work.vlm, encoding, request.pruner(encoding), ids, stop=work.stop)
     if found.finished:
         yield Step("done", method=request.method, smallest=found)
     else:
         yield Step("stopped", "Stopped.", method=request.method)
 
 
-def _answered(
-    service: Service, vlm: VLM, requests: Sequence[Request], stop: threading.Event
-) -> Generator[Step, None, tuple[Encoding, list[int]]]:
+def _answered(work: Work, requests: Sequence[Request]) -> Generator[Step, None, tuple[Encoding, list[int]]]:
     """The encoding that all methods share, and the unpruned answer."""
-    first = requests[0]
-    yield Step("encoding", service.encoding(first))
-    encoding = service.encoded(vlm, first, needs_of(r.method for r in requests))
+    yield Step("encoding", work.encoding)
+    encoding = work.encoded(requests[0], needs_of(r.method for r in requests))
     yield Step("encoding", "Answering with all tokens.")
-    ids = greedy_answer(vlm, encoding, service.settings.max_new_tokens, stop)
+    ids = greedy_answer(work.vlm, encoding, work.settings.max_new_tokens, work.stop)
     return encoding, ids

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from fsr.vlm import VLM, Encoding
-from fsr.vlm.base import CAPTURES, EVERYTHING
+from fsr.vlm.base import CAPTURES, EVERYTHING, Media
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,11 @@ class Encodings:
         while len(self._held) > 1 and (len(self._held) > self.size or self.nbytes > self.limit):
             self._held.popitem(last=False)
         return held.encoding
+
+    @property
+    def latest(self) -> Media | None:
+        """The media of the question that was asked for last."""
+        return next(reversed(self._held.values())).encoding.media if self._held else None
 
     @property
     def nbytes(self) -> int:

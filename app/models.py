@@ -19,7 +19,7 @@ from app.offers import Offer, parameters
 from app.settings import Settings
 from fsr.errors import FsrError, InvalidInput, within_memory
 from fsr.vlm import VLM
-from fsr.vlm.checkpoint import Checkpoint
+from fsr.vlm.checkpoint import NAMES, Checkpoint
 from fsr.vlm.memory import release
 from fsr.vlm.progress import LoadProgress, LoadStopped, Report
 
@@ -49,6 +49,8 @@ class Models:
         self.held_id = ""
         self.loads = 0  # how often the model in memory changed
         self.worked: set[str] = set()  # those that were in memory at some time
+        self._resident: VLM | None = None  # beside `held`, see `reside`
+        self._resident_id = ""
         self._failed: dict[str, str] = {}  # the first model, once it could not be loaded -> why
 
     def check(self, model: object) -> str:
@@ -66,12 +68,16 @@ class Models:
         return self._failed.get(model, "")
 
     def retry(self, model: str) -> None:
-        """Forget that it could not be loaded."""
-        self._failed.pop(model, None)
+        """Forget that it could not be loaded, unless it only ever could when the page started."""
+        if model != self._resident_id:
+            self._failed.pop(model, None)
 
     def loaded(self, model: str) -> VLM | None:
         """What answers for it, if that is in memory."""
-        return self.held if self.held is not None and self.held_id == self.resolved(model) else None
+        wanted = self.resolved(model)
+        if self._resident is not None and wanted == self._resident_id:
+            return self._resident
+        return self.held if self.held is not None and self.held_id == wanted else None
 
     def loads_later(self, model: str) -> str:
         """For a large model that is not in memory, that it waits for a question; else empty."""
@@ -96,6 +102,32 @@ class Models:
         """
         return (yield from self._or_fallback(model, lambda offer: self._opening(offer, stop, ready)))
 
+    def reside(self) -> None:
+        """Load the first model in this thread, to stay: a process that is forked for a turn has it from this one.
+
+        The embedded ones run on the CPU. Where it cannot be loaded, its fallback answers. Raises InvalidInput where any
+        other is on offer.
+        """
+        others = [one.id for one in self.settings.offers.values() if one.source not in NAMES]
+        if others[1:]:
+            raise InvalidInput(
+                f"on ZeroGPU FSR_MODEL alone has the GPU; FSR_MODELS takes {', '.join(NAMES)} there, not {others[1]}."
+            )
+        offer = self.settings.offers[self.settings.first]
+        self._resident_id = offer.id
+        try:
+            with within_memory():
+                checkpoint = self._find(offer)
+                self._check_room(offer, checkpoint)
+                checkpoint.fetch(_quietly)
+                self._resident = checkpoint.load(_quietly)
+                getattr(self._resident, "relevance_model", None)
+            self.worked.add(offer.id)
+        except FsrError as error:
+            if not self.settings.spare:
+                raise
+            self._give_up(offer, str(error))
+
     def _or_fallback(self, model: str, steps: Callable[[Offer], Steps[Ready | None]]) -> Steps[Ready | None]:
         """The steps for the model or, where these fail for one that its owner did not choose, for its fallback."""
         if self.loaded(self.check(model)) is not None:
@@ -107,10 +139,14 @@ class Models:
             why = str(error)
         if not spare or spare == offer.id or offer.id != self.settings.first:
             raise NotLoaded(why)
-        instead = answers_instead(self.settings.offers[spare])
-        self._failed[model] = f"{offer.title} could not be loaded: {why.rstrip('.')}. {instead}"
-        yield self._failed[model]
+        yield self._give_up(offer, why)
         return (yield from self._or_fallback(model, steps))
+
+    def _give_up(self, offer: Offer, why: str) -> str:
+        """Its fallback answers from now on; why, in words."""
+        instead = answers_instead(self.settings.offers[self.settings.spare])
+        self._failed[offer.id] = f"{offer.title} could not be loaded: {why.rstrip('.')}. {instead}"
+        return self._failed[offer.id]
 
     def _fetching(self, offer: Offer, stop: threading.Event | None, check: bool = True) -> Steps[Ready | None]:
         """check: whether there is room for it."""
@@ -172,7 +208,7 @@ class Models:
         settings = self.settings
         return self._look(
             offer.source,
-            device=settings.device or None,
+            device="cpu" if self._resident_id not in ("", offer.id) else settings.device or None,
             dtype=settings.dtype or None,
             media_cache_bytes=settings.media_cache_mb * 1_000_000,
             name=offer.id,
@@ -200,6 +236,10 @@ class Models:
         self.held, self.held_id = None, ""
         self._freed()
         release()
+
+
+def _quietly(step: LoadProgress) -> None:
+    """Nobody waits for it."""
 
 
 def answers_instead(offer: Offer) -> str:

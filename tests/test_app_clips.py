@@ -18,7 +18,8 @@ import fsr.vlm
 from app.compare import compare, report, requests_of
 from app.curves import curves
 from app.examples import Examples
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import ROOT, Settings
 from app.ui.handlers import Handlers, Session
 from fsr.errors import InvalidInput

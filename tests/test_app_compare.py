@@ -13,7 +13,8 @@ from PIL import Image
 from app.compare import MAX_RUNS, compare, overlap, report, requests_of
 from app.curves import curves, smallest
 from app.exporting import figure
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
 from fsr.errors import InvalidInput

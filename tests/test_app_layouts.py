@@ -12,7 +12,8 @@ import torch
 import fsr.vlm
 from app.compare import compare, report, requests_of
 from app.curves import curves
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from fsr.errors import InvalidInput
 from fsr.pruners import make
@@ -141,7 +142,7 @@ def test_each_tile_keeps_its_share_and_nothing_is_encoded_again(service, asked, 
 
 def test_what_is_read_is_what_the_plan_shows(service, asked, next_vlm):
     shared = replace(asked, share="per_group")
-    encoding = service.encoded(service.open_model("next"), shared)
+    encoding = service.work(shared).encoded(shared)
     pruner = shared.pruner(encoding)
     assert isinstance(pruner, PerGroup)
     selection = pruner(encoding.tokens, 20)
@@ -162,7 +163,7 @@ def test_comparisons_and_curves_share_the_budget_too(service, asked):
     shared = replace(asked, share="per_group")
     runs = requests_of(shared, ["fsr", "random", "fastv"], [50])
     found = report(compare(service, runs))
-    encoding = service.encoded(service.open_model("next"), runs[0])
+    encoding = service.work(runs[0]).encoded(runs[0])
     for name in ("fsr", "random"):
         assert torch.bincount(encoding.media.tile[found["kept"][f"{name}@50"]]).tolist() == [10] * 5
     assert "for all tokens together" in found["problems"]["fastv@50"]

@@ -14,7 +14,8 @@ import torch
 
 from app.compare import compare, requests_of
 from app.curves import curves, smallest
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from fsr.errors import FsrError, OutOfMemory, within_memory
 from tests.looping import each

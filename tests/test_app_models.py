@@ -20,7 +20,8 @@ from app.curves import curves
 from app.examples import Examples
 from app.models import NotLoaded
 from app.offers import DEFAULT_ON_GPU, Choice, chosen, offered
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from app.ui import values
 from app.ui.handlers import Handlers, Session

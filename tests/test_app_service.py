@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from fsr.errors import InvalidInput
 from fsr.trace import Trace

@@ -22,6 +22,7 @@ CHECKPOINTS = {
     "llava-next-7b": "llava-hf/llava-v1.6-vicuna-7b-hf",
     "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
     "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-video-7b": "lmms-lab/LLaVA-Video-7B-Qwen2",
 }
 

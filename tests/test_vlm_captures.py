@@ -11,7 +11,8 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration, SiglipVisionConfig
 
 import fsr.vlm
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import Settings
 from fsr.check.device import hooks_of
 from fsr.cli.main import main

@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 
 from app.compare import compare, report, requests_of
-from app.service import Request, Service
+from app.request import Request
+from app.service import Service
 from app.settings import UPLOADS, Settings
 from app.ui.handlers import checked_parameters, errors_as_sentences, received, whole
 from fsr.errors import InvalidInput

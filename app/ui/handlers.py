@@ -26,8 +26,10 @@ from app.examples import Examples
 from app.exporting import figure, file_name
 from app.models import NotLoaded
 from app.pictures import Picture
-from app.service import Event, Parameters, Request, Service
+from app.request import Parameters, Request
+from app.service import Service
 from app.ui import values
+from app.work import Event
 from fsr.errors import FsrError, InvalidInput
 from fsr.trace import shown_frames
 from fsr.vlm import VLM
@@ -178,7 +180,7 @@ class Handlers:
             yield gr.skip(), values.offer_value(why, others), gr.skip()
         elif not isinstance(question, str) or not question.strip():
             yield gr.skip(), values.status_value("idle"), gr.skip()
-        elif later := self.service.models.loads_later(model):
+        elif later := self.service.unasked(model):
             yield gr.skip(), values.status_value("idle", later), gr.skip()
         else:
             yield from self._look(question, view, session, request)

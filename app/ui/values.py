@@ -20,7 +20,8 @@ from app.curves import Step
 from app.examples import Example, Examples
 from app.picker import rows
 from app.pictures import Picture
-from app.service import Event, Service
+from app.service import Service
+from app.work import Event
 from fsr.trace import clip_record, shown_frames
 from fsr.vlm.placement import MAPS
 

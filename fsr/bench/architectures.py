@@ -278,7 +278,7 @@ def _qwen(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     return config, processor
 
 
-def _video(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+def _original(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     words = tokenizer(("<|im_start|>", "<|im_end|>", "<video>"), image_token="<image>", video_token="<video>")
     original = {
         **text,
@@ -364,6 +364,15 @@ QWEN2_7B = {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
+QWEN2_05B = QWEN2_7B | {
+    "vocab_size": 152000,
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
 QWEN25_7B = {name: value for name, value in QWEN2_7B.items() if name != "rope_theta"} | {
     "max_position_embeddings": 128000,
     "rope_parameters": QWEN25_3B["rope_parameters"],
@@ -432,11 +441,21 @@ ARCHITECTURES = {
         (1008, 1008),
         1296,
     ),
+    "llava-onevision-0.5b": Architecture(
+        "LLaVA-OneVision 0.5B",
+        "LlavaOnevisionForConditionalGeneration",
+        ("fsr.vlm.llava_onevision", "LlavaOnevision"),
+        _original,
+        QWEN2_05B,
+        {"tower": next(iter(TOWERS))},
+        (384, 384),
+        1485,
+    ),
     "llava-video-7b": Architecture(
         "LLaVA-Video 7B",
         "LlavaOnevisionForConditionalGeneration",
         ("fsr.vlm.llava_video", "LlavaVideo"),
-        _video,
+        _original,
         QWEN2_7B,
         {"tower": next(iter(TOWERS))},
         (640, 360),

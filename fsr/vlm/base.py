@@ -206,6 +206,10 @@ class VLM(ABC):
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
         """`inputs_embeds` (1, L, D), and whatever else the language model's positions need."""
 
+    def remember(self, media: Media) -> None:
+        """Hold this media as if it had been encoded here; it must come from this model."""
+        self._media.put(media)
+
     def forget(self) -> None:
         """Let go of all encoded media."""
         self._media.clear()

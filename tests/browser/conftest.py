@@ -103,7 +103,8 @@ def random_llava(folder: Path) -> Path:
 def app(
     browser: object, model_and_gallery: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[App]:
-    """The app as a visitor meets it: its own process, a free port."""
+    """The app as a visitor meets it: its own process, a free port. FSR_TESTS_LEASED=1: every turn in a process of its
+    own besides."""
     model, gallery = model_and_gallery
     yield from launched(model, gallery, tmp_path_factory.mktemp("app"))
 
@@ -118,9 +119,10 @@ def launched(model: str, gallery: Path, folder: Path, **extra: str) -> Iterator[
         "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "FSR_REPEAT_S": "0", **extra,
     }  # fmt: skip
+    served = ["-m", "tests.forked"] if os.environ.get("FSR_TESTS_LEASED") == "1" else ["app.py"]
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, *served], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
         )
     try:
         url = f"http://127.0.0.1:{port}"
