@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import warnings
 from collections.abc import Generator
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from app.leases import work_off
 
@@ -37,7 +39,11 @@ def forked(order: bytes, seconds: float) -> Generator[bytes, None, None]:
 
 
 def _child(out: Connection, order: bytes, seconds: float) -> None:
-    """In a thread of its own, as `spaces` does: those that the parent computed with are not here."""
+    """As `spaces` does it: in a thread of its own, for those that the parent computed with are not here; and without the
+    parent's connections, which would not end when the parent ends them."""
+    for fd in Path("/proc/self/fd").iterdir():
+        if fd.is_socket():
+            os.close(int(fd.name))
 
     def work() -> None:
         try:
