@@ -79,8 +79,10 @@ browser: $(READY)
 test: $(READY) browser javascript
 	$(BIN)/python $(PYTEST) -m "not slow"
 
+# Browser tests a second time with every turn in a process of its own, as on ZeroGPU.
 test-all: $(READY) browser javascript
 	$(BIN)/python $(PYTEST)
+	FSR_TESTS_LEASED=1 $(BIN)/python $(PYTEST) -m "not slow" tests/browser
 
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
