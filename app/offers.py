@@ -16,6 +16,7 @@ from fsr.vlm.hub import WEIGHTS
 SHAPES = "shapes"
 CLIPS_ONLY = "shapes-video"  # the embedded model that knows drawn clips
 DEFAULT_ON_GPU = "llava-hf/llava-1.5-7b-hf"
+SMALL_ENOUGH = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"  # to wait for its answers on a CPU
 ALL = "all"
 # the word after a colon -> the option of `fsr.vlm.load` that it sets
 WORDS = {"native": "mode", "paper": "mode", "pad": "framing", "llm_embedding": "relevance"}
@@ -54,7 +55,9 @@ def chosen(cuda: bool, environment: Mapping[str, str]) -> Choice:
     """
     model, fallback = (environment.get(name, "").strip() for name in ("FSR_MODEL", "FSR_FALLBACK"))
     if model or not cuda or environment.get("FSR_DEVICE", "").strip().startswith("cpu"):
-        return Choice(model or SHAPES, environment.get("FSR_MODELS", CLIPS_ONLY), fallback)
+        small = not model and not is_public(environment) and not is_offline(environment)
+        others = f"{CLIPS_ONLY},{SMALL_ENOUGH}" if small else CLIPS_ONLY
+        return Choice(model or SHAPES, environment.get("FSR_MODELS", others), fallback)
     embedded = f"{SHAPES},{CLIPS_ONLY}"
     models = environment.get("FSR_MODELS", embedded if is_public(environment) else f"{embedded},{ALL}")
     return Choice(DEFAULT_ON_GPU, models, fallback or SHAPES)
@@ -64,6 +67,11 @@ def is_public(environment: Mapping[str, str]) -> bool:
     """Whether others than this machine's user are meant to see the page: a Space, or an address that is not its own."""
     host = (environment.get("FSR_HOST") or environment.get("GRADIO_SERVER_NAME") or "").strip()
     return bool(environment.get("SPACE_ID")) or not (host in ("", "localhost", "::1") or host.startswith("127."))
+
+
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Whether its user said that there is no way to the hub."""
+    return environment.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "on", "yes", "true")
 
 
 def offered(texts: Iterable[str]) -> dict[str, Offer]:

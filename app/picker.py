@@ -23,7 +23,8 @@ BY_EMBEDDING = "the language model's embeddings"
 def rows(models: Models) -> list[dict[str, Any]]:
     """One row a model. needs_gb: estimate, at the dtype that would be used; held_gb: measured, of the one in memory.
 
-    fits: whether that much is free, what the loaded model holds counted as free; None where it is not known.
+    fits: whether that much is free, what the loaded model holds counted as free; None where it is not known. answer_s:
+    see `Listed.on_cpu_s`; None on a GPU.
     """
     settings, vlm, free = models.settings, models.held, free_here(models.settings)
     held = held_bytes(vlm)
@@ -50,6 +51,7 @@ def _row(offer: Offer, settings: Settings, room: int | None) -> dict[str, Any]:
         "free_gb": None if room is None else room / 1e9,
         "fits": None if needs is None or room is None else needs <= room,
         "licence": licence(offer),
+        "answer_s": listed.on_cpu_s if listed and not on_gpu(settings) else None,
         **pathways(offer),
     }
 

@@ -18,7 +18,11 @@ from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
 
 MEASURED = {  # file in measurements/ -> what it holds, and the command that makes it
-    "select.json": ("Selection", "python -m fsr bench select --json measurements/select.json", select.table),
+    "select.json": (
+        "Selection",
+        "python -m fsr bench select --threads 2 --repeats 3 --json measurements/select.json",
+        select.table,
+    ),
     "video.json": (
         "Selection from a clip",
         "python -m fsr bench video --repeats 1 --json measurements/video.json",
@@ -26,8 +30,14 @@ MEASURED = {  # file in measurements/ -> what it holds, and the command that mak
     ),
     "prefill-llava-1.5-7b.json": (
         "Prefill at real size, random weights",
-        "python -m fsr bench prefill --architecture llava-1.5-7b --random-weights --dtype bfloat16 "
-        "--budgets 576,192,128,64 --repeats 3 --new-tokens 2 --json measurements/prefill-llava-1.5-7b.json",
+        "python -m fsr bench prefill --architecture llava-1.5-7b --layers 8 --random-weights --dtype float32 "
+        "--budgets 192,128,64 --repeats 3 --new-tokens 2 --json measurements/prefill-llava-1.5-7b.json",
+        prefill.table,
+    ),
+    "prefill-llava-onevision-0.5b.json": (
+        "The small model of a machine without a GPU, random weights",
+        "python -m fsr bench prefill --architecture llava-onevision-0.5b --random-weights --dtype float32 --threads 2 "
+        "--budgets 486,162 --repeats 3 --new-tokens 8 --json measurements/prefill-llava-onevision-0.5b.json",
         prefill.table,
     ),
 }

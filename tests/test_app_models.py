@@ -19,7 +19,7 @@ from app.compare import compare, requests_of
 from app.curves import curves
 from app.examples import Examples
 from app.models import NotLoaded
-from app.offers import DEFAULT_ON_GPU, Choice, chosen, offered
+from app.offers import DEFAULT_ON_GPU, SMALL_ENOUGH, Choice, chosen, offered
 from app.request import Request
 from app.service import Service
 from app.settings import Settings
@@ -70,13 +70,15 @@ def asked(service, folder, model, method="fsr"):
 @each(
     ("cuda", "environment", "expected"),
     [
-        (False, {}, Choice("shapes", "shapes-video")),
+        (False, {}, Choice("shapes", f"shapes-video,{SMALL_ENOUGH}")),
+        (False, {"HF_HUB_OFFLINE": "1"}, Choice("shapes", "shapes-video")),
+        (False, {"SPACE_ID": "me/space"}, Choice("shapes", "shapes-video")),
         (True, {}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
         (True, {"FSR_MODELS": ""}, Choice(DEFAULT_ON_GPU, "", "shapes")),
         (True, {"FSR_MODEL": "shapes"}, Choice("shapes", "shapes-video")),
         (True, {"FSR_MODEL": "a/b", "FSR_MODELS": "c/d"}, Choice("a/b", "c/d")),
         (False, {"FSR_MODEL": "a/b", "FSR_FALLBACK": "shapes"}, Choice("a/b", "shapes-video", "shapes")),
-        (True, {"FSR_DEVICE": "cpu"}, Choice("shapes", "shapes-video")),
+        (True, {"FSR_DEVICE": "cpu"}, Choice("shapes", f"shapes-video,{SMALL_ENOUGH}")),
         (True, {"FSR_DEVICE": "cuda:1"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video,all", "shapes")),
         (True, {"SPACE_ID": "me/space"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),
         (True, {"FSR_HOST": "0.0.0.0"}, Choice(DEFAULT_ON_GPU, "shapes,shapes-video", "shapes")),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsr.cli.main import build_parser
+from fsr.vlm.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -41,6 +42,22 @@ def made():
 
 def test_the_measurements_are_those_on_disk(made):
     assert (ROOT / "docs" / "measurements.md").read_text() == made.page(), "run make docs"
+
+
+def test_the_seconds_of_a_small_model_are_those_measured(made):
+    name = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
+    result = made.read("measurements/prefill-llava-onevision-0.5b.json")
+    full, ninth = (
+        result["unpruned"],
+        next(row for row in result["rows"] if row["budget"] == result["visual_tokens"] // 9),
+    )
+    first = full["vision_ms"] + full["question_ms"]
+    seconds = [
+        (first + row.get("select_ms", 0) + row["prefill_ms"] + 19 * row["decode_ms_per_token"]) / 1e3
+        for row in (full, ninth)
+    ]
+    assert CATALOGUE[name].on_cpu_s == tuple(map(round, seconds))
+    assert [one for one in CATALOGUE.values() if one.on_cpu_s] == [CATALOGUE[name]]
 
 
 def test_the_gpu_table_is_that_on_disk(made):

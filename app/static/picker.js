@@ -70,6 +70,7 @@ function offer(row, model, choose) {
       "dl",
       {},
       ...fact("Memory", memory(row), row.fits === false ? "fx-bad" : ""),
+      ...(row.answer_s ? fact("An answer", patience(row.answer_s)) : []),
       ...fact("Saliency", row.saliency ?? "known once it is here"),
       ...fact("Relevance", row.relevance ?? "known once it is here"),
       ...fact("Licence", row.licence),
@@ -87,6 +88,11 @@ function memory({ held_gb: held, needs_gb: needs, precision, fits }) {
   if (needs === null) return "known once it is here";
   const verdict = fits === null ? "" : fits ? ": fits" : ": does not fit";
   return `about ${gigabytes(needs)} in ${precision} (estimate)${verdict}`;
+}
+
+/** Seconds of an answer with all tokens, and with a ninth of them. */
+function patience([all, few]) {
+  return `about ${all} s, ${few} s with a ninth of the tokens (small picture, two cores; random weights)`;
 }
 
 function fact(name, text, look = "") {

@@ -449,7 +449,7 @@ ARCHITECTURES = {
         QWEN2_05B,
         {"tower": next(iter(TOWERS))},
         (384, 384),
-        1485,
+        1458,
     ),
     "llava-video-7b": Architecture(
         "LLaVA-Video 7B",

@@ -52,12 +52,18 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Listed:
-    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it."""
+    """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it.
+
+    on_cpu_s: how long an answer of twenty tokens about a picture of 384 x 384 takes, with all visual tokens and with a
+    ninth, in seconds, on two cores of a CPU: measured at real size with random weights (docs/measurements.md); None
+    where it was not.
+    """
 
     title: str
     parameters: float
     licence: str
     family: str = "llava"
+    on_cpu_s: tuple[int, int] | None = None
 
     @property
     def gigabytes(self) -> float:
@@ -78,7 +84,9 @@ CATALOGUE: dict[str, Listed] = {
     "llava-hf/llava-v1.6-vicuna-13b-hf": Listed("LLaVA-NeXT 13B (Vicuna)", 13.35, LLAMA2, family="llava_next"),
     "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, QWEN, family="qwen2_5_vl"),
     "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE, family="qwen2_5_vl"),
-    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed("LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision"),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
+        "LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision", on_cpu_s=(26, 17)
+    ),
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed("LLaVA-OneVision 7B", 8.03, APACHE, family="llava_onevision"),
     "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE, family="llava_video"),
 }
