@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import pytest
 import torch
 
 import fsr.vlm
+from app.clips import Film
+from app.request import Request
+from app.service import Service
+from app.settings import ROOT, Settings
 from fsr.check.device import random_tokens, same_selection, selections, tokens_on
 from fsr.pruners import REGISTRY, make
 from tests.elsewhere import WAITS, emulated, moved
-from tests.tiny import save_tiny
-from tests.tiny_families import save_qwen
+from tests.test_leases import answer, comparison, fidelity, look, untimed
+from tests.tiny import in_memory, save_tiny
+from tests.tiny_families import save_onevision, save_qwen
 
 accelerate = pytest.importorskip("accelerate")
 if not hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
     pytest.skip("this torch lets no other device be emulated", allow_module_level=True)
 
-SAVERS = {"llava": lambda folder: save_tiny(folder, layers=7), "qwen2_5_vl": save_qwen}
+SAVERS = {"llava": lambda folder: save_tiny(folder, layers=7), "qwen2_5_vl": save_qwen, "onevision": save_onevision}
 METHODS = (
     "full",
     "fsr",
@@ -96,8 +104,54 @@ def test_other_devices_keep_and_answer_the_same(family, methods, tmp_path, pictu
 
 def test_every_method_selects_the_same_in_half_precision(monkeypatch):
     with emulated(monkeypatch):
-        for dtype in (torch.float16, torch.bfloat16):
-            assert selections(torch.device("cuda:0"), dtype) == []
+        assert selections(torch.device("cuda:0"), torch.float16) == []
+
+
+def shown(vlm, asked):
+    """Everything that the page shows of a picture or clip, for one budget shared by all tokens and by each frame."""
+    settings = Settings(model="tiny", models="", max_new_tokens=3, repeat_s=0)
+    service = Service(settings, look=in_memory(vlm))
+    try:
+        media = service.open_media(asked, "tiny", 2)
+        request = Request(media.id, "what is it?", "fsr", 8, {}, "tiny", frames=2)
+        asks = [(ask, request) for ask in (look, answer, comparison, fidelity)]
+        if isinstance(media, Film):
+            asks = [*asks[:3], *((ask, replace(request, share="per_group")) for ask in (look, answer))]
+        return [untimed(ask(service, one, threading.Event())) for ask, one in asks]
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("family", ["llava", "onevision"])
+def test_the_page_shows_the_same(family, tmp_path, picture, monkeypatch):
+    """Plans, traces, answers, comparisons and curves, of a picture and of a clip."""
+    folder = tmp_path / "tiny"
+    SAVERS[family](folder)
+    picture.save(tmp_path / "picture.png")
+    asked = ROOT / "assets" / "examples" / "vanish.mp4" if family == "onevision" else tmp_path / "picture.png"
+    monkeypatch.chdir(tmp_path)
+    expected = shown(fsr.vlm.load(str(folder)), asked)
+    vlm = fsr.vlm.load(str(folder))
+    monkeypatch.setattr("accelerate.hooks.set_module_tensor_to_device", moved)
+    with emulated(monkeypatch):
+        spread(vlm, places(vlm.model, ()))
+        alike(shown(vlm, asked), expected)
+
+
+def alike(got, expected, at=""):
+    """Equal but for the last digits of numbers that are no counts, and for the device's name and memory."""
+    if isinstance(expected, dict):
+        assert got.keys() == expected.keys(), at
+        for name in expected.keys() - {"device", "peak_bytes"}:
+            alike(got[name], expected[name], f"{at}.{name}")
+    elif isinstance(expected, list):
+        assert len(got) == len(expected), at
+        for place, pair in enumerate(zip(got, expected, strict=True)):
+            alike(*pair, f"{at}[{place}]")
+    elif isinstance(expected, float):
+        assert got == pytest.approx(expected, rel=2e-3, abs=1e-6), at
+    else:
+        assert got == expected, at
 
 
 MOST_WAITS = {"visionzip": 20}  # whose targets are counted; of no other loop
