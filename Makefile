@@ -26,7 +26,7 @@ help:
 # Python compiles what it imports when it first does, and keeps that; pip would compile all of torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --no-compile --disable-pip-version-check
-# One worker a core; all tests of a file share one, and what its fixtures hold. In order: the browser tests take longest.
+# One worker a core and one besides (tests/conftest.py); all tests of a file share one, and what its fixtures hold. In order: the browser tests take longest.
 PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 

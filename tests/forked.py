@@ -39,8 +39,8 @@ def forked(order: bytes, seconds: float) -> Generator[bytes, None, None]:
 
 
 def _child(out: Connection, order: bytes, seconds: float) -> None:
-    """As `spaces` does it: in a thread of its own, for those that the parent computed with are not here; and without the
-    parent's connections, which would not end when the parent ends them."""
+    """As `spaces` does it: in a thread of its own, for those that the parent computed with are not here; and without
+    the parent's connections, which would not end when the parent ends them."""
     for fd in Path("/proc/self/fd").iterdir():
         if fd.is_socket():
             os.close(int(fd.name))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
-from fsr.bench.chart import FORMATS, wrapped
+from fsr.bench.chart import wrapped
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.reading import read_plan
@@ -79,8 +79,7 @@ def drawn(kind: str, fmt: str, picture: Image.Image, trace: dict) -> bytes:
 KINDS = ("curves", "matrix", "sheet", "map")
 
 
-@each("fmt", FORMATS)
-@each("kind", KINDS)
+@each(("kind", "fmt"), [*((kind, "png") for kind in KINDS), ("sheet", "svg"), ("curves", "svg"), ("map", "pdf")])
 def test_the_same_data_gives_the_same_bytes_with_fonts_and_without_a_date(kind, fmt, picture, trace):
     once, again = (drawn(kind, fmt, picture, trace) for _ in range(2))
     assert once == again

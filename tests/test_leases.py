@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from multiprocessing import active_children
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from app.settings import ROOT, Settings
 from app.work import Effort, Event
 from app.zerogpu import refusal
 from fsr.errors import FsrError, InvalidInput, OutOfMemory
-from tests.forked import forked
+from tests.forked import FORK, forked
 from tests.looping import each
 from tests.tiny import in_memory
 
@@ -74,6 +74,11 @@ def search(service, request, stop):
     return smallest(service, request, stop)
 
 
+def turns() -> list[str]:
+    """The processes that were forked for a turn and are still there."""
+    return [child.name for child in multiprocessing.active_children() if isinstance(child, FORK.Process)]
+
+
 ASKING = [look, tune, answer, comparison, fidelity, search]
 
 
@@ -105,7 +110,7 @@ def test_a_visitor_gets_the_same_as_from_this_process(service, request_, tiny_vl
     assert there == here
     assert runs == [], "the model runs in the other process alone"
     assert not service.line.busy
-    assert active_children() == []
+    assert turns() == []
 
 
 def encode_ms(events) -> float:
@@ -154,17 +159,17 @@ def test_a_stop_reaches_the_other_process(leased, request_):
     next(event for event in events if event.text == "Soon.")
     stop.set()
     assert [event.phase for event in events] == ["stopped"]
-    assert active_children() == []
+    assert turns() == []
 
 
 def test_a_visitor_who_leaves_ends_the_other_process(leased, request_):
     events = leased.answer(request_)
     while next(events).phase != "full":
         pass
-    assert active_children()
+    assert turns()
     events.close()
     assert not leased.line.busy
-    assert active_children() == []
+    assert turns() == []
 
 
 def test_repeats_make_way_for_a_visitor_who_waits(leased, request_, monkeypatch):

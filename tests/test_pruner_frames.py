@@ -49,12 +49,13 @@ def clip_of(frames: list[VisualTokens]) -> VisualTokens:
 FRAMES = [frame_of(i, last=i == 2) for i in range(3)]
 CLIP = clip_of(FRAMES)  # 9 + 9 + 10 tokens
 STARTS = (0, 9, 18)
+SOME = (1, 2, 3, 5, 8, 13, 21, 27, 28)  # budgets
 
 
 @each_method
 def test_every_frame_is_what_it_would_be_alone(name, parameters):
     pruner = make(name, **parameters)
-    for budget in range(1, 29):
+    for budget in SOME:
         s = with_share(pruner, "per_group")(CLIP, budget)
         assert (s.method, s.budget) == (name, budget)
         kept, embeddings, sent_before, sent_after = [], [], [], []
@@ -92,7 +93,7 @@ def test_the_plan_agrees_with_the_selection_at_every_budget(name, parameters):
     plan = pruner.plan(CLIP)
     assert isinstance(plan, RankPlan if isinstance(pruner.pruner.plan(FRAMES[0]), RankPlan) else TablePlan)
     read = json.loads(json.dumps(plan.to_json(), allow_nan=False))
-    for budget in range(1, 29):
+    for budget in SOME:
         roles = pruner(CLIP, budget).roles
         assert torch.equal(plan.roles(budget), torch.where(roles == Role.MERGED, int(Role.DROPPED), roles))
         assert plan_reader.read(read, budget)[0] == roles.tolist()

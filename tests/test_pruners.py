@@ -12,7 +12,8 @@ import torch
 
 from fsr.errors import InvalidInput
 from fsr.pruners import make
-from fsr.tokens import Role, VisualTokens
+from fsr.pruners.plan import Plan
+from fsr.tokens import Role, Selection, VisualTokens
 from tests import plan_reader
 from tests.looping import each
 from tests.methods import METHODS, TOKENS, in_dtype, random_tokens, same
@@ -23,13 +24,15 @@ each_tokens = each("tokens", [make_() for make_ in TOKENS.values()], ids=list(TO
 
 @each_method
 @each_tokens
-def test_every_budget_keeps_exactly_that_many_tokens(
+def test_every_budget_keeps_exactly_that_many_tokens_those_of_the_plan(
     tokens: VisualTokens, name: str, parameters: dict[str, Any]
 ) -> None:
     n, pruner = len(tokens), make(name, **parameters)
     plan = pruner.plan(tokens)
+    read = json.loads(json.dumps(plan.to_json(), allow_nan=False))
     for budget in range(1, n + 1):
         s = pruner(tokens, budget)
+        agrees(plan, read, budget, s)
         expected = budget if pruner.exact_count else int((plan.roles(budget) >= Role.KEPT).sum())
         assert s.method == name
         beside = len(s.sent) - len(s.kept)  # what is sent and is no token of the grid
@@ -43,6 +46,21 @@ def test_every_budget_keeps_exactly_that_many_tokens(
         assert s.embeddings.isfinite().all()
         assert all(score.shape == (n,) and score.isfinite().all() for score in s.scores.values())
         assert all(math.isfinite(fact) for fact in s.facts.values())
+
+
+def agrees(plan: Plan, read: dict[str, Any], budget: int, s: Selection) -> None:
+    """The plan, and what a reader of its JSON makes of it, with the selection."""
+    without_refine = torch.where(s.roles == Role.MERGED, int(Role.DROPPED), s.roles)
+    assert plan.roles(budget).dtype == torch.uint8
+    assert torch.equal(plan.roles(budget), without_refine)
+    refined, anchors = plan.refined(budget)
+    assert torch.equal(refined, s.roles)
+    assert anchors is None or torch.equal(anchors, torch.where(s.roles == Role.MERGED, s.anchor, anchors))
+    roles, anchor, weight = plan_reader.read(read, budget)
+    assert roles == s.roles.tolist()
+    if read["kind"] != "table":
+        assert anchor == s.anchor.tolist()
+        assert weight == pytest.approx(s.weight.tolist(), abs=1e-5)
 
 
 @each_method
@@ -84,29 +102,6 @@ def test_the_same_input_gives_the_same_selection(tokens: VisualTokens, name: str
     for budget in {1, (len(tokens) + 1) // 2, len(tokens)}:
         first = make(name, **parameters)(tokens, budget)
         assert same(first, make(name, **parameters)(replace(tokens), budget))
-
-
-@each_method
-@each_tokens
-def test_the_plan_agrees_with_the_selection_at_every_budget(
-    tokens: VisualTokens, name: str, parameters: dict[str, Any]
-) -> None:
-    pruner = make(name, **parameters)
-    plan = pruner.plan(tokens)
-    read = json.loads(json.dumps(plan.to_json(), allow_nan=False))
-    for budget in range(1, len(tokens) + 1):
-        s = pruner(tokens, budget)
-        without_refine = torch.where(s.roles == Role.MERGED, int(Role.DROPPED), s.roles)
-        assert plan.roles(budget).dtype == torch.uint8
-        assert torch.equal(plan.roles(budget), without_refine)
-        refined, anchors = plan.refined(budget)
-        assert torch.equal(refined, s.roles)
-        assert anchors is None or torch.equal(anchors, torch.where(s.roles == Role.MERGED, s.anchor, anchors))
-        roles, anchor, weight = plan_reader.read(read, budget)
-        assert roles == s.roles.tolist()
-        if read["kind"] != "table":
-            assert anchor == s.anchor.tolist()
-            assert weight == pytest.approx(s.weight.tolist(), abs=1e-5)
 
 
 @each_method

@@ -264,8 +264,9 @@ def test_every_part_that_is_removed_or_replaced_is_an_error_not_a_crash(record):
     walk(record, [])
     assert len(spots) > 200
     whole = {name: json.dumps(value) for name, value in record.items()}
-    for path in spots:
-        for junk in (None, -1, 1e308, "x", [], {}, [[]], {"a": 1}):
+    junks = (None, -1, 1e308, "x", [], {}, [[]], {"a": 1})
+    for at, path in enumerate(spots):
+        for junk in junks[at % 3 :: 3]:  # each of them in every third place
             broken = {**record, path[0]: json.loads(whole[path[0]])}
             place = broken
             for part in path[:-1]:

@@ -88,7 +88,7 @@ def url(lender, tiny_folder, tmp_path_factory) -> Iterator[str]:
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
         )
     try:
-        wait_until_up(f"http://127.0.0.1:{port}", process, log)
+        wait_until_up(f"http://127.0.0.1:{port}", lambda: process.poll() is None, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import runpy
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from tests.browser.finding import chromium_path
 NOT_RUN = "browser tests NOT RUN: no Chromium found ($CHROMIUM, PATH, Playwright's own)"
 READY = ".fx-stage canvas[data-budget]:not([data-budget=''])"
 START_S = 120
+READY_TO_SERVE = multiprocessing.get_context("forkserver")
+READY_TO_SERVE.set_forkserver_preload(["app.ui.page", "transformers"])
 FRAMES_MS = 40  # after every action: the page draws what changed in its next frame, and a person looks after that
 
 
@@ -119,24 +122,37 @@ def launched(model: str, gallery: Path, folder: Path, **extra: str) -> Iterator[
         "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "FSR_REPEAT_S": "0", **extra,
     }  # fmt: skip
-    served = ["-m", "tests.forked"] if os.environ.get("FSR_TESTS_LEASED") == "1" else ["app.py"]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, *served], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
-        )
+    process = READY_TO_SERVE.Process(target=serve, args=(environment, log), daemon=True)
+    process.start()
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until_up(url, process, log)
+        wait_until_up(url, process.is_alive, log)
         yield App(url, model, model == "shapes", log)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.join(20)
 
 
-def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def serve(environment: dict[str, str], log: Path) -> None:
+    """`python app.py`, in a process that was forked from one which has imported everything."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    if os.environ.get("FSR_TESTS_LEASED") == "1":
+        from tests.forked import serve as leased
+
+        leased()
+    else:
+        runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+
+
+def wait_until_up(url: str, alive: Callable[[], bool], log: Path) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
+        assert alive(), log.read_text()
         try:
             urllib.request.urlopen(url, timeout=5).close()
             return
@@ -178,14 +194,26 @@ class Watch:
             self.foreign.append(request.url)
 
 
+@pytest.fixture(scope="session")
+def contexts(browser) -> Callable[..., object]:
+    """Browser profiles by their options: pages of one share the files that were fetched and compiled, no more than
+    that, for the page stores nothing in a browser."""
+
+    @cache
+    def of(options: str) -> object:
+        return browser.new_context(**json.loads(options))
+
+    return lambda **options: of(json.dumps(options, sort_keys=True))
+
+
 @pytest.fixture
-def visit(app: App, browser) -> Iterator[object]:
+def visit(app: App, contexts) -> Iterator[object]:
     """visit(query="", **context) -> a loaded page. At the end no page may have erred or asked another host."""
     opened: list[tuple[object, Watch]] = []
 
     def open_page(query: str = "", ready: bool = True, **context):
         options = {"viewport": {"width": 1440, "height": 900}, **context}
-        page = browser.new_context(**options).new_page()
+        page = contexts(**options).new_page()
         page.set_default_timeout(90_000)
         page.watch = Watch(app.url)
         page.watch.on(page)
@@ -197,7 +225,7 @@ def visit(app: App, browser) -> Iterator[object]:
 
     yield open_page
     for page, watch in opened:
-        page.context.close()
+        page.close()
         assert watch.errors == []
         assert watch.foreign == []
 

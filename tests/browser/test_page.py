@@ -69,6 +69,7 @@ def test_dragging_the_budget_repaints_without_any_request(page):
     assert sum(counts(page)[2:]) == int(shown)
 
 
+@pytest.mark.slow
 def test_every_repaint_is_measured(page, measured):
     """From the changed budget to pixels: roles, Refine, every panel, and the canvas rasterised (a read forces it)."""
     n = page.evaluate(f"{STATE}.trace.tokens.n")

@@ -33,6 +33,7 @@ def measuring(page) -> None:
     page.wait_for_function(f"{STATE}.status.phase === 'measuring'", timeout=120_000)
 
 
+@pytest.mark.slow
 def test_the_table_fills_with_medians_and_says_where_no_difference_was_measured(page):
     ask(page)
     measuring(page)
