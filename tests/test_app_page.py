@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.queueing import Queue
 from PIL import Image
 
 from app.examples import Examples
@@ -359,3 +361,9 @@ def test_updates_keep_their_pace():
     assert pace.due()
     pace.every = 1e9
     assert not pace.due()
+
+
+def test_an_idle_page_leaves_the_processor_alone():
+    """Gradio looks for events again and again: this says how often, in whatever version is installed."""
+    assert "self.sleep_when_free" in inspect.getsource(Queue.start_processing)
+    assert build_app(Settings())._queue.sleep_when_free >= 0.05
