@@ -74,10 +74,13 @@ class Models:
 
     def loaded(self, model: str) -> VLM | None:
         """What answers for it, if that is in memory."""
-        wanted = self.resolved(model)
-        if self._resident is not None and wanted == self._resident_id:
+        return self.in_memory(self.resolved(model))
+
+    def in_memory(self, model: str) -> VLM | None:
+        """This very model, if it is in memory."""
+        if self._resident is not None and model == self._resident_id:
             return self._resident
-        return self.held if self.held is not None and self.held_id == wanted else None
+        return self.held if self.held is not None and self.held_id == model else None
 
     def loads_later(self, model: str) -> str:
         """For a large model that is not in memory, that it waits for a question; else empty."""

@@ -26,13 +26,12 @@ def rows(models: Models) -> list[dict[str, Any]]:
     fits: whether that much is free, what the loaded model holds counted as free; None where it is not known. answer_s:
     see `Listed.on_cpu_s`; None on a GPU.
     """
-    settings, vlm, free = models.settings, models.held, free_here(models.settings)
-    held = held_bytes(vlm)
-    room = None if free is None else free + held
+    settings, free = models.settings, free_here(models.settings)
+    room = None if free is None else free + held_bytes(models.held)
     found = [_row(offer, settings, room) for offer in settings.offers.values()]
     for row in found:
-        if vlm is not None and row["id"] == models.held_id:
-            row |= {"state": "loaded", "precision": vlm.precision, "held_gb": held / 1e9}
+        if (vlm := models.in_memory(row["id"])) is not None:
+            row |= {"state": "loaded", "precision": vlm.precision, "held_gb": held_bytes(vlm) / 1e9}
     return found
 
 

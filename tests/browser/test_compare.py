@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser.conftest import frames
 from tests.browser.test_page import until_quiet
+from tests.looping import each
 
 STATE = "fsrExplorer.page.store.state"
 RUNS = ".fx-cell-run"
@@ -195,7 +196,7 @@ def test_curves_are_drawn_from_measured_points(page):
     assert "tried" in page.locator(".fx-numbers").inner_text()
 
 
-@pytest.mark.parametrize("figure", ["sheet", "map", "overlap"])
+@each("figure", ["sheet", "map", "overlap"])
 def test_figures_can_be_saved(page, figure):
     page.select_option("#fx-figure", figure)
     with page.expect_download(timeout=SLOW) as download:

@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from tests.browser.conftest import frames
+from tests.looping import each
 
 STATE = "fsrExplorer.page.store.state"
 
@@ -159,7 +160,7 @@ def test_the_legend_counts_and_hides_layers(page):
     assert painted(page) < before / 2
 
 
-@pytest.mark.parametrize("layer", ["saliency", "relevance", "priority"])
+@each("layer", ["saliency", "relevance", "priority"])
 def test_heat_layers_show_their_scale(page, layer):
     page.locator(f".fx-segments [data-layer={layer}]").click()
     page.wait_for_selector("[data-ref=scale]:not([hidden])")
