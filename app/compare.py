@@ -72,7 +72,7 @@ def compare(
 
 def _compare(work: Work, requests: list[Request], shown: str, held: Parameters) -> Iterator[Event]:
     first, of = requests[0], len(requests) + 1
-    yield Event("encoding", work.encoding, of=of)
+    yield Event("encoding", work.first_step, of=of)
     encoding = work.encoded(first, needs_of(r.method for r in requests))
     n = len(encoding.tokens)
     requests = [replace(request, budget=request.budget_for(n), of=0) for request in requests]

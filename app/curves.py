@@ -111,7 +111,7 @@ def _smallest(work: Work, request: Request, label: str) -> Iterator[Step]:
 
 def _answered(work: Work, requests: Sequence[Request]) -> Generator[Step, None, tuple[Encoding, list[int]]]:
     """The encoding that all methods share, and the unpruned answer."""
-    yield Step("encoding", work.encoding)
+    yield Step("encoding", work.first_step)
     encoding = work.encoded(requests[0], needs_of(r.method for r in requests))
     yield Step("encoding", "Answering with all tokens.")
     ids = greedy_answer(work.vlm, encoding, work.settings.max_new_tokens, work.stop)

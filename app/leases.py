@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -166,7 +167,7 @@ class Leases:
         self._known.clear()
 
 
-_homes: dict[str, Leases] = {}  # which a forked process finds as they were when it began
+_homes: WeakValueDictionary[str, Leases] = WeakValueDictionary()  # a forked process finds them as they were
 
 
 def work_off(order: bytes, seconds: float) -> Iterator[bytes]:

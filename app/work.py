@@ -78,7 +78,7 @@ class Work:
     hurried: Callable[[], bool] = lambda: False
 
     @property
-    def encoding(self) -> str:
+    def first_step(self) -> str:
         """What is done before a question can be answered, in words."""
         what = f"{len(self.media.files)} frames" if isinstance(self.media, Film) else "the picture"
         return f"Encoding {what} and the question."
@@ -135,7 +135,7 @@ class Work:
 
 def look(work: Work, request: Request, whole: bool) -> Iterator[Event]:
     """A trace, or, where not the whole is wanted, a patch of one, without an answer."""
-    yield Event("encoding", work.encoding)
+    yield Event("encoding", work.first_step)
     encoding = work.encoded(request)
     yield Event("encoding", "Planning every budget.")
     if work.stop.is_set():
@@ -148,7 +148,7 @@ def look(work: Work, request: Request, whole: bool) -> Iterator[Event]:
 
 def answer(work: Work, request: Request, shown: str) -> Iterator[Event]:
     """Both answers, all tokens first, then the method; then both again in turns. shown: see `Service.answer`."""
-    yield Event("encoding", work.encoding)
+    yield Event("encoding", work.first_step)
     encoding = work.encoded(request)
     budget = request.budget_for(len(encoding.tokens))
     asked = f"{request.method}@{budget}"

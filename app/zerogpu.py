@@ -58,7 +58,9 @@ def refusal(title: str, message: str, seconds: float) -> str:
         return f"your share of the GPU is used up, {least}; ask again in {_in_words(wait)}, or look at the examples."
     if "illegal duration" in title:
         return f"{least} of the GPU, which is more than is lent; compare fewer methods, or ask for a smaller model."
-    if "quota" in title and "queue" not in title and "No GPU" not in message:
+    if "runs limit" in message:
+        return "you have had all your turns with the GPU for now; come back later, or look at the examples."
+    if "its GPU limit" in message:
         return f"visitors who are not signed in to Hugging Face have used up their share of the GPU, {least}; sign in."
     if "worker error" in title:
         return f"the GPU was taken away before the answer was done ({message.rstrip('.')}); ask again."

@@ -70,7 +70,3 @@ def serve() -> None:
     service = Service(settings)
     service.leases = Leases(forked, service.models, sparing=False)
     build_app(settings, service).launch(**launch_options(settings, service) | {"server_port": settings.port})
-
-
-if __name__ == "__main__":
-    serve()

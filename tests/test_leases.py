@@ -271,6 +271,8 @@ def test_nothing_is_leased_unasked(leased, request_):
         ("ZeroGPU quota exceeded", "Try again in 1 day, 2:00:00. ", "ask again in 26 h"),
         ("ZeroGPU quota exceeded", "Try again in 0:00:07. ", "ask again in 7 s"),
         ("ZeroGPU quota exceeded", "Space app has reached its GPU limit. Try re-running outside", "sign in"),
+        ("ZeroGPU quota exceeded", "You have exceeded your ZeroGPU runs limit. ", "come back later"),
+        ("ZeroGPU quota exceeded", "No GPU was available after 60s. Try re-running outside", "no GPU is free now"),
         ("ZeroGPU illegal duration", "The requested GPU duration (19s) is larger than", "more than is lent"),
         ("ZeroGPU queue timeout", "No GPU was available after 60s", "no GPU is free now"),
         ("ZeroGPU client error", "No GPU was available", "no GPU is free now"),

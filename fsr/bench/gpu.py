@@ -224,7 +224,7 @@ def model(extent: Extent, name: str) -> dict[str, Any]:
 def page(extent: Extent) -> dict[str, Any]:
     """The page's own path: its service answers questions about a few pictures, each with all tokens and with FSR."""
     try:  # by name: the page stands above the library
-        app, limits = (importlib.import_module(f"app.{name}") for name in ("service", "settings"))
+        app, asking, limits = (importlib.import_module(f"app.{name}") for name in ("service", "request", "settings"))
     except ImportError as error:
         raise Skipped(f"the page is not here ({said(error)}).") from error
     one = named(PAGES_MODEL + extent.suffix)
@@ -240,7 +240,7 @@ def page(extent: Extent) -> dict[str, Any]:
         for i in range(extent.asked):
             words = f"What is person {i} holding?"
             parameters = {"fsr": {"focus_cap": prefill.FOCUS_CAP}}
-            request = app.Request(pictures[i % PICTURES], words, "fsr", budget, parameters, "shapes")
+            request = asking.Request(pictures[i % PICTURES], words, "fsr", budget, parameters, "shapes")
             times.append(_waited(service.answer(request)))
     finally:
         service.close()
