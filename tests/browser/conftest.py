@@ -122,7 +122,7 @@ def launched(model: str, gallery: Path, folder: Path, **extra: str) -> Iterator[
         "GRADIO_TEMP_DIR": str(folder / "gradio"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "FSR_REPEAT_S": "0", **extra,
     }  # fmt: skip
-    process = READY_TO_SERVE.Process(target=serve, args=(environment, log), daemon=True)
+    process = READY_TO_SERVE.Process(target=serve, args=(environment, log))  # no daemon: it forks turns itself
     process.start()
     try:
         url = f"http://127.0.0.1:{port}"
