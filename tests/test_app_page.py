@@ -17,8 +17,10 @@ from app.examples import Examples
 from app.service import Service
 from app.serving import STATIC, early, head, markup, version
 from app.settings import CLIPS_ONLY, ROOT, Settings
-from app.ui.handlers import Handlers, Pace, Session, checked_parameters, sentence, whole
+from app.ui.handlers import Handlers, Session
 from app.ui.page import build_app, page_config
+from app.ui.running import Pace
+from app.ui.sent import checked_parameters, sentence, whole
 from fsr.errors import InvalidInput
 from fsr.shapes.gallery import picture_of
 from fsr.trace import Trace

@@ -11,7 +11,7 @@ from app.compare import compare, report, requests_of
 from app.request import Request
 from app.service import Service
 from app.settings import UPLOADS, Settings
-from app.ui.handlers import checked_parameters, errors_as_sentences, received, whole
+from app.ui.sent import checked_parameters, errors_as_sentences, received, whole
 from fsr.errors import InvalidInput
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import threading
-import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,19 +23,26 @@ from app.examples import Examples
 from app.exporting import figure, file_name
 from app.models import NotLoaded
 from app.pictures import Picture
-from app.request import Parameters, Request
+from app.request import Request
 from app.service import Service
 from app.ui import values
+from app.ui.running import MAX_RUNNING, Pace, Stoppable, Stops
+from app.ui.sent import (
+    about_of,
+    checked_parameters,
+    errors_as_sentences,
+    received,
+    run_of,
+    sent_with,
+    sentence,
+    whole,
+)
 from app.work import Event
-from fsr.errors import FsrError, InvalidInput
+from fsr.errors import InvalidInput
 from fsr.trace import shown_frames
 from fsr.vlm import VLM
 
-log = logging.getLogger(__name__)
-
-MAX_RUNNING = 256  # visitors whose stop button is remembered
 SLOTS = ("answer", "look")  # what can run for one visitor at the same time
-Stops = OrderedDict[tuple[str, str], threading.Event]  # by visitor and slot
 
 
 @dataclass(frozen=True)
@@ -346,116 +350,12 @@ class Handlers:
             yield stop
 
 
-def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
-    """An uploaded file, checked. Raises InvalidInput with one sentence, and then the file is deleted."""
-    if not isinstance(path, str) or not path:
-        raise InvalidInput("there is no file; send a picture or a clip.")
-    try:
-        return service.open_media(path, model, frames)
-    except Exception:
-        Path(path).unlink(missing_ok=True)
-        raise
-
-
 def offered(name: str, data: bytes) -> Iterator[str]:
     """A file to download under this name; it is deleted once Gradio has its copy."""
     with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
         path = Path(folder) / name
         path.write_bytes(data)
         yield str(path)
-
-
-def sent_with(event: gr.EventData) -> dict[str, Any]:
-    """What the page sent with an event; nothing where it was called without."""
-    data = getattr(event, "_data", None)
-    return data if isinstance(data, dict) else {}
-
-
-class Stoppable:
-    """While it is entered, the visitor's stop button sets the event, and so does the visitor's next question.
-
-    Leaving sets it as well: a closed page stops its answer.
-    """
-
-    def __init__(self, stops: Stops, visitor: tuple[str, str]) -> None:
-        self.stops, self.visitor, self.stop = stops, visitor, threading.Event()
-
-    def __enter__(self) -> threading.Event:
-        if self.visitor in self.stops:
-            self.stops[self.visitor].set()
-        self.stops[self.visitor] = self.stop
-        while len(self.stops) > MAX_RUNNING:
-            self.stops.popitem(last=False)
-        return self.stop
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        if self.stops.get(self.visitor) is self.stop:
-            del self.stops[self.visitor]
-
-
-class Pace:
-    """At most so many updates a second."""
-
-    def __init__(self, per_second: float) -> None:
-        self.every, self.last = 1 / per_second, 0.0
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.last < self.every:
-            return False
-        self.last = now
-        return True
-
-
-@contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Every failure inside becomes the page's error message."""
-    try:
-        yield
-    except Exception as error:
-        raise gr.Error(sentence(error), duration=8, print_exception=False) from error
-
-
-def sentence(error: Exception) -> str:
-    """The library's own sentences as they are; anything unforeseen is logged (its kind, never the visitor's data)."""
-    if isinstance(error, FsrError):
-        text = str(error)
-        return text[:1].upper() + text[1:]
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("%s in %s, line %s", type(error).__name__, frame.filename, frame.lineno)
-    return f"Something went wrong on the server ({type(error).__name__}). Try again; the server's log says where."
-
-
-def about_of(view: Any) -> dict[str, int]:
-    """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
-    return _numbers(view, "about", "ask")
-
-
-def run_of(view: Any) -> dict[str, int]:
-    """The page's number of this question, of these curves or of this selection."""
-    return _numbers(view, "ask", "curves", "look")
-
-
-def _numbers(view: Any, *names: str) -> dict[str, int]:
-    sent = view if isinstance(view, dict) else {}
-    return {name: sent[name] for name in names if isinstance(sent.get(name), int)}
-
-
-def whole(value: Any, name: str) -> int:
-    """A whole number sent as JSON, from 0 to a million."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1e6 or value % 1:
-        raise InvalidInput(f"the {name} must be a whole number, not {str(value)[:40]!r}.")
-    return int(value)
-
-
-def checked_parameters(value: Any) -> Parameters:
-    """Method -> parameters with plain values; `fsr.pruners.make` checks names and ranges."""
-    if not isinstance(value, dict):
-        return {}
-    methods = [(str(k)[:40], v) for k, v in list(value.items())[:32] if isinstance(v, dict)]
-    return {method: {str(name)[:40]: v for name, v in chosen.items()} for method, chosen in methods}
 
 
 def where(vlm: VLM | None) -> str:
