@@ -22,7 +22,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.service import Service
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("theme.css", "page.css", "stage.css", "panels.css", "picker.css", "compare.css", "narrow.css", "film.css")
+STYLES = (
+    "theme.css",
+    "page.css",
+    "stage.css",
+    "panels.css",
+    "picker.css",
+    "compare.css",
+    "tabs.css",
+    "why/why.css",
+    "words/words.css",
+    "lecture/lecture.css",
+    "narrow.css",
+    "film.css",
+)
 UNSTYLED = (
     ".gradio-container { visibility: hidden; animation: fx-anyway 0s 2s forwards; }"
     "@keyframes fx-anyway { to { visibility: visible; } }"
@@ -50,8 +63,8 @@ POLICY = {
 def version() -> str:
     """A hash of all modules and styles."""
     digest = hashlib.sha256()
-    for path in sorted(STATIC.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(filter(Path.is_file, STATIC.rglob("*"))):
+        digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -85,7 +98,8 @@ def head(config: dict[str, Any]) -> str:
 def early() -> str:
     """A Link header: the browser fetches styles and modules while Gradio's own script still starts."""
     styles = [f"<{address(name)}>; rel=preload; as=style" for name in STYLES]
-    modules = [f"<{address(path.name)}>; rel=modulepreload" for path in sorted(STATIC.glob("*.js"))]
+    names = [path.relative_to(STATIC).as_posix() for path in sorted(STATIC.rglob("*.js"))]
+    modules = [f"<{address(name)}>; rel=modulepreload" for name in names]
     return ", ".join(styles + modules)
 
 
@@ -93,8 +107,8 @@ class _Versioned(StaticFiles):
     """Files whose address changes with their content."""
 
     def get_path(self, scope: Scope) -> str:
-        """The file's name, also where a proxy took the root path away: Starlette's own way then finds none."""
-        return str(scope["path"]).rpartition("/")[2]
+        """What follows the version, also where a proxy took the root path away: Starlette's own way then finds none."""
+        return str(scope["path"]).rpartition(f"/{version()}/")[2]
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

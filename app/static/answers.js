@@ -2,6 +2,7 @@
 
 import { bytes, comparedTimes, firstDifference, flops, isNumber, milliseconds, ratio, spread } from "./format.js";
 import { isForeign } from "./store.js";
+import { showWith } from "./tabs.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 export function answerKey(method, budget) {
@@ -10,6 +11,7 @@ export function answerKey(method, budget) {
 
 export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
+  showWith(store, "answer", at.panel);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
   store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) =>
     draw(at, state, config, store),

@@ -12,6 +12,10 @@ import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
 import { mountFilm } from "./film.js";
 import { copyLink, drawExport, saveJson, savePng } from "./export.js";
+import { mountTabs } from "./tabs.js";
+import { mountWhy } from "./why/why.js";
+import { mountWords } from "./words/words.js";
+import { mountLecture } from "./lecture/lecture.js";
 import * as life from "./life.js";
 import * as plan from "./plan.js";
 import * as views from "./views.js";
@@ -63,6 +67,10 @@ export function start(config) {
       mountAnswers(io.element, store, config, page.setBudget);
       listen(io, page.hear);
     },
+    tabs: ({ element }) => mountTabs(element, store),
+    why: ({ element }) => mountWhy(element, store),
+    words: ({ element }) => mountWords(element, store),
+    lecture: ({ element }) => mountLecture(element, store),
     gallery: (io) => mountGallery(io.element, store, config, io),
     drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
     topbar: (io) =>

@@ -4,10 +4,12 @@ import { entersAt, entriesOf, iou, keeps, keptBy, pairOf, roleOf } from "./compa
 import { isNumber, sig3 } from "./format.js";
 import { SCORES, place } from "./describe.js";
 import { nameOf } from "./sheet.js";
+import { showWith } from "./tabs.js";
 import { el, fill, refs, toggle } from "./dom.js";
 
 export function mountOverlap(root, store, config) {
   const at = refs(root);
+  showWith(store, "answer", at.panel);
   const shape = ["mode", "trace", "budget", "chosen", "arrange", "rowMethod", "layerAt"];
   store.on(
     [...shape, "cursor"],

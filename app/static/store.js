@@ -44,6 +44,7 @@ export function createStore(initial) {
     model: null,
     edited: {},
     mode: "one",
+    tab: "answer",
     chosen: [],
     arrange: "methods",
     rowMethod: "fsr",

@@ -65,8 +65,12 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 download = gr.DownloadButton("Figure", elem_id="fx-download", size="sm")
             with gr.Column(elem_id="fx-col-side"):
                 question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
+                panel("tabs")
                 answers = panel("answers")
                 panel("overlap")
+                panel("why")
+                panel("words")
+                panel("lecture")
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
                     upload = gr.UploadButton("Your picture or clip", file_types=UPLOADS, elem_id="fx-upload", size="sm")

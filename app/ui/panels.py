@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.serving import markup
+from app.serving import STATIC, markup
 
 # What each panel hands to its JavaScript. Names in quotes become events of the component, e.g. gallery.pick(fn, ...).
 _DOORS = {
@@ -14,6 +14,10 @@ _DOORS = {
     "rail": "",
     "compare": "figure: (detail) => trigger('figure', detail)",
     "overlap": "",
+    "tabs": "",
+    "why": "",
+    "words": "",
+    "lecture": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
     "figure: (detail) => trigger('figure', detail)",
     "film": "exportClip: (detail) => trigger('export_clip', detail)",
@@ -28,7 +32,7 @@ def panel(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """One panel. `value` is JSON that its script draws with textContent; it is never put into the markup."""
     return gr.HTML(
         value=value,
-        html_template=markup(f"{name}.html"),
+        html_template=markup(f"{name}/panel.html" if (STATIC / name).is_dir() else f"{name}.html"),
         js_on_load=f"window.fsrReady.then((page) => page.{name}({{ element, props, watch, {_DOORS[name]} }}));",
         apply_default_css=False,
         elem_id=f"fx-{name}",

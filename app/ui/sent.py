@@ -1,0 +1,87 @@
+"""What came from the browser, checked; and failures as one sentence."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.clips import Film
+from app.pictures import Picture
+from app.request import Parameters
+from app.service import Service
+from fsr.errors import FsrError, InvalidInput
+
+log = logging.getLogger(__name__)
+
+
+def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
+    """An uploaded file, checked. Raises InvalidInput with one sentence, and then the file is deleted."""
+    if not isinstance(path, str) or not path:
+        raise InvalidInput("there is no file; send a picture or a clip.")
+    try:
+        return service.open_media(path, model, frames)
+    except Exception:
+        Path(path).unlink(missing_ok=True)
+        raise
+
+
+def sent_with(event: gr.EventData) -> dict[str, Any]:
+    """What the page sent with an event; nothing where it was called without."""
+    data = getattr(event, "_data", None)
+    return data if isinstance(data, dict) else {}
+
+
+def about_of(view: Any) -> dict[str, int]:
+    """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
+    return _numbers(view, "about", "ask")
+
+
+def run_of(view: Any) -> dict[str, int]:
+    """The page's number of this question, of these curves or of this selection."""
+    return _numbers(view, "ask", "curves", "look")
+
+
+def _numbers(view: Any, *names: str) -> dict[str, int]:
+    sent = view if isinstance(view, dict) else {}
+    return {name: sent[name] for name in names if isinstance(sent.get(name), int)}
+
+
+def whole(value: Any, name: str) -> int:
+    """A whole number sent as JSON, from 0 to a million."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1e6 or value % 1:
+        raise InvalidInput(f"the {name} must be a whole number, not {str(value)[:40]!r}.")
+    return int(value)
+
+
+def checked_parameters(value: Any) -> Parameters:
+    """Method -> parameters with plain values; `fsr.pruners.make` checks names and ranges."""
+    if not isinstance(value, dict):
+        return {}
+    methods = [(str(k)[:40], v) for k, v in list(value.items())[:32] if isinstance(v, dict)]
+    return {method: {str(name)[:40]: v for name, v in chosen.items()} for method, chosen in methods}
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Every failure inside becomes the page's error message."""
+    try:
+        yield
+    except Exception as error:
+        raise gr.Error(sentence(error), duration=8, print_exception=False) from error
+
+
+def sentence(error: Exception) -> str:
+    """The library's own sentences as they are; anything unforeseen is logged (its kind, never the visitor's data)."""
+    if isinstance(error, FsrError):
+        text = str(error)
+        return text[:1].upper() + text[1:]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("%s in %s, line %s", type(error).__name__, frame.filename, frame.lineno)
+    return f"Something went wrong on the server ({type(error).__name__}). Try again; the server's log says where."
