@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -27,7 +28,7 @@ from fsr.trace import Trace
 from tests.looping import each
 from tests.tiny import in_memory
 
-SOURCES = sorted(p for p in STATIC.iterdir() if p.suffix in {".js", ".css", ".html"})
+SOURCES = sorted(p for p in STATIC.rglob("*") if p.suffix in {".js", ".css", ".html"})
 
 
 @each("path", SOURCES, ids=lambda p: p.name)
@@ -40,25 +41,27 @@ def test_static_files_are_short_and_ask_no_other_host(path):
 
 
 def test_modules_import_each_other_by_relative_addresses_and_not_in_a_circle():
-    imports = {p.name: re.findall(r'^import .*? from "(.*?)";$', p.read_text(), re.M) for p in STATIC.glob("*.js")}
-    above: list[str] = []
+    found = {p: re.findall(r'^(?:import|export) .*?from "(.*?)";$', p.read_text(), re.M) for p in STATIC.rglob("*.js")}
+    above: list[Path] = []
 
-    def follow(name: str) -> None:
-        assert name not in above, f"{' -> '.join([*above, name])} import each other in a circle"
-        above.append(name)
-        for other in imports[name]:
-            assert other.startswith("./"), f"{name} imports {other}, which would lose the version"
-            follow(other[2:])
+    def follow(path: Path) -> None:
+        assert path not in above, f"{' -> '.join(p.name for p in [*above, path])} import each other in a circle"
+        above.append(path)
+        for other in found[path]:
+            assert other.startswith("."), f"{path.name} imports {other}, which would lose the version"
+            follow((path.parent / other).resolve())
         above.pop()
 
-    follow("main.js")
+    follow(STATIC / "main.js")
 
 
 def test_the_head_names_every_file_with_its_version():
-    for path in STATIC.glob("*.css"):
-        assert f'href="./fsr/{version()}/{path.name}"' in head({}), path.name
-    for path in [*STATIC.glob("*.css"), *STATIC.glob("*.js")]:
-        assert f"<./fsr/{version()}/{path.name}>" in early(), path.name
+    names = {p: p.relative_to(STATIC).as_posix() for p in SOURCES}
+    for path, name in names.items():
+        if path.suffix == ".css":
+            assert f'href="./fsr/{version()}/{name}"' in head({}), name
+        if path.suffix in {".css", ".js"}:
+            assert f"<./fsr/{version()}/{name}>" in early(), name
 
 
 def test_the_head_cannot_be_left_by_data():
@@ -67,8 +70,8 @@ def test_the_head_cannot_be_left_by_data():
 
 
 def test_markup_is_constant():
-    for path in STATIC.glob("*.html"):
-        assert "${" not in markup(path.name)
+    for path in STATIC.rglob("*.html"):
+        assert "${" not in markup(path.relative_to(STATIC).as_posix())
 
 
 def test_building_the_page_loads_no_model():
