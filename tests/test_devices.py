@@ -122,7 +122,7 @@ def shown(vlm, asked):
         service.close()
 
 
-@pytest.mark.parametrize("family", ["llava", "onevision"])
+@pytest.mark.parametrize("family", ["llava", pytest.param("onevision", marks=pytest.mark.slow)])
 def test_the_page_shows_the_same(family, tmp_path, picture, monkeypatch):
     """Plans, traces, answers, comparisons and curves, of a picture and of a clip."""
     folder = tmp_path / "tiny"

@@ -38,6 +38,7 @@ def test_several_groups_go_at_once(way: ModuleType) -> None:
 
 
 @each("way", BOTH)
+@pytest.mark.slow
 def test_the_most_diverse_are_those_of_the_cpu(way: ModuleType) -> None:
     assert device.most_diverse_tokens(way, DEVICE) == []
 

@@ -89,6 +89,7 @@ def is_one_sentence(err: str, words: str) -> None:
     assert words in lines[0]
 
 
+@pytest.mark.slow
 def test_beside_a_running_one_it_takes_the_next_free_port_and_says_so():
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -25,6 +25,8 @@ from app.settings import ROOT
 from app.zerogpu import is_zerogpu
 from tests.browser.conftest import wait_until_up
 
+pytestmark = pytest.mark.slow
+
 
 class Lender(ThreadingHTTPServer):
     """What Hugging Face runs beside a Space. left, wait: of the visitor's quota, in seconds; None lends."""

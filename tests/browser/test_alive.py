@@ -77,6 +77,7 @@ def proxied(fresh):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_the_page_opens_takes_a_picture_and_answers_under_a_root_path(browser, proxied):
     host, missed = proxied
     page = browser.new_page()

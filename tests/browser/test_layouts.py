@@ -123,6 +123,7 @@ def test_a_recording_is_replayed_view_by_view_without_its_model(visit):
     assert page.evaluate(f"{STATE}.trace.tokens.tile[{STATE}.cursor]") == 1
 
 
+@pytest.mark.slow
 def test_the_budget_is_shared_by_tiles_and_back_without_encoding(visit):
     page = visit("?recording=gone&example=star")
     ready(page, "s.trace.model.id === 'gone'")

@@ -35,6 +35,7 @@ def row(page, model):
     return page.locator(f".fx-offer[data-model='{model}']")
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_by_the_fallback_and_another_is_chosen(visit, folder):
     page = visit()
     page.evaluate("window.told = []; fsrExplorer.page.store.on(['status'], (s) => told.push(s.status.text ?? ''))")

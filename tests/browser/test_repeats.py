@@ -50,6 +50,7 @@ def test_the_table_fills_with_medians_and_says_where_no_difference_was_measured(
     assert f"medians of {min(full['repeats'], ours['repeats'])} runs" in page.inner_text("[data-ref=source]")
 
 
+@pytest.mark.slow
 def test_repeats_stop_with_stop_and_the_answers_stay(page):
     ask(page)
     measuring(page)

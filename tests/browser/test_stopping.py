@@ -60,6 +60,7 @@ def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
     page.wait_for_selector("#fx-askbutton:visible")
 
 
+@pytest.mark.slow
 def test_a_running_comparison_can_be_stopped(page):
     page.click("[data-mode=compare]")
     page.click("#fx-askbutton")
