@@ -15,7 +15,7 @@ _DOORS = {
     "compare": "figure: (detail) => trigger('figure', detail)",
     "overlap": "",
     "tabs": "",
-    "why": "",
+    "why": "study: (detail) => trigger('study', detail), halt: (detail) => trigger('halt', detail)",
     "words": "",
     "lecture": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
