@@ -257,8 +257,14 @@ class Service:
 
     def reads_no_clips(self, model: str) -> str:
         others = [self.settings.offers[other].title for other in self.clip_models]
-        how = f"choose {' or '.join(others)} for clips" if others else "none that reads clips is on offer here"
+        how = f"for a clip choose {' or '.join(others)}" if others else "none that reads clips is on offer here"
         return f"the model {self.settings.offers[self.check_model(model)].title} reads pictures only; {how}."
+
+    def switched(self, model: str, other: str, clip: bool) -> str:
+        """Why `other` answers from now on, see `model_for`; empty where it is the same model."""
+        title, instead = (self.settings.offers[one].title for one in (model, other))
+        reads = "reads pictures only" if clip else "knows drawn clips only"
+        return "" if model == other else f"{title} {reads}: {instead} answers now."
 
     def _count(self, model: str, frames: int) -> int:
         default = self.clip_frames(model) or next(map(self.clip_frames, self.clip_models), FRAMES)

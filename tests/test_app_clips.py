@@ -161,7 +161,7 @@ def test_forgotten_clips_leave_no_file(service, tmp_path, asked):
 def test_a_model_for_pictures_only_says_so_and_names_one_that_reads_clips(service, asked):
     with pytest.raises(InvalidInput) as caught:
         service.analyse(replace(asked, model=TINY))
-    assert str(caught.value) == f"the model {TINY} reads pictures only; choose {VIDEO} for clips."
+    assert str(caught.value) == f"the model {TINY} reads pictures only; for a clip choose {VIDEO}."
     assert service.model_for(TINY, clip=True) == VIDEO
     assert service.model_for(VIDEO, clip=False) == VIDEO
 
@@ -210,16 +210,18 @@ def test_a_model_that_is_chosen_while_a_clip_is_read_stays_chosen(handlers, mp4)
     assert (session.model, session.picture, session.example) == (VIDEO, name, None)
 
 
-def test_a_clip_under_a_model_for_pictures_is_shown_with_an_offer(handlers, mp4):
-    stage, session, _ = uploaded(handlers, mp4, TINY)
+def test_a_clip_under_a_model_for_pictures_takes_one_that_reads_clips_and_says_so(handlers, mp4):
+    *_, (name, _) = handlers.upload(str(mp4), Session(TINY), VISITOR)
+    stage, _, session, _, bar = handlers.show_upload(name, "", Session(TINY))
     assert len(stage["pictures"]) == 5
-    *_, (_, answers, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session, VISITOR)
-    assert answers["status"]["offer"] == [VIDEO]
-    assert "reads pictures only" in answers["status"]["text"]
-    _, session = handlers.choose_model(SimpleNamespace(_data={"id": VIDEO}), session)
+    assert stage["note"] == f"{TINY} reads pictures only: {VIDEO} answers now."
+    assert (session.model, bar["id"], bar["chosen"]) == (VIDEO, VIDEO, True)
     *_, (value, answers, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, session, VISITOR)
     assert answers["status"]["phase"] == "idle"
     assert len(value["pictures"]) == 5
+    _, again = handlers.choose_model(SimpleNamespace(_data={"id": TINY}), session)
+    *_, (_, answers, _) = handlers.analyse_upload("what?", {"method": "fsr", "budget": 0}, again, VISITOR)
+    assert "reads pictures only; for a clip choose" in answers["status"]["text"]
 
 
 def long_by_header(mp4: bytes, avi: bytes, wav: bytes) -> bytes:

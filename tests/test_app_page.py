@@ -158,9 +158,11 @@ def test_an_uploaded_picture_is_not_for_the_model_that_knows_drawn_clips_alone(t
     service = Service(Settings())
     handlers = Handlers(service, Examples(ROOT / "assets"))
     *_, (name, _) = handlers.upload(str(path), Session(CLIPS_ONLY), VISITOR)
-    _, _, session, _, bar = handlers.show_upload(name, "", Session(CLIPS_ONLY))
+    stage, _, session, _, bar = handlers.show_upload(name, "", Session(CLIPS_ONLY))
     assert (session.model, bar["id"], bar["chosen"]) == ("shapes", "shapes", True)
-    _, _, session, _, bar = handlers.show_upload(name, "", Session("shapes"))
+    assert stage["note"] == "Shapes for clips knows drawn clips only: Shapes answers now."
+    stage, _, session, _, bar = handlers.show_upload(name, "", Session("shapes"))
+    assert "note" not in stage
     assert session.model == "shapes"
     assert "chosen" not in bar
     service.close()

@@ -13,8 +13,8 @@ export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
   showWith(store, "answer", at.panel);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
-  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model"], (state) =>
-    draw(at, state, config, store),
+  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model", "note"], (state) =>
+    draw(at, state, config),
   );
 }
 
@@ -45,11 +45,13 @@ function nearestAnswer({ answers, method }, budget) {
   return known.sort((a, b) => Math.abs(a.budget - budget) - Math.abs(b.budget - budget))[0];
 }
 
-function draw(at, state, config, store) {
+function draw(at, state, config) {
   const n = state.trace?.tokens.n;
   const { full, ours, stale } = sides(state);
   const label = (name) => config.methods.find((m) => m.name === name)?.label ?? name;
-  drawStatus(at.status, state.status, store);
+  drawStatus(at.status, state.status);
+  setText(at.said, state.note);
+  toggle(at.said, Boolean(state.note));
   setText(at.asked, !state.status.text && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
   const shown = label(ours?.method ?? state.method);
@@ -71,15 +73,9 @@ function drawBadge(badge, card, text) {
   card.classList.toggle("fx-stale", Boolean(text));
 }
 
-function drawStatus(node, status, store) {
+function drawStatus(node, status) {
   node.dataset.phase = status.phase;
-  if (status.offer?.length)
-    fill(
-      node,
-      `${status.text} `,
-      el("button", { type: "button", class: "fx-other", onclick: () => store.act("models") }, "Choose a model"),
-    );
-  else setText(node, status.text ?? "");
+  setText(node, status.text ?? "");
   toggle(node, Boolean(status.text));
 }
 

@@ -13,11 +13,13 @@ export function mountBudget(at, store, { shared = false } = {}) {
   store.on(["trace"], (state) => {
     const n = state.trace?.tokens.n ?? 1;
     at.range.max = String(n);
+    at.range.disabled = !state.trace;
+    toggle(at.count.parentElement, Boolean(state.trace));
     setText(at.total, state.trace ? String(n) : "–");
     fill(at.ticks, ...(state.trace ? ticks(n, store) : []));
   });
   if (shared) {
-    store.on(["budget", "trace"], (state) => drawCount(at, state, state.budget));
+    store.on(["budget", "trace"], (state) => (state.trace ? drawCount(at, state, state.budget) : drawNothing(at)));
     return;
   }
   store.on(["view", "budget", "trace", "method"], (state) => drawBudget(at, state));
@@ -60,8 +62,8 @@ function drawBudget(at, state) {
 
 /** Before a picture or clip was looked at nobody knows how many tokens it has. */
 function drawNothing(at) {
-  setText(at.count, "–");
-  for (const node of [at.share, at.split, at.notice]) setText(node, "");
+  setText(at.share, "How many visual tokens there are is known after Ask.");
+  for (const node of [at.split, at.notice]) setText(node, "");
   toggle(at.notice, false);
   at.track.style.setProperty("--budget", "0");
   at.track.style.setProperty("--focus", "0");

@@ -9,6 +9,7 @@ import { isLearning } from "./fidelity.js";
 import { MOST, entriesOf, wantedOf } from "./comparing.js";
 import { seen } from "./spread.js";
 import { nextView } from "./views.js";
+import { mountNotices } from "./notices.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
 const LOST = "The recorded answers could not be read from the server. Choose the example again.";
@@ -121,6 +122,7 @@ export function createPage(config) {
     if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status))
       store.act("plan", { method: state.method, parameters: {} });
   });
+  mountNotices(store);
   planMissing(store, config);
   mountKeys(store, config);
   return page;
@@ -190,7 +192,15 @@ function applyTrace(store, value, config) {
         }
       : {}),
     ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace, link.frame) : {}),
-    ...(fresh ? { edited: {}, where: "", status: { phase: "idle" }, layer: link.layer ?? state.layer } : {}),
+    ...(fresh
+      ? {
+          edited: {},
+          where: "",
+          status: { phase: "idle" },
+          note: value.note ?? "",
+          layer: link.layer ?? state.layer,
+        }
+      : {}),
   });
 }
 

@@ -40,6 +40,7 @@ export function createStore(initial) {
     view: null,
     answers: {},
     asked: null,
+    note: "",
     status: { phase: "idle" },
     model: null,
     edited: {},

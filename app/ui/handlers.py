@@ -84,14 +84,11 @@ class Handlers:
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
-        model = self.service.model_for(session.model, example.clip)
-        bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
-        if model != session.model:
-            session = self._choosing(session, model)
+        session, bar, note = self._reading(session, example.clip)
         session = replace(session, example=example.id, picture=None, recording=example.recording)
         if not example.clip or example.trace_file.is_file():
-            return values.example_value(example), example.question, session, bar
-        stage = values.upload_value(self._shown(session))  # a clip that nothing was recorded about
+            return values.example_value(example) | note, example.question, session, bar
+        stage = values.upload_value(self._shown(session)) | note  # a clip that nothing was recorded about
         return stage | {"example": example.id, "question": example.question}, example.question, session, bar
 
     def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any]]:
@@ -108,18 +105,14 @@ class Handlers:
 
     def show_upload(self, uploaded: str, question: str, session: Session) -> tuple[Any, Any, Session, Any, Any]:
         """Values for stage, question, session, answers and topbar. The session may be another than when the upload
-        began: its model. A picture is not for the model that knows drawn clips alone. An example's own question goes
-        with the example; what the visitor typed stays."""
-        model = session.model if is_clip_id(uploaded) else self.service.model_for(session.model, clip=False)
-        bar = gr.skip() if model == session.model else values.chosen_value(self.service, model)
-        if model != session.model:
-            session = self._choosing(session, model)
+        began: its model. An example's own question goes with the example; what the visitor typed stays."""
+        session, bar, note = self._reading(session, is_clip_id(uploaded))
         session = replace(session, picture=uploaded, example=None)
         with errors_as_sentences():
             shown = self._shown(session)
         examples = {example.question for example in self.examples.all.values()}
         kept = "" if str(question).strip() in examples else gr.skip()
-        return values.upload_value(shown), kept, session, values.status_value("idle"), bar
+        return values.upload_value(shown) | note, kept, session, values.status_value("idle"), bar
 
     # -- questions
 
@@ -176,12 +169,12 @@ class Handlers:
     ) -> Iterator[tuple[Any, Any, Any]]:
         """After an upload: what would be kept, without an answer. Without a question there is nothing to say yet.
 
-        A clip for which the chosen model is none is shown all the same, with an offer of one that reads clips.
+        A clip that no model on offer reads is shown all the same.
         """
-        model, others = session.model, self.service.clip_models
-        if is_clip_id(session.picture or "") and model not in others:
+        model = session.model
+        if is_clip_id(session.picture or "") and not self.service.clip_frames(model):
             why = sentence(InvalidInput(self.service.reads_no_clips(model)))
-            yield gr.skip(), values.offer_value(why, others), gr.skip()
+            yield gr.skip(), values.status_value("refused", why), gr.skip()
         elif not isinstance(question, str) or not question.strip():
             yield gr.skip(), values.status_value("idle"), gr.skip()
         elif later := self.service.unasked(model):
@@ -306,6 +299,15 @@ class Handlers:
         return values.picker_value(self.service, session.model)
 
     # -- pieces
+
+    def _reading(self, session: Session, clip: bool) -> tuple[Session, Any, dict[str, str]]:
+        """The session with a model that was made for what is shown; where it is another one than before, values for the
+        topbar and, for the stage, a note."""
+        model = self.service.model_for(session.model, clip)
+        if model == session.model:
+            return session, gr.skip(), {}
+        note = self.service.switched(session.model, model, clip)
+        return self._choosing(session, model), values.chosen_value(self.service, model), {"note": note}
 
     def _choosing(self, session: Session, model: str) -> Session:
         """The session with this model; what was in use before is what it goes back to."""

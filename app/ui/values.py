@@ -97,13 +97,6 @@ def status_value(phase: str, text: str = "") -> dict[str, Any]:
     return {"run": run_id(), "status": {"phase": phase, "text": text}}
 
 
-def offer_value(text: str, models: list[str]) -> dict[str, Any]:
-    """Why a model cannot do it, and which can."""
-    value = status_value("refused", text)
-    value["status"]["offer"] = models
-    return value
-
-
 def event_value(event: Event, question: str, where: str) -> dict[str, Any]:
     """One step of an answer, for the answers panel."""
     value = status_value(event.phase, event.text)
