@@ -31,13 +31,14 @@ def figure(
     """sheet, map: `trace` as JSON text, `runs`, [method, budget] each, and the `frame`. overlap: `runs` and `values`,
     their matrix. pictures: one for every frame of a trace.
 
-    curves: `points` with method, budget, kl and probability, and the `question`. Raises InvalidInput.
+    curves: `points` with method, budget, kl and probability, the `order` of the methods, and the `question`. Raises
+    InvalidInput.
     """
     from app import figures  # matplotlib takes a second, and few visitors save figures
 
     file_name(kind, fmt)
     if kind == "curves":
-        return figures.fidelity_curves(_curves(sent.get("points")), fmt, _labels(), _question(sent))
+        return figures.fidelity_curves(_curves(sent.get("points"), sent.get("order")), fmt, _labels(), _question(sent))
     runs = _runs(sent.get("runs"))
     if kind == "overlap":
         return figures.iou_matrix(_names(runs), _matrix(sent.get("values"), len(runs)), fmt, _question(sent))
@@ -85,10 +86,11 @@ def _matrix(value: Any, n: int) -> list[list[float]]:
     return [[_number(x, 0, 1) for x in row] for row in rows]
 
 
-def _curves(value: Any) -> dict[str, dict[str, dict[str, float]]]:
+def _curves(value: Any, order: Any = None) -> dict[str, dict[str, dict[str, float]]]:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_POINTS:
         raise InvalidInput(f"there are no curves to save yet; draw them first (at most {MAX_POINTS} points).")
-    methods: dict[str, dict[str, dict[str, float]]] = {}
+    named = [name for name in order if isinstance(name, str) and name in REGISTRY] if isinstance(order, list) else []
+    methods: dict[str, dict[str, dict[str, float]]] = {name: {} for name in named}
     for point in value:
         if not isinstance(point, dict) or point.get("method") not in REGISTRY:
             raise InvalidInput("every point of a curve names a method.")

@@ -28,6 +28,7 @@ STYLES = (
     "stage.css",
     "panels.css",
     "picker.css",
+    "save/save.css",
     "compare.css",
     "tabs.css",
     "why/why.css",

@@ -1,6 +1,6 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
-import { LETTERS, MOST, entriesOf, firstChoice, iou, madeOf, problemOf } from "./comparing.js";
+import { LETTERS, MOST, entriesOf, firstChoice, madeOf, problemOf } from "./comparing.js";
 import { isRunning, recordedText, withOther } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
@@ -8,13 +8,12 @@ import { mountShare } from "./share.js";
 import { mountViews } from "./views.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
-export function mountCompare(root, store, config, stageOf, figure) {
+export function mountCompare(root, store, config, stageOf) {
   const at = refs(root);
   mountArrange(at, store);
   mountChips(at, store, config);
   mountSharedBudget(at, store);
   mountSheet(at, store, config, stageOf);
-  mountExport(at, store, config, figure);
   store.on(["mode"], ({ mode }) => document.body.classList.toggle("fx-comparing", mode === "compare"));
   store.on(["trace"], (state) => {
     if (!state.chosen.length && state.trace) store.set({ chosen: firstChoice(state.trace, config) });
@@ -102,41 +101,6 @@ function mountSharedBudget(at, store) {
     store,
     { shared: true },
   );
-}
-
-/** Figures are drawn on the server from what is on screen; no model runs. */
-function mountExport(at, store, config, figure) {
-  const buttons = [...at.export.querySelectorAll("button")];
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      store.set({ drawing: true });
-      figure({ figure: at.figure.value, format: button.dataset.format, ...figureOf(store.state, config) });
-    });
-  }
-  store.on(["trace", "chosen", "arrange", "rowMethod", "budget", "drawing"], (state) => {
-    const ready = entriesOf(state, config).filter((e) => e.view).length > 1 && !state.drawing;
-    for (const button of buttons) button.disabled = !ready;
-    const [, map] = at.figure.options;
-    map.disabled = state.arrange === "budgets";
-    if (map.disabled && at.figure.value === "map") at.figure.value = "sheet";
-  });
-}
-
-/** What a figure is drawn from: the runs on screen, their overlap, and the part of the trace that they need. */
-function figureOf(state, config) {
-  const entries = entriesOf(state, config).filter((e) => e.view);
-  const { trace, answers, question } = state;
-  const methods = Object.fromEntries(entries.map((e) => [e.method, trace.methods[e.method]]));
-  const keys = ["full", ...entries.map((e) => `${e.method}@${e.budget}`)].filter((key) => answers[key]);
-  const small = { ...trace, methods, scores: {}, answers: Object.fromEntries(keys.map((key) => [key, answers[key]])) };
-  const values = entries.map((a) => entries.map((b) => iou(a.view, b.view)));
-  return {
-    runs: entries.map((e) => [e.method, e.budget]),
-    values,
-    question,
-    frame: state.frame,
-    trace: JSON.stringify(small),
-  };
 }
 
 function drawProgress(at, state) {

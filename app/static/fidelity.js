@@ -26,8 +26,7 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
   for (const button of at.exportcurves.querySelectorAll("button")) {
     button.addEventListener("click", () => {
-      const { points, question } = store.state.fidelity;
-      figure({ figure: "curves", format: button.dataset.format, points, question });
+      figure(curvesOf(store.state, button.dataset.format));
     });
   }
   at.halt.addEventListener("click", () => halt({ curves: run }));
@@ -46,6 +45,12 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
     if (fidelity.points.length) drawCharts(at, fidelity, state, about);
     drawTable(at.fidelitytable, fidelity, about, running, (method) => send([method], "smallest"));
   });
+}
+
+/** The points of the curves, in the order in which the page colours their methods. */
+export function curvesOf({ fidelity }, format) {
+  const { points, question, methods } = fidelity;
+  return { figure: "curves", format, points, question, order: methods };
 }
 
 function methodsOf(state) {

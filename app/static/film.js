@@ -333,7 +333,7 @@ function mountNumbers(at, store) {
 // -- taking it away
 
 /** What a file is made from: the record on screen with its answers; a film and a sheet need one method of it. */
-function savedOf({ trace, answers, method, view }, kind) {
+export function savedOf({ trace, answers, method, view }, kind) {
   const small = kind === "json" ? {} : { methods: { [method]: trace.methods[method] }, scores: {} };
   const keys = ["full", `${method}@${view.budget}`];
   const known = Object.entries(answers).filter(([key, a]) =>

@@ -11,7 +11,8 @@ import { mountCompare } from "./compare.js";
 import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
 import { mountFilm } from "./film.js";
-import { copyLink, drawExport, saveJson, savePng } from "./export.js";
+import { copyLink, drawExport } from "./export.js";
+import { saveRows } from "./save/rows.js";
 import { mountTabs } from "./tabs.js";
 import { mountWhy } from "./why/why.js";
 import { mountWords } from "./words/words.js";
@@ -55,7 +56,7 @@ export function start(config) {
       );
       mountDrop(stage.at);
     },
-    compare: ({ element, figure }) => mountCompare(element, store, config, () => stage, figure),
+    compare: ({ element }) => mountCompare(element, store, config, () => stage),
     overlap: ({ element }) => mountOverlap(element, store, config),
     film: ({ element, exportClip }) => mountFilm(element, store, { exportClip, format: config.film }),
     fidelity(io) {
@@ -78,8 +79,7 @@ export function start(config) {
         ...io,
         tools: {
           copyLink: (button) => copyLink(store.state, button),
-          savePng: () => savePng(store.state, stage),
-          saveJson: () => saveJson(store.state),
+          rows: saveRows({ store, config, stage: () => stage, figure: io.figure, clip: io.exportClip }),
           flipTheme: () => flipTheme(store),
           flipProjector: () => flipProjector(store),
         },

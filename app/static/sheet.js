@@ -97,9 +97,11 @@ export function mountSheet(at, store, config, stageOf) {
     };
     draw("full", {});
     entries.forEach((entry, i) => {
+      const cell = sheet.cells.get(`run${i}`);
+      if (!cell) return; // chosen just now: its cell is made in the next frame
       draw(`run${i}`, { view: entry.view });
-      sheet.cells.get(`run${i}`).time.draw(state, entry.view);
-      Object.assign(sheet.cells.get(`run${i}`).canvas.dataset, {
+      cell.time.draw(state, entry.view);
+      Object.assign(cell.canvas.dataset, {
         method: entry.method,
         budget: entry.view?.budget ?? "",
         counts: entry.view?.counts.join(",") ?? "",

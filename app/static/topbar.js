@@ -2,6 +2,7 @@
 
 import { refs, setText } from "./dom.js";
 import { mountPicker } from "./picker.js";
+import { mountSave } from "./save/menu.js";
 
 export function mountTopbar(root, store, config, { watch, props, chosen, look, tools }) {
   const at = refs(root);
@@ -31,8 +32,7 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
     for (const button of at.modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   });
   at.link.addEventListener("click", () => tools.copyLink(at.link));
-  at.png.addEventListener("click", () => tools.savePng());
-  at.json.addEventListener("click", () => tools.saveJson());
+  mountSave(/** @type {any} */ (at), store, tools.rows);
   at.theme.addEventListener("click", () => tools.flipTheme());
   at.projector.addEventListener("click", () => tools.flipProjector());
   at.help.addEventListener("click", () => at.keys.showModal());

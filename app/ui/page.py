@@ -60,7 +60,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             with gr.Column(elem_id="fx-col-film"):
                 film = panel("film")
             with gr.Column(elem_id="fx-col-compare"):
-                compare = panel("compare")
+                panel("compare")
                 fidelity = panel("fidelity")
                 download = gr.DownloadButton("Figure", elem_id="fx-download", size="sm")
             with gr.Column(elem_id="fx-col-side"):
@@ -96,7 +96,8 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
         curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
         drawing = [
-            compare.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
+            topbar.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
+            topbar.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
             fidelity.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
             film.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
         ]

@@ -12,7 +12,7 @@ from app.serving import STATIC, markup
 _DOORS = {
     "stage": "again: () => trigger('again', {})",
     "rail": "",
-    "compare": "figure: (detail) => trigger('figure', detail)",
+    "compare": "",
     "overlap": "",
     "tabs": "",
     "why": "study: (detail) => trigger('study', detail), halt: (detail) => trigger('halt', detail)",
@@ -24,7 +24,8 @@ _DOORS = {
     "answers": "",
     "gallery": "pick: (id, recording) => trigger('pick', { id, recording })",
     "drawer": "replan: (detail) => trigger('replan', detail)",
-    "topbar": "chosen: (id) => trigger('chosen', { id }), look: () => trigger('look', {})",
+    "topbar": "chosen: (id) => trigger('chosen', { id }), look: () => trigger('look', {}), "
+    "figure: (detail) => trigger('figure', detail), exportClip: (detail) => trigger('export_clip', detail)",
 }
 
 

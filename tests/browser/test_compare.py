@@ -198,9 +198,10 @@ def test_curves_are_drawn_from_measured_points(page):
 
 @each("figure", ["sheet", "map", "overlap"])
 def test_figures_can_be_saved(page, figure):
-    page.select_option("#fx-figure", figure)
+    page.click("[data-ref=save]")
     with page.expect_download(timeout=SLOW) as download:
-        page.click("[data-ref=export] [data-format=svg]")
+        page.click(f"[data-save='{figure}.svg']")
+    page.keyboard.press("Escape")
     assert download.value.suggested_filename.endswith(".svg")
 
 

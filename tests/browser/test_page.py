@@ -237,9 +237,27 @@ def test_the_export_holds_picture_tokens_and_words(page):
     assert width >= 1000
     assert height > width
     assert colors > 20
+    page.click("[data-ref=save]")
     with page.expect_download() as download:
-        page.click("[data-ref=png]")
+        page.click("[data-save='picture.png']")
     assert download.value.suggested_filename.endswith(".png")
+
+
+def test_the_save_menu_is_used_by_keyboard_and_closes_where_it_should(page):
+    page.focus("[data-ref=save]")
+    page.keyboard.press("Enter")
+    focused = "document.activeElement.dataset.save"
+    assert page.evaluate(focused) == "picture.png"
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == "trace.json"
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename.endswith(".json")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.ref") == "save"
+    page.click("[data-ref=save]")
+    page.click("[data-ref=total]")
+    assert page.get_attribute("[data-ref=save]", "aria-expanded") == "false"
 
 
 def test_a_phone_shows_picture_budget_question_answers_in_this_order_without_overflow(visit):

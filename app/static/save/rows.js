@@ -1,0 +1,127 @@
+// What the Save menu offers: one row a thing. A new one is one more function here, in the list at the end.
+
+import { entriesOf, iou } from "../comparing.js";
+import { savePng, saveJson } from "../export.js";
+import { curvesOf } from "../fidelity.js";
+import { savedOf } from "../film.js";
+
+/**
+ * store, config; stage: gives the stage; figure, clip: Python draws a figure, or a film of a clip, and it downloads.
+ * @typedef {{ store: any, config: any, stage: () => any, figure: (detail: any) => void, clip: (detail: any) => void }} Doors
+ * @typedef {import("./menu.js").Row} Row
+ */
+
+const DRAWN = { png: "for documents", svg: "vectors, for slides and web pages", pdf: "vectors, for papers" };
+
+/** @param {Doors} doors @returns {Row} */
+function picture({ store, stage }) {
+  return {
+    name: "picture",
+    title: "Picture",
+    hint: (state) =>
+      state.layer === "roles" ? "as on screen, with the question and both answers" : "as on screen, with its scale",
+    shown: (state) => Boolean(state.trace) && state.mode !== "compare",
+    formats: [{ label: "PNG", title: "A picture of what is on screen", run: () => savePng(store.state, stage()) }],
+  };
+}
+
+/** @param {Doors} doors @returns {Row} */
+function film({ store, config, clip }) {
+  const made = config.film === "H.264" ? "MP4" : "WebM";
+  const send = (kind) => () => {
+    store.set({ drawing: true });
+    clip(savedOf(store.state, kind));
+  };
+  return {
+    name: "film",
+    title: "Clip",
+    hint: () => "every frame with its tokens, as a film or side by side",
+    shown: (state) => Boolean(state.trace?.clip && state.view) && state.mode !== "compare",
+    formats: [
+      { label: made, title: `A film, as ${config.film}`, run: send("mp4"), server: true },
+      { label: "PNG", title: "All frames on one sheet", run: send("png"), server: true },
+    ],
+  };
+}
+
+/** @param {Doors} doors @param {string} kind @param {string} title @param {string} hint @returns {Row} */
+function compared({ store, config, figure }, kind, title, hint) {
+  const send = (format) => () => {
+    store.set({ drawing: true });
+    figure({ figure: kind, format, ...figureOf(store.state, config) });
+  };
+  const many = (state) => entriesOf(state, config).filter((e) => e.view).length > 1;
+  return {
+    name: kind,
+    title,
+    hint: () => hint,
+    shown: (state) => state.mode === "compare" && many(state) && !(kind === "map" && state.arrange === "budgets"),
+    formats: Object.entries(DRAWN).map(([format, why]) => ({
+      label: format.toUpperCase(),
+      title: why,
+      run: send(format),
+      server: true,
+    })),
+  };
+}
+
+/** @param {Doors} doors @returns {Row} */
+function curves({ store, figure }) {
+  const send = (format) => () => {
+    store.set({ drawing: true });
+    figure(curvesOf(store.state, format));
+  };
+  return {
+    name: "curves",
+    title: "Fidelity curves",
+    hint: () => "distance from the unpruned model over budgets",
+    shown: (state) => state.mode === "compare" && state.fidelity.points.length > 0,
+    formats: Object.entries(DRAWN).map(([format, why]) => ({
+      label: format.toUpperCase(),
+      title: why,
+      run: send(format),
+      server: true,
+    })),
+  };
+}
+
+/** @param {Doors} doors @returns {Row} */
+function trace({ store }) {
+  return {
+    name: "trace",
+    title: "Trace",
+    hint: () => "scores, plans at every budget, answers and costs: all numbers behind this page",
+    shown: (state) => Boolean(state.trace),
+    formats: [{ label: "JSON", title: "For a program", run: () => saveJson(store.state) }],
+  };
+}
+
+/** What a figure is drawn from: the runs on screen, their overlap, and the part of the trace that they need. */
+function figureOf(state, config) {
+  const entries = entriesOf(state, config).filter((e) => e.view);
+  const { trace: shown, answers, question } = state;
+  const methods = Object.fromEntries(entries.map((e) => [e.method, shown.methods[e.method]]));
+  const keys = ["full", ...entries.map((e) => `${e.method}@${e.budget}`)].filter((key) => answers[key]);
+  const small = { ...shown, methods, scores: {}, answers: Object.fromEntries(keys.map((key) => [key, answers[key]])) };
+  const values = entries.map((a) => entries.map((b) => iou(a.view, b.view)));
+  return {
+    runs: entries.map((e) => [e.method, e.budget]),
+    values,
+    question,
+    frame: state.frame,
+    trace: JSON.stringify(small),
+  };
+}
+
+/** @param {Doors} doors @returns {Row[]} */
+export function saveRows(doors) {
+  return [
+    picture(doors),
+    film(doors),
+    compared(doors, "sheet", "Contact sheet", "the picture once for every method, with its answer"),
+    compared(doors, "map", "Kept by how many", "for every token, how many methods keep it"),
+    compared(doors, "overlap", "Overlap", "intersection over union of what methods keep, as a matrix"),
+    curves(doors),
+    trace(doors),
+  ];
+}
