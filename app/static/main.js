@@ -71,7 +71,7 @@ export function start(config) {
     tabs: ({ element }) => mountTabs(element, store),
     why: ({ element }) => mountWhy(element, store),
     words: ({ element }) => mountWords(element, store),
-    lecture: ({ element }) => mountLecture(element, store),
+    lecture: ({ element }) => mountLecture(element, store, config),
     gallery: (io) => mountGallery(io.element, store, config, io),
     drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
     topbar: (io) =>

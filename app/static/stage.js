@@ -1,7 +1,8 @@
 // The stage: the picture, the token canvas over it, pointer and keyboard.
 
 import { makeGeometry, step, tokenAt } from "./geometry.js";
-import { paint } from "./paint.js";
+import { paintStep } from "./lecture/paint_step.js";
+import { sceneAt } from "./lecture/steps.js";
 import { planOf } from "./store.js";
 import { refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
@@ -36,12 +37,13 @@ export function mountStage(root, store) {
 
   function redraw() {
     if (!stage.geometry || store.state.mode === "compare") return;
-    paint(at.canvas.getContext("2d"), stage.geometry, sceneOf(store.state, stage));
+    paintStep(at.canvas.getContext("2d"), stage.geometry, sceneOf(store.state, stage));
     const { view, method, cursor } = store.state;
     Object.assign(at.canvas.dataset, {
       method,
       cursor,
       budget: view?.budget ?? "",
+      playback: store.state.playback ?? "",
       counts: view?.counts.join(",") ?? "",
     });
   }
@@ -59,7 +61,7 @@ export function mountStage(root, store) {
     redraw();
   });
   store.on(["trace", "frame", "tile", "pictures"], fit);
-  store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode"], redraw);
+  store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode", "playback"], redraw);
   store.on(["trace", "frame"], ({ trace, frame }) => {
     toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame]));
     setText(
@@ -109,7 +111,9 @@ export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
   const heat = layer === "roles" ? null : heatOf(trace, layer);
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
-  return { view, layers, heat, cursor, foreign, palette: stage.palette, veil: stage.veil, pixel };
+  const played = state.playback === null ? null : sceneAt(state, state.playback);
+  const whole = { view, layers, heat, cursor, foreign, palette: stage.palette, veil: stage.veil, pixel };
+  return played ? { ...whole, foreign: null, ...played } : whole;
 }
 
 function readPalette(root) {

@@ -46,6 +46,8 @@ export function createStore(initial) {
     edited: {},
     mode: "one",
     tab: "answer",
+    playback: null,
+    needs: {},
     chosen: [],
     arrange: "methods",
     rowMethod: "fsr",
