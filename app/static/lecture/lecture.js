@@ -55,17 +55,20 @@ export function mountLecture(root, store, config) {
   at.first.addEventListener("click", () => (pause(), go(0)));
   at.back.addEventListener("click", () => by(-1));
   at.next.addEventListener("click", () => by(1));
-  at.play.addEventListener("click", play);
+  at.stepplay.addEventListener("click", play);
   at.leave.addEventListener("click", leave);
   at.stages.addEventListener("click", ({ target }) => {
     const { stage } = target.dataset;
     if (stage) (pause(), go(stepsOf(store.state).findIndex((s) => s.stage === stage)));
   });
   at.scrub.addEventListener("input", () => (pause(), go(Number(at.scrub.value))));
-  fill(at.speed, ...SPEEDS.map((s) => el("option", { value: s, ...(s === 1 ? { selected: true } : {}) }, `${s} ×`)));
-  at.speed.addEventListener("change", () => (player.speed = Number(at.speed.value)));
+  fill(
+    at.stepspeed,
+    ...SPEEDS.map((s) => el("option", { value: s, ...(s === 1 ? { selected: true } : {}) }, `${s} ×`)),
+  );
+  at.stepspeed.addEventListener("change", () => (player.speed = Number(at.stepspeed.value)));
   mountKeys(at.player, { by, play, leave, first: () => (pause(), go(0)), last: () => (pause(), go(Infinity)) });
-  const still = () => (toggle(at.still, Boolean(motion?.matches)), toggle(at.play, !motion?.matches));
+  const still = () => (toggle(at.still, Boolean(motion?.matches)), toggle(at.stepplay, !motion?.matches));
   motion?.addEventListener?.("change", () => (pause(), still()));
   still();
   at.heat.style.background = VIRIDIS_GRADIENT;
@@ -107,10 +110,10 @@ function draw(at, state, player) {
   at.scrub.max = String(Math.max(0, steps.length - 1));
   at.scrub.value = String(Math.max(0, here));
   at.scrub.setAttribute("aria-valuetext", here < 0 ? "not begun" : `${here + 1} of ${steps.length}`);
-  for (const name of ["scrub", "first", "back", "play", "next"]) at[name].disabled = !steps.length;
-  setText(at.play, player.playing ? "❚❚ Pause" : "▶ Play");
-  at.play.setAttribute("aria-label", player.playing ? "Pause" : "Play");
-  setText(at.count, here < 0 ? `${steps.length} steps` : `Step ${here + 1} of ${steps.length}`);
+  for (const name of ["scrub", "first", "back", "stepplay", "next"]) at[name].disabled = !steps.length;
+  setText(at.stepplay, player.playing ? "❚❚ Pause" : "▶ Play");
+  at.stepplay.setAttribute("aria-label", player.playing ? "Pause" : "Play");
+  setText(at.stepcount, here < 0 ? `${steps.length} steps` : `Step ${here + 1} of ${steps.length}`);
   toggle(at.leave, here >= 0);
   at.text.setAttribute("aria-live", player.playing ? "off" : "polite");
   setText(at.text, here < 0 ? introduction(state, steps) : textOf(state, here));
