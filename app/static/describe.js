@@ -4,6 +4,7 @@ import { ROLE, entryBudgets } from "./plan.js";
 import { isNumber, percent, sig3 } from "./format.js";
 import { holdsText } from "./life.js";
 import { planOf } from "./store.js";
+import { because } from "./why/sentences.js";
 import { viewsOf } from "./views.js";
 
 export const SCORES = {
@@ -117,7 +118,8 @@ export function place(trace, token) {
 export function describe(state, token) {
   const { trace, view } = state;
   if (!trace) return "";
-  const role = view ? `${roleName(state, token)}. ` : "";
+  const why = because(state, token);
+  const role = why ? `${why} ` : view ? `${roleName(state, token)}. ` : "";
   const rows = facts(state, token).map(([label, value]) => `${label} ${value}`);
   const held = holds(state, token);
   return `Token ${token}, ${place(trace, token)}. ${role}${held ? `${held}. ` : ""}${rows.join(", ")}.`;

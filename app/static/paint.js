@@ -4,11 +4,12 @@
 import { ROLE } from "./plan.js";
 import { center } from "./geometry.js";
 import { heatColors } from "./color.js";
+import { paintMarks } from "./why/marks.js";
 
 /**
  * scene: { view, layers: Set of shown layer names, heat: {values, min, max} | null, cursor: token | -1, ties: bool,
  *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", pixel: device pixels per CSS pixel,
- *          foreign: how many tokens of other frames each token absorbed, or null }
+ *          foreign: how many tokens of other frames each token absorbed, or null, marks: see why/marks.js }
  */
 export function paint(ctx, geometry, scene) {
   ctx.clearRect(0, 0, geometry.width, geometry.height);
@@ -23,6 +24,7 @@ export function paint(ctx, geometry, scene) {
   if (scene.layers.has("merged")) paintMerged(ctx, geometry, scene);
   if (scene.layers.has("ties")) paintTies(ctx, geometry, scene, () => true);
   if (scene.layers.has("scan")) paintAnchors(ctx, geometry, scene);
+  paintMarks(ctx, geometry, scene);
   if (scene.cursor >= 0) paintCursor(ctx, geometry, scene);
 }
 

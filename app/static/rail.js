@@ -5,6 +5,7 @@ import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
+import { whyNodes } from "./why/token.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
 export function mountRail(root, store, config) {
@@ -126,6 +127,7 @@ function drawCard(card, state, store) {
       ),
     ),
     el("p", { class: "fx-place" }, place(trace, cursor)),
+    ...whyNodes(state, cursor),
     holds(state, cursor) ? el("p", { class: "fx-holds" }, holds(state, cursor)) : null,
     el("dl", {}, ...rows.flatMap(([label, value, title]) => [el("dt", { title }, label), el("dd", {}, value)])),
   );

@@ -9,6 +9,7 @@ import { viridis } from "./color.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
 import { makeCellTime } from "./film_cells.js";
+import { marksOf } from "./why/marks.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
 const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
@@ -99,7 +100,10 @@ export function mountSheet(at, store, config, stageOf) {
     entries.forEach((entry, i) => {
       const cell = sheet.cells.get(`run${i}`);
       if (!cell) return; // chosen just now: its cell is made in the next frame
-      draw(`run${i}`, { view: entry.view });
+      draw(`run${i}`, {
+        view: entry.view,
+        marks: marksOf({ trace: state.trace, view: entry.view, cursor: state.cursor }),
+      });
       cell.time.draw(state, entry.view);
       Object.assign(cell.canvas.dataset, {
         method: entry.method,

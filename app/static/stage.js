@@ -12,6 +12,7 @@ import { mountSpread } from "./spread.js";
 import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./views.js";
 import { foreignOf } from "./life.js";
 import { mountRegion } from "./region.js";
+import { marksOf } from "./why/marks.js";
 
 const VEIL_ON_BRIGHT = "rgb(24 27 33)";
 const VEIL_ON_DARK = "rgb(214 217 222)";
@@ -111,9 +112,10 @@ export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
   const heat = layer === "roles" ? null : heatOf(trace, layer);
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
+  const marks = marksOf(state);
   const played = state.playback === null ? null : sceneAt(state, state.playback);
-  const whole = { view, layers, heat, cursor, foreign, palette: stage.palette, veil: stage.veil, pixel };
-  return played ? { ...whole, foreign: null, ...played } : whole;
+  const whole = { view, layers, heat, cursor, foreign, marks, palette: stage.palette, veil: stage.veil, pixel };
+  return played ? { ...whole, foreign: null, marks: null, ...played } : whole;
 }
 
 function readPalette(root) {

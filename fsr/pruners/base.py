@@ -112,6 +112,14 @@ class Pruner(ABC):
             "parameters": [_described(f) for f in dataclasses.fields(cls)],
         }
 
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """What a sentence about one token needs beyond plan and scores, as plain JSON values; {}: nothing more.
+
+        every: name -> N numbers that hold at any budget. at: name -> N numbers for each of `budgets`, ascending.
+        Names: of (a token, -1 for none), cosine (to it), relevance, residual, score and outlier (0 or 1).
+        """
+        return {}
+
     def _check_scores(self, tokens: VisualTokens) -> None:
         for score in sorted(self.requires - self.optional):
             if getattr(tokens, score) is None:
@@ -152,6 +160,11 @@ class GreedyPruner(Pruner):
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         return RankPlan(rank_of(fetch(self.picks(tokens, len(tokens))[0])[0]))
+
+
+def numbers(values: Tensor, digits: int = 3) -> list[float]:
+    """Plain numbers with so many digits; 0 for what is not finite."""
+    return [float(f"{x:.{digits}g}") if math.isfinite(x) else 0.0 for x in values.tolist()]
 
 
 def rank_of(order: Tensor) -> Tensor:

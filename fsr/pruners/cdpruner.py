@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from fsr.focus import min_max
 from fsr.host import fetch
 from fsr.kernels import NONE, panel
-from fsr.pruners.base import GreedyPruner, Picks, choice, highest_first
+from fsr.pruners.base import GreedyPruner, Picks, choice, highest_first, numbers
+from fsr.pruners.plan import Plan, RankPlan
 from fsr.similarity import STEPS, AllSimilarities, Similarities, exact_products
 from fsr.tokens import VisualTokens
 
@@ -38,18 +39,46 @@ class CDPruner(GreedyPruner):
     relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; by default the model's own")
 
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
-        scores: dict[str, Tensor] = {}
-        r = torch.ones(len(tokens), device=tokens.embeddings.device)
-        if tokens.relevance is not None:
-            sign = tokens.relevance_sign if self.relevance_sign is None else self.relevance_sign
-            signed = sign * tokens.relevance.to(r)
-            r, scores["relevance"] = quality(signed), min_max(signed)
+        r, scores = self._quality(tokens)
         similarities = tokens.similarities("projected")
         order = most_diverse(similarities, r, count)
         n_filled = fetch((order == NONE).sum())[0]
         facts: dict[str, float] = {"relevance_used": int(bool(scores)), "n_filled": int(n_filled)}
         facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
         return filled(order, r), scores, facts
+
+    def _quality(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N,) float32, r of L, and the relevance it is made of, where there is one."""
+        r = torch.ones(len(tokens), device=tokens.embeddings.device)
+        if tokens.relevance is None:
+            return r, {}
+        sign = tokens.relevance_sign if self.relevance_sign is None else self.relevance_sign
+        signed = sign * tokens.relevance.to(r)
+        return quality(signed), {"relevance": min_max(signed)}
+
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """relevance: r. residual: u when a token is picked, the share of its squared length outside the span of those
+        picked before; 0 for the most relevant ones that fill the budget once nothing is new."""
+        assert isinstance(plan, RankPlan)
+        order = plan.rank.cpu().argsort()
+        r, _ = self._quality(tokens)
+        left = residuals(tokens.gram("projected").matrix().cpu(), order)
+        return {"every": {"relevance": numbers(r), "residual": numbers(left)}}
+
+
+def residuals(steps: Tensor, order: Tensor) -> Tensor:
+    """(N,) float64: for every token the squared length of its unit feature outside the span of those before it in
+    `order` (N,), 0 from where that is rounding. steps: (N, N), cosines in steps.
+
+    The squared pivots of the Cholesky factor of S, in that order; a factor of its own, whatever picked the order.
+    """
+    cosines = (steps.double() / STEPS)[order][:, order]
+    factor, failed = torch.linalg.cholesky_ex(cosines)
+    if int(failed):
+        factor = torch.linalg.cholesky_ex(cosines[: int(failed) - 1, : int(failed) - 1]).L
+    u = factor.diagonal().square()
+    u = u[: int((u <= NOISE / STEPS).double().cumsum(0).eq(0).sum())]
+    return torch.zeros(len(order), dtype=torch.float64).index_copy_(0, order[: len(u)], u)
 
 
 def quality(relevance: Tensor) -> Tensor:

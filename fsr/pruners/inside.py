@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput
-from fsr.pruners.base import Pruner
+from fsr.pruners.base import Pruner, numbers
 from fsr.pruners.plan import Plan
 from fsr.pruners.schedule import closest, scaled, total
 from fsr.tokens import Role, Selection, VisualTokens, check_budget
@@ -147,6 +147,12 @@ class InsidePruner(Pruner):
     def _plan(self, tokens: VisualTokens) -> Plan:
         return self.plan(tokens)
 
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """score: what the first pruning layer ranked by, at the budgets that were run."""
+        if not isinstance(plan, LayersPlan) or not plan.scores:
+            return {}
+        return {"budgets": list(plan.budgets), "at": {"score": [numbers(one) for one in plan.scores]}}
+
     @property
     @abstractmethod
     def layers_of_32(self) -> tuple[int, ...]: ...
@@ -197,12 +203,14 @@ class InsidePruner(Pruner):
 class LayersPlan(Plan):
     """How deep every token came, at the budgets that were run.
 
-    layers: L. budgets: ascending. depth: (N,) int64 for each budget, in how many layers a token was alive.
+    layers: L. budgets: ascending. depth: (N,) int64 for each budget, in how many layers a token was alive. scores: (N,)
+    float32 for each, what the first pruning layer ranked by; none where one is not known.
     """
 
     layers: int
     budgets: tuple[int, ...]
     depth: tuple[Tensor, ...]
+    scores: tuple[Tensor, ...] = ()
 
     @staticmethod
     def of(selections: Sequence[InsideSelection]) -> LayersPlan:
@@ -215,7 +223,8 @@ class LayersPlan(Plan):
             raise InvalidInput("a plan of layers is made of answers of one model; let it answer at a budget first.")
         budgets = tuple(sorted(read))
         depth = tuple(d for k in budgets if (d := read[k].depth) is not None)
-        return LayersPlan(read[budgets[0]].layers, budgets, depth)
+        scores = tuple(x for k in budgets if (x := read[k].scores) is not None)
+        return LayersPlan(read[budgets[0]].layers, budgets, depth, scores if len(scores) == len(budgets) else ())
 
     def roles(self, budget: int) -> Tensor:
         """KEPT in the last layer at the nearest budget that was run, the lower of two."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from fsr.pruners.base import Pruner, numbers
 from fsr.tokens import Layout, VisualTokens
 
 
@@ -28,3 +30,10 @@ def merging_space(tokens: VisualTokens) -> tuple[Tensor, Callable[[Tensor], Tens
 def metric(tokens: VisualTokens, keys: Tensor | None) -> Tensor:
     """(N, d): what similarity is measured on: the keys, else the features, else the embeddings."""
     return next(x for x in (keys, tokens.features, tokens.embeddings) if x is not None)
+
+
+def absorbing(pruner: Pruner, tokens: VisualTokens, budgets: Sequence[int]) -> dict[str, Any]:
+    """`Pruner.why` of a method that merges at these budgets: of, the token that took one in, and their cosine."""
+    chosen = [pruner(tokens, budget) for budget in budgets]
+    of, cosine = [one.anchor.tolist() for one in chosen], [numbers(one.similarity) for one in chosen]
+    return {"budgets": list(budgets), "at": {"of": of, "cosine": cosine}}

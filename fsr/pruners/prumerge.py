@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from fsr.focus import min_max
 from fsr.pruners.base import Pruner, choice, highest_first, whole
-from fsr.pruners.merging import grid_first, merging_space, metric
-from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
+from fsr.pruners.merging import absorbing, grid_first, merging_space, metric
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets, usual_budgets
 from fsr.similarity import STEPS, similarities_of
 from fsr.tokens import Layout, Role, Selection, VisualTokens, unit_rows
 
@@ -146,6 +146,19 @@ class PruMerge(Pruner):
             return roles
 
         return TablePlan(n, table_budgets(n, SLOW_UP_TO), at)
+
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """of: the most similar kept token that took one in, and their cosine. outlier: kept for its attention, not as a
+        part of the grid."""
+        budgets = usual_budgets(len(tokens)) if self.takes_budget else plan.budgets  # type: ignore[attr-defined]
+        found, attention = absorbing(self, tokens, budgets), _attention(tokens).cpu()
+        found["at"]["outlier"] = []
+        for budget in budgets:
+            outlier = torch.zeros(len(tokens), dtype=torch.int64)
+            for frame in self._frames(tokens, budget):
+                outlier[frame.kept[highest_first(attention[frame.kept])[: frame.n_top]]] = 1
+            found["at"]["outlier"].append(outlier.tolist())
+        return found
 
     def _frames(self, tokens: VisualTokens, budget: int) -> list[_Frame]:
         attention = _attention(tokens).cpu()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from torch import Tensor
 from fsr.focus import SLACK, min_max
 from fsr.host import fetch
 from fsr.pruners.base import Pruner, choice, highest_first, number
-from fsr.pruners.merging import grid_first, merging_space, metric
-from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
+from fsr.pruners.merging import absorbing, grid_first, merging_space, metric
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets, usual_budgets
 from fsr.refine import merge, nearest_anchor
 from fsr.similarity import STEPS, similarities_of
 from fsr.tokens import Role, Selection, VisualTokens, unit_rows
@@ -105,6 +105,10 @@ class VisionZip(Pruner):
         return TablePlan(
             n, table_budgets(n, SLOW_UP_TO), lambda budget: self._choose(tokens, saliency, budget).roles(n)
         )
+
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """of: the contextual token that a token is merged into, and its cosine to it."""
+        return absorbing(self, tokens, usual_budgets(len(tokens)))
 
     def _choose(self, tokens: VisualTokens, saliency: Tensor, budget: int) -> _Choice:
         """saliency: that of the tokens, on the CPU."""

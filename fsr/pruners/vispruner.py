@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from fsr.focus import SLACK, min_max
-from fsr.pruners.base import Pruner, choice, highest_first, keep, number
-from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets
+from fsr.pruners.base import Pruner, choice, highest_first, keep, number, numbers
+from fsr.pruners.plan import SLOW_UP_TO, Plan, TablePlan, table_budgets, usual_budgets
 from fsr.similarity import STEPS
 from fsr.tokens import Role, Selection, VisualTokens
 
@@ -73,6 +74,26 @@ class VisPruner(Pruner):
 
         return TablePlan(len(tokens), table_budgets(len(tokens), SLOW_UP_TO), at)
 
+    def why(self, tokens: VisualTokens, plan: Plan) -> dict[str, Any]:
+        """of: the token that a removed one is a duplicate of, of those it was compared with when it went; cosine."""
+        assert tokens.saliency is not None
+        order, nearest = highest_first(tokens.saliency), self._nearest(tokens)
+        cosines, budgets = nearest.cosines, usual_budgets(len(tokens))
+        at: dict[str, list[Any]] = {"of": [], "cosine": []}
+        for budget in budgets:
+            of, cosine = torch.full_like(order, -1), torch.zeros(len(order), device=order.device)
+
+            def note(gone: Tensor, others: Tensor, of: Tensor = of, cosine: Tensor = cosine) -> None:
+                others = others.sort().values
+                closest, which = cosines[gone][:, others].max(dim=1)
+                of[gone], cosine[gone] = others[which], closest / STEPS
+
+            n_important = self._n_important(budget)
+            distinct(nearest, order[n_important:], budget - n_important, note)
+            at["of"].append(of.tolist())
+            at["cosine"].append(numbers(cosine))
+        return {"budgets": budgets, "at": at}
+
     def _n_important(self, budget: int) -> int:
         return math.floor(self.rho * budget + SLACK)
 
@@ -114,11 +135,14 @@ class Nearest:
         return largest
 
 
-def distinct(nearest: Nearest, order: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def distinct(
+    nearest: Nearest, order: Tensor, count: int, note: Callable[[Tensor, Tensor], None] | None = None
+) -> tuple[Tensor, Tensor]:
     """The `count` tokens of `order` that are left when duplicates are removed round by round, see `VisPruner`.
 
     nearest: of all N tokens. order: (m,) int64, most salient first. Returns (count,) int64, and (N,) float32, the
-    cosine for which each token was removed, 0 for all others.
+    cosine for which each token was removed, 0 for all others. note: told in every round which tokens went, and which
+    they were compared with.
     """
     left = order
     redundancy = torch.zeros(len(nearest), device=order.device)
@@ -130,5 +154,7 @@ def distinct(nearest: Nearest, order: Tensor, count: int) -> tuple[Tensor, Tenso
         closest, by_closest = nearest.among(even, odd).sort(descending=True, stable=True)
         even = even[by_closest]
         redundancy[even[:removed]] = closest[:removed] / STEPS
+        if note is not None:
+            note(even[:removed], odd)
         left = torch.cat([even[removed:], odd])
     return left[:count], redundancy

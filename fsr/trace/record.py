@@ -18,6 +18,7 @@ import torch
 from fsr.media.video import DECODERS
 from fsr.pruners.frames import SHARES
 from fsr.tokens import Grid, Selection
+from fsr.trace.sketch import check_sketch, sketched
 from fsr.trace.validation import MAX_TOKENS, Checker, TraceError
 from fsr.vlm.cost import Cost
 
@@ -30,9 +31,11 @@ VERSION = 1
 MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
 FACTS = ("k_focus", "focus_cap", "relevance_used")  # of `Selection.facts`, those that are the same at every budget
+WHY = frozenset({"of", "cosine", "relevance", "residual", "score", "outlier"})  # see `Pruner.why`
 ENDS = ("eos", "length", "stopped")
 PARTS = ("base", "tiles")
 MAX_QUESTIONS = 10_000
+WHY_UP_TO = 2048  # tokens; of more, methods say less about one token
 MAX_COUNT = 10_000_000  # frames of a clip, or pixels of its edge
 
 __all__ = ["Trace", "TraceError", "answer_record", "build_trace", "clip_record", "method_record", "scores_record"]
@@ -46,12 +49,12 @@ class Trace:
     frames: width, height, rows, cols, seen (x0, y0, x1, y1) of each; where a picture has several grids also part (base,
     tiles) and picture, its number. tokens: n, frame (None with one frame), row, col (-1 outside the grid), rect (None
     outside the grid); tile, where a frame has several, numbered through all frames; newline, where rows end with one:
-    which newline, -1 for none, reaches the language model with a token. scores: saliency (Eq. 1), relevance (Eq. 2,
-    sign applied) and priority (Eq. 3), those that exist. methods: by name, see `method_record`. answers: by key
-    ("full", "fsr@64"), see `answer_record`. share: of `SHARES`, for all methods that can. focus: K_F / N of every
-    question that was recorded with this model, FSR with the paper's parameters, this question's included. clip: None
-    for pictures, else see `clip_record`; then every frame has a time in seconds from the start and an index, its number
-    in the file.
+    which newline, -1 for none, reaches the language model with a token; sketch, see `fsr.trace.sketch`. scores:
+    saliency (Eq. 1), relevance (Eq. 2, sign applied) and priority (Eq. 3), those that exist. methods: by name, see
+    `method_record`. answers: by key ("full", "fsr@64"), see `answer_record`. share: of `SHARES`, for all methods that
+    can. focus: K_F / N of every question that was recorded with this model, FSR with the paper's parameters, this
+    question's included. clip: None for pictures, else see `clip_record`; then every frame has a time in seconds from
+    the start and an index, its number in the file.
     """
 
     model: dict[str, Any]
@@ -111,7 +114,7 @@ def build_trace(
     """
     layout = encoding.tokens.layout
     first = {name: _first(pruner, encoding) for name, (pruner, _) in plans.items()}
-    records = {name: _record(pruner, plan, first[name]) for name, (pruner, plan) in plans.items()}
+    records = {name: _record(pruner, plan, first[name], encoding) for name, (pruner, plan) in plans.items()}
     return Trace(
         model={
             "id": vlm.id,
@@ -125,7 +128,7 @@ def build_trace(
         unknown_words=list(encoding.unknown_words),
         max_new_tokens=max_new_tokens,
         frames=_frames(layout.grids, clip),
-        tokens=_tokens(encoding.media),
+        tokens=_tokens(encoding.media) | sketched(encoding.tokens),
         scores=_scores(encoding, [(pruner, first[name]) for name, (pruner, _) in plans.items()]),
         methods=records,
         answers=dict(answers or {}),
@@ -135,8 +138,9 @@ def build_trace(
 
 
 def method_record(pruner: Pruner, plan: Plan, encoding: Encoding) -> dict[str, Any]:
-    """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap)."""
-    return _record(pruner, plan, _first(pruner, encoding))
+    """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap); why
+    (`Pruner.why`) for methods that have more to say, of at most `WHY_UP_TO` tokens."""
+    return _record(pruner, plan, _first(pruner, encoding), encoding)
 
 
 def _first(pruner: Pruner, encoding: Encoding) -> Selection | None:
@@ -144,10 +148,12 @@ def _first(pruner: Pruner, encoding: Encoding) -> Selection | None:
     return pruner(encoding.tokens, 1) if pruner.stage == "before" else None
 
 
-def _record(pruner: Pruner, plan: Plan, first: Selection | None) -> dict[str, Any]:
+def _record(pruner: Pruner, plan: Plan, first: Selection | None, encoding: Encoding) -> dict[str, Any]:
     found = first.facts if first is not None else {}
     facts = {name: found[name] for name in FACTS if name in found}
-    return {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
+    why = pruner.why(encoding.tokens, plan) if len(encoding.tokens) <= WHY_UP_TO else {}
+    record = {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
+    return record | {"why": why} if why else record
 
 
 def answer_record(method: str, budget: int, step: Step) -> dict[str, Any]:
@@ -335,7 +341,7 @@ def _check_clip(check: Checker, clip: Any, frames: list[Any]) -> None:
 
 
 def _check_tokens(check: Checker, tokens: Any, frames: list[Any]) -> int:
-    check.keys(tokens, {"n", "row", "col", "rect"}, {"frame", "tile", "newline"}, "tokens")
+    check.keys(tokens, {"n", "row", "col", "rect"}, {"frame", "tile", "newline", "sketch"}, "tokens")
     n = check.whole(tokens["n"], 1, MAX_TOKENS, "tokens.n")
     frame = tokens.get("frame")
     if frame is None and len(frames) > 1:
@@ -353,6 +359,8 @@ def _check_tokens(check: Checker, tokens: Any, frames: list[Any]) -> int:
             raise TraceError(f"trace.tokens: token {i} does not fit the grid of its frame.")
         if rect is not None:
             check.numbers(rect, 4, f"tokens.rect[{i}]")
+    if "sketch" in tokens:
+        check_sketch(check, tokens["sketch"], n)
     return n
 
 
@@ -360,11 +368,29 @@ def _check_methods(check: Checker, methods: Any, n: int) -> None:
     check.table(methods, "methods", 64)
     for name, method in methods.items():
         at = f"methods.{name}"
-        check.keys(method, {"label", "parameters", "plan", "facts"}, set(), at)
+        check.keys(method, {"label", "parameters", "plan", "facts"}, {"why"}, at)
         check.text(method["label"], 200, f"{at}.label")
         check.scalars(method["parameters"], f"{at}.parameters")
         check.scalars(method["facts"], f"{at}.facts")
         check.plan(method["plan"], n, f"{at}.plan")
+        check_why(check, method.get("why", {}), n, f"{at}.why")
+
+
+def check_why(check: Checker, why: Any, n: int, at: str) -> None:
+    """`Pruner.why` of n tokens."""
+    check.keys(why, set(), {"every", "budgets", "at"}, at)
+    check.keys(why.get("every", {}), set(), WHY, f"{at}.every")
+    check.keys(why.get("at", {}), set(), WHY, f"{at}.at")
+    budgets = check.items(why.get("budgets", []), f"{at}.budgets", 0, 256)
+    check.wholes(budgets, len(budgets), 1, n, f"{at}.budgets")
+    columns = [(name, values) for name, values in why.get("every", {}).items()]
+    for name, rows in why.get("at", {}).items():
+        columns += [(name, row) for row in check.items(rows, f"{at}.at.{name}", len(budgets), len(budgets))]
+    for name, values in columns:
+        if name == "of":
+            check.wholes(values, n, -1, n - 1, f"{at}.{name}")
+        else:
+            check.numbers(values, n, f"{at}.{name}")
 
 
 def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int) -> None:
