@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fsr.bench.chart import BLUE, GREEN, ORANGE
+from fsr.bench.look import ROLES
 from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading
 from fsr.tokens import Role
 
 Box = tuple[float, float, float, float]
 
-COLORS = {Role.KEPT: GREEN, Role.SCAN: BLUE, Role.FOCUS: ORANGE}
+COLORS = {Role.KEPT: ROLES["kept"], Role.SCAN: ROLES["scan"], Role.FOCUS: ROLES["focus"]}
 NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept"}
 BY_NAME = {NAMES[role]: color for role, color in COLORS.items()}
 ANCHOR, MERGED, DROPPED = "anchor", "merged into an anchor", "dropped"
@@ -93,8 +93,3 @@ def legend(readings: Sequence[Reading]) -> list[str]:
     found += [ANCHOR] if any(reading.absorbed for reading in readings) else []
     found += [MERGED] if Role.MERGED in used else []
     return found + ([DROPPED] if Role.DROPPED in used else [])
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """ "#rrggbb" as three numbers from 0 to 255."""
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

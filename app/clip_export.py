@@ -21,9 +21,10 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from app.cells import ANCHOR, BY_NAME, DROPPED, MERGED, NAMES, Cells, legend, rgb
-from app.overlay import SCAN, counts, foreign_anchors, painted, veil_for
-from fsr.bench.chart import MUTED, TEXT
+from app.cells import ANCHOR, BY_NAME, DROPPED, MERGED, NAMES, Cells, legend
+from app.look import veil_for
+from app.overlay import SCAN, counts, foreign_anchors, painted
+from fsr.bench.look import MUTED, TEXT, VEILED, mixed, rgb
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.pruners.reading import Reading, read_plan
@@ -98,12 +99,12 @@ def saved(sent: Sent, frames: Sequence[Image.Image]) -> tuple[str, bytes]:
     stem = f"fsr-clip-{sent.method}-{sent.budget}"
     if sent.kind == "json":
         return f"{stem}.json", Trace.from_json(sent.trace).to_json().encode()
-    drawn = drawn_frames(sent, frames)
+    drawn, veil = drawn_frames(sent, frames), veil_for(frames[0])
     if sent.kind == "png":
-        return f"{stem}.png", contact_sheet(sent, drawn)
+        return f"{stem}.png", contact_sheet(sent, drawn, veil)
     clip = sent.trace["clip"]
     rate = min(max(len(frames) / max(clip["duration"], 1e-3), SLOWEST), FASTEST)
-    ending, codec, data = film(lambda i: pane(sent, i, drawn[i]), len(drawn), rate)
+    ending, codec, data = film(lambda i: pane(sent, i, drawn[i], veil), len(drawn), rate)
     return f"{stem}-{codec}.{ending}", data
 
 
@@ -132,11 +133,18 @@ def caption(sent: Sent, frame: int) -> str:
     return f"{about['time']:.2f} s: {kept} kept{which}"
 
 
-def pane(sent: Sent, frame: int, image: np.ndarray) -> np.ndarray:
+def pane(sent: Sent, frame: int, image: np.ndarray, veil: str) -> np.ndarray:
     """One frame of the film: the drawn frame, and below it where it is, the question, both answers and the legend."""
+    place = f"Frame {frame + 1} of {len(sent.trace['frames'])}, {caption(sent, frame)}"
+    return captioned(image, place, sent.words, sent.reading, veil)
+
+
+def captioned(image: np.ndarray, first: str, words: Sequence[str], reading: Reading, veil: str) -> np.ndarray:
+    """The image, and below it a line that changes from frame to frame, further words, two lines each at most, and the
+    legend. All frames of a film have one size where their words have as many lines."""
     width = max(NARROWEST, image.shape[1])
     font, small = letters(20), letters(16)
-    question, *answers = sent.words
+    question, *answers = words
     lines = [(line, font) for line in wrapped(question, font, width - 2 * PAD, 2)]
     for answer in answers:
         lines += [(line, small) for line in wrapped(answer, small, width - 2 * PAD, 2)]
@@ -145,15 +153,14 @@ def pane(sent: Sent, frame: int, image: np.ndarray) -> np.ndarray:
     sheet = Image.new("RGB", (width, height), "white")
     sheet.paste(Image.fromarray(image), ((width - image.shape[1]) // 2, 0))
     draw, y = ImageDraw.Draw(sheet), image.shape[0] + PAD
-    total = len(sent.trace["frames"])
-    draw.text((PAD, y), f"Frame {frame + 1} of {total}, {caption(sent, frame)}", fill=rgb(MUTED), font=small)
+    draw.text((PAD, y), first, fill=rgb(MUTED), font=small)
     for i, (line, ink) in enumerate(lines):
         draw.text((PAD, y + 26 * (i + 1)), line, fill=rgb(TEXT), font=ink)
-    draw_legend(draw, sent.reading, PAD, y + 26 * (len(lines) + 1), small)
+    draw_legend(draw, reading, PAD, y + 26 * (len(lines) + 1), small, veil)
     return np.asarray(sheet)
 
 
-def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
+def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray], veil: str) -> bytes:
     """PNG: all frames in the order of time, times and counts below each, question, answers and legend around."""
     n, (high, wide) = len(drawn), drawn[0].shape[:2]
     columns = min(n, max(1, math.ceil(math.sqrt(n * 1.6 * high / wide))))
@@ -175,23 +182,26 @@ def contact_sheet(sent: Sent, drawn: Sequence[np.ndarray]) -> bytes:
         sheet.paste(Image.fromarray(image).resize((cell, tall), Image.Resampling.LANCZOS), (x, y))
         for at, line in enumerate(wrapped(caption(sent, i), small, cell, 2)):
             draw.text((x, y + tall + 3 + step * at), line, fill=rgb(MUTED), font=small)
-    draw_legend(draw, sent.reading, PAD, sheet.height - 38, letters(18))
+    draw_legend(draw, sent.reading, PAD, sheet.height - 38, letters(18), veil)
     out = io.BytesIO()
     sheet.save(out, "PNG", compress_level=6)
     return out.getvalue()
 
 
-def draw_legend(draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float, font: ImageFont.FreeTypeFont) -> None:
-    """What occurs, each with its sign."""
+def draw_legend(
+    draw: ImageDraw.ImageDraw, reading: Reading, x: float, y: float, font: ImageFont.FreeTypeFont, veil: str
+) -> None:
+    """What occurs, each with its sign. veil: what lies over dropped tokens of this picture."""
     size = font.size
     for name in legend([reading]):
         box, third = (x, y + 2, x + size, y + 2 + size), size / 3
         if name == ANCHOR:
             draw.ellipse(box, fill="white", outline=SCAN, width=max(2, round(size / 5)))
         elif name == MERGED:
+            draw.rectangle(box, fill=rgb(mixed(veil, VEILED["merged"])))
             draw.ellipse((x + third, y + 2 + third, x + 2 * third, y + 2 + 2 * third), fill=SCAN)
         elif name == DROPPED:
-            draw.rectangle(box, fill=rgb(MUTED))
+            draw.rectangle(box, fill=rgb(mixed(veil, VEILED["dropped"])))
         else:
             draw.rectangle(box, outline=rgb(BY_NAME[name]), width=max(2, round(size / 5)))
             if name == NAMES[Role.FOCUS]:

@@ -1,7 +1,6 @@
 """Figures for papers: fidelity curves, overlap of methods, contact sheet and token map, as PNG, SVG or PDF bytes.
 
-Roles have the colours of the page (static/theme.css): Focus orange, Scan blue, kept by other methods green; anchors
-carry a ring, dropped tokens a veil.
+Colours and scales are the page's, see `fsr.bench.look`.
 """
 
 from __future__ import annotations
@@ -9,22 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from app.cells import ANCHOR, BY_NAME, COLORS, DROPPED, MERGED, Box, Cells, legend
-from fsr.bench.chart import BLUE, LINE, MUTED, Drawing, checked_format, fidelity_curves, wrapped
+from app.cells import Cells, legend
+from app.look import veil_for
+from app.vectors import paint, paint_heat, show, sign
+from fsr.bench.chart import Drawing, checked_format, fidelity_curves, wrapped
+from fsr.bench.look import LINE, MUTED, TEXT, Scale, heat, mixed
 from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading, read_plan
-from fsr.tokens import Role
 
 __all__ = ["contact_sheet", "fidelity_curves", "iou_matrix", "token_map"]
-
-VEIL = "#f4f4f2"
-LARGEST_SIDE = 800  # pixels of a picture inside a figure
+SUNKEN = "#ebebe8"  # where two methods share no token; with all, they have the colour of text
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ def iou_matrix(labels: Sequence[str], values: Sequence[Sequence[float]], fmt: st
 
     values[i][j] belongs to labels[i] and labels[j]. Raises InvalidInput for another format or a matrix of another size.
     """
+    from matplotlib.colors import ListedColormap
+
     checked_format(fmt)
     count, matrix = len(labels), np.asarray(values, dtype=float)
     if count == 0 or matrix.shape != (count, count):
@@ -68,11 +68,12 @@ def iou_matrix(labels: Sequence[str], values: Sequence[Sequence[float]], fmt: st
     drawing = Drawing(width, height, fmt)
     with drawing as figure:
         axis = figure.add_axes((left / width, below / height, side / width, side / height))
-        image = axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        shades = ListedColormap([mixed(TEXT, k / 255, SUNKEN) for k in range(256)])
+        image = axis.imshow(matrix, cmap=shades, vmin=0, vmax=1, aspect="equal")
         for i in range(count):
             for j in range(count):
                 value = matrix[i, j]
-                ink, text = ("white" if value > 0.55 else "#1b1d20"), "–" if math.isnan(value) else f"{value:.2f}"
+                ink, text = ("white" if value > 0.55 else TEXT), "–" if math.isnan(value) else f"{value:.2f}"
                 axis.text(j, i, text, ha="center", va="center", fontsize=8 if count <= 8 else 6.5, color=ink)
         rotation: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
         axis.set_xticks(range(count), names, **rotation)
@@ -109,7 +110,7 @@ def contact_sheet(
     checked_format(fmt)
     if not overlays:
         raise InvalidInput("a contact sheet needs at least one overlay.")
-    grid = Cells.of(trace, frame)
+    grid, veil = Cells.of(trace, frame), veil_for(picture)
     columns = len(overlays) if len(overlays) <= 4 else math.ceil(len(overlays) / 2) if len(overlays) <= 8 else 4
     rows = math.ceil(len(overlays) / columns)
     pane = 6.6 / max(columns, 2)
@@ -130,13 +131,13 @@ def contact_sheet(
             left = 0.12 + (i % columns) * (pane + 0.12)
             y = height - top - (i // columns) * (head + tall + foot) - head - tall
             axis = figure.add_axes((left / width, y / height, pane / width, tall / height))
-            _show(axis, picture, grid)
+            show(axis, picture, grid)
             if overlay.reading is not None:
-                _paint(axis, grid, overlay.reading, pane * 72 / grid.width)
+                paint(axis, grid, overlay.reading, pane * 72 / grid.width, veil)
             middle = (left + pane / 2) / width
             figure.text(middle, (y + tall + 0.05) / height, heads[i], ha="center", va="bottom", fontsize=8.5)
             figure.text(middle, (y - 0.05) / height, captions[i], ha="center", va="top", fontsize=7.5, color=MUTED)
-        _legend(figure, overlays)
+        _legend(figure, overlays, veil)
     return drawing.bytes
 
 
@@ -154,7 +155,6 @@ def token_map(
     Raises InvalidInput for another format, no or unknown methods, a budget outside 1..N or a frame that does not exist.
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.collections import PolyCollection
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     checked_format(fmt)
@@ -162,7 +162,7 @@ def token_map(
         raise InvalidInput("a token map needs at least one method.")
     grid = Cells.of(trace, frame)
     keeps = [_reading(trace, name, budget).kept for name in methods]
-    times = {i: sum(i in kept for kept in keeps) for i in grid.boxes}
+    times = [sum(i in kept for kept in keeps) for i in range(trace["tokens"]["n"])]
     side = 3.6
     tall = side * grid.height / grid.width
     names = ", ".join(trace["methods"][name]["label"] for name in methods)
@@ -172,19 +172,13 @@ def token_map(
     width, height = side + 1.0, top + tall + foot
     drawing = Drawing(width, height, fmt)
     with drawing as figure:
-        import matplotlib
-
         count = len(methods)
-        shades = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, count) if count > 1 else [0.6])
         axis = figure.add_axes((0.12 / width, foot / height, side / width, tall / height))
-        _show(axis, picture.convert("L").convert("RGB"), grid)
-        for k in range(count + 1):
-            boxes = [_corners(grid.boxes[i]) for i, t in times.items() if t == k]
-            color, alpha = (VEIL, 0.72) if k == 0 else (shades[k - 1], 0.82)
-            axis.add_collection(PolyCollection(boxes, facecolors=[color], alpha=alpha, linewidths=0))
-        scale = ListedColormap([VEIL, *shades])
+        show(axis, picture, grid)
+        paint_heat(axis, grid, times, Scale("linear", 0, count))
+        shades = ListedColormap([heat(k / count) for k in range(count + 1)])
         bar = figure.colorbar(
-            ScalarMappable(BoundaryNorm(np.arange(-0.5, count + 1), count + 1), scale),
+            ScalarMappable(BoundaryNorm(np.arange(-0.5, count + 1), count + 1), shades),
             cax=figure.add_axes(((side + 0.24) / width, foot / height, 0.12 / width, tall / height)),
             ticks=range(0, count + 1, max(1, math.ceil(count / 10))),
         )
@@ -206,66 +200,10 @@ def _reading(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
     return read_plan(trace["methods"][method]["plan"], trace["tokens"]["n"], budget)
 
 
-def _show(axis: Any, picture: Image.Image, grid: Cells) -> None:
-    small = picture.convert("RGB")
-    small.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    axis.imshow(small, extent=(0, grid.width, grid.height, 0), interpolation="lanczos", aspect="auto")
-    axis.set(xlim=(0, grid.width), ylim=(grid.height, 0), xticks=[], yticks=[])
-    axis.spines[:].set_color(LINE)
-
-
-def _paint(axis: Any, grid: Cells, reading: Reading, points: float) -> None:
-    """Veil, tints, outlines around groups of one role, dots of merged tokens, rings of anchors. points: per pixel."""
-    from matplotlib.collections import LineCollection, PolyCollection
-
-    of = partial(grid.of_role, reading)
-    cell = grid.size * points
-    for role, alpha in ((Role.DROPPED, 0.74), (Role.MERGED, 0.55)):
-        veiled = [_corners(grid.boxes[i]) for i in of(role)]
-        axis.add_collection(PolyCollection(veiled, facecolors=VEIL, alpha=alpha, linewidths=0))
-    for role, color in COLORS.items():
-        tinted = [_corners(grid.boxes[i]) for i in of(role)]
-        axis.add_collection(PolyCollection(tinted, facecolors=color, alpha=0.22, linewidths=0))
-    thick = min(1.6, max(0.5, cell * 0.16))
-    for role, color in COLORS.items():
-        edges = [edge for i in of(role) for edge in _outline(grid, reading, i)]
-        axis.add_collection(LineCollection(edges, colors="white", linewidths=thick * 1.9, capstyle="projecting"))
-        axis.add_collection(LineCollection(edges, colors=color, linewidths=thick, capstyle="projecting"))
-    dots = [grid.middle(i) for i in of(Role.MERGED)]
-    rings = [grid.middle(i) for i in reading.absorbed if i in grid.boxes]
-    if dots:
-        axis.scatter(*zip(*dots, strict=True), s=(0.28 * cell) ** 2, color=BLUE, edgecolors="white", linewidths=0.25)
-    if rings:
-        size = (0.56 * cell) ** 2
-        axis.scatter(*zip(*rings, strict=True), s=size, color="white", edgecolors=BLUE, linewidths=0.14 * cell)
-
-
-def _outline(grid: Cells, reading: Reading, i: int) -> list[list[tuple[float, float]]]:
-    """The sides of a token that face another role."""
-    x0, y0, x1, y1 = grid.boxes[i]
-    sides = ([(x0, y0), (x0, y1)], [(x0, y0), (x1, y0)], [(x1, y0), (x1, y1)], [(x0, y1), (x1, y1)])
-    return [side for side, drawn in zip(sides, grid.borders(reading, i), strict=True) if drawn]
-
-
-def _corners(box: Box) -> list[tuple[float, float]]:
-    x0, y0, x1, y1 = box
-    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
-
-
-def _legend(figure: Any, overlays: Sequence[Overlay]) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    def sign(name: str) -> Any:
-        if name == ANCHOR:
-            return dot(color="white", markeredgecolor=BLUE, markeredgewidth=1.3, markersize=5, label=name)
-        if name == MERGED:
-            return dot(color=BLUE, markeredgewidth=0, markersize=3, label=name)
-        if name == DROPPED:
-            return Patch(facecolor=VEIL, edgecolor=LINE, linewidth=0.8, label=name)
-        return Patch(facecolor=(BY_NAME[name], 0.3), edgecolor=BY_NAME[name], linewidth=1.2, label=name)
-
-    dot = partial(Line2D, [], [], linestyle="none", marker="o")
-    handles = [sign(name) for name in legend([o.reading for o in overlays if o.reading is not None])]
-    if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, handlelength=1.2)
+def _legend(figure: Any, overlays: Sequence[Overlay], veil: str) -> None:
+    names = legend([o.reading for o in overlays if o.reading is not None])
+    if names:
+        signs = [sign(name, veil) for name in names]
+        figure.legend(
+            signs, names, loc="lower center", ncols=len(names), frameon=False, handlelength=1.2, handleheight=1.2
+        )

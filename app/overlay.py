@@ -12,24 +12,18 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from app.cells import COLORS, Box, Cells, rgb
+from app.cells import COLORS, Box, Cells
+from fsr.bench import look
+from fsr.bench.look import rgb
 from fsr.pruners.reading import Reading
 from fsr.tokens import Role
 
 Color = tuple[int, int, int]
 
-VEIL_ON_BRIGHT, VEIL_ON_DARK = (24, 27, 33), (214, 217, 222)
-BRIGHT = 0.42  # mean luminance from which a picture gets the dark veil
-VEILED = {Role.DROPPED: 0.62, Role.MERGED: 0.42}
+VEILED = {Role.DROPPED: look.VEILED["dropped"], Role.MERGED: look.VEILED["merged"]}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SUBPIXELS = 4  # binary digits behind the point, for circles
 SCAN = rgb(COLORS[Role.SCAN])
-
-
-def veil_for(picture: Image.Image) -> Color:
-    """Bright pictures get a dark veil, dark pictures a light one."""
-    small = np.asarray(picture.convert("RGB").resize((16, 16))) / 255
-    return VEIL_ON_BRIGHT if float((small @ [0.2126, 0.7152, 0.0722]).mean()) > BRIGHT else VEIL_ON_DARK
 
 
 def counts(reading: Reading, tokens: Iterable[int]) -> Counter[Role]:
@@ -42,10 +36,10 @@ def foreign_anchors(reading: Reading, of: list[int]) -> set[int]:
     return {anchor for source, anchor in reading.anchor.items() if of[source] != of[anchor]}
 
 
-def painted(picture: Image.Image, tokens: Cells, reading: Reading, foreign: set[int], veil: Color) -> np.ndarray:
+def painted(picture: Image.Image, tokens: Cells, reading: Reading, foreign: set[int], veil: str) -> np.ndarray:
     """The picture with veil, outlines, merged tokens and rings. foreign: anchors that get a second, dashed ring."""
     image = np.array(picture.convert("RGB"))
-    _veil(image, tokens, reading, veil)
+    _veil(image, tokens, reading, rgb(veil))
     for role, color in COLORS.items():
         _outline(image, tokens, reading, role, rgb(color))
     cell = min(tokens.size, 80)
@@ -65,7 +59,7 @@ def painted(picture: Image.Image, tokens: Cells, reading: Reading, foreign: set[
 
 
 def _veil(image: np.ndarray, tokens: Cells, reading: Reading, veil: Color) -> None:
-    strength = np.full(image.shape[:2], 0.82, np.float32)  # what the model never saw
+    strength = np.full(image.shape[:2], look.VEILED["unseen"], np.float32)  # what the model never saw
     _area(strength, tokens.seen)[:] = VEILED[Role.DROPPED]
     for i, box in tokens.boxes.items():
         _area(strength, box)[:] = VEILED.get(Role(reading.roles[i]), 0)

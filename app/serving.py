@@ -23,6 +23,7 @@ from app.service import Service
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
+    "look.css",
     "theme.css",
     "page.css",
     "stage.css",

@@ -20,7 +20,9 @@ from PIL import Image
 from app import clip_export
 from app.cells import Cells
 from app.clip_export import Sent, film, letters, saved, wrapped
-from app.overlay import VEIL_ON_BRIGHT, foreign_anchors, painted, veil_for
+from app.look import veil_for
+from app.overlay import foreign_anchors, painted
+from fsr.bench.look import VEIL_ON_BRIGHT, rgb
 from fsr.bench.video import layout_of
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
@@ -95,7 +97,7 @@ def check_frames(shown: list[np.ndarray]) -> None:
         kept = image[focus[0] * size + size // 2, focus[1] * size + size // 2]
         dropped = image[2 * size + size // 2, size // 2]
         assert near(kept, (200, 200, 200), 12)
-        assert near(dropped, tuple(round(200 + (v - 200) * 0.62) for v in VEIL_ON_BRIGHT), 12)
+        assert near(dropped, tuple(round(200 + (v - 200) * 0.62) for v in rgb(VEIL_ON_BRIGHT)), 12)
 
 
 def test_a_film_has_every_frame_with_its_kept_tokens_and_the_words_below(frames, tmp_path):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
+from fsr.bench import look
 from fsr.bench.chart import wrapped
 from fsr.errors import InvalidInput
 from fsr.pruners import make
@@ -21,7 +20,6 @@ from tests.looping import each
 from tests.methods import random_tokens
 from tests.plan_reader import read
 
-ROOT = Path(__file__).parents[1]
 LONG = "What is written on the small sign to the left of the entrance, and who of the two is reading it just now?"
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -160,29 +158,52 @@ def test_words_neither_leave_the_figure_nor_overlap(count, picture, trace, texts
 
 
 def test_roles_have_the_colors_of_the_page(picture, trace):
-    theme = (ROOT / "app/static/theme.css").read_text()
-    light = dict(re.findall(r"--fx-(focus|scan|kept): (#[0-9a-f]{6})", theme.split(".dark")[0]))
-    drawn_ = contact_sheet(
-        picture, trace, [Overlay.of(trace, "fsr", 8), Overlay.of(trace, "random", 8)], "svg"
-    ).decode()
-    assert len(light) == 3
-    for role, color in light.items():
-        assert f"stroke: {color}" in drawn_, role
+    overlays = [Overlay.of(trace, "fsr", 8), Overlay.of(trace, "random", 8)]
+    drawn_ = contact_sheet(picture, trace, overlays, "svg").decode()
+    for role, color in look.ROLES.items():
+        assert f"fill: {color}" in drawn_, role
 
 
-def test_a_token_map_counts_the_methods(picture, trace, monkeypatch):
-    from matplotlib.collections import PolyCollection
+@pytest.fixture
+def shown():
+    """Pixels in the middle of every token of the one picture of a figure."""
 
-    made = []
-    init = PolyCollection.__init__
-    monkeypatch.setattr(PolyCollection, "__init__", lambda s, boxes, **k: made.append(boxes) or init(s, boxes, **k))
+    def middles(data: bytes) -> list[tuple[int, ...]]:
+        image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        inked = (image != 255).any(2)
+        rows = np.flatnonzero(inked.mean(1) > 0.5)  # the picture is what is not white across half of the figure
+        across = np.flatnonzero(inked[rows[len(rows) // 2]])
+        ends = np.append(across[:-1][np.diff(across) > 15], across[-1])  # a scale stands beside it, with room between
+        left, wide, tall = across[0], ends[0] - across[0], rows[-1] - rows[0]
+        at = [(rows[0] + tall * (r + 0.5) / 5, left + wide * (c + 0.5) / 6) for r in range(5) for c in range(6)]
+        return [tuple(int(v) for v in image[round(y), round(x)]) for y, x in at]
+
+    return middles
+
+
+@each("level", [200, 20], ids=["bright", "dark"])
+def test_nothing_but_the_veil_lies_over_a_token(trace, shown, level):
+    """Kept tokens have the picture's own colour: a tool about colour must not tint them."""
+    picture = Image.new("RGB", (60, 50), (level, level, level))
+    overlay = Overlay.of(trace, "random", 8)
+    veil = look.rgb(look.VEIL_ON_BRIGHT if level == 200 else look.VEIL_ON_DARK)
+    data = contact_sheet(picture, trace, [overlay], title="")
+    for i, pixel in enumerate(shown(data)):
+        kept = i in overlay.reading.kept
+        wanted = [level] * 3 if kept else [level + (v - level) * look.VEILED["dropped"] for v in veil]
+        assert pixel == pytest.approx(wanted, abs=2), (i, kept)
+
+
+def test_a_token_map_has_the_scale_of_the_page(trace, shown):
+    """More methods, brighter, as the page paints it; no method at all is on the scale, too."""
     methods = ["fsr", "random", "grid"]
-    token_map(picture, trace, methods, 8, "png")
+    data = token_map(Image.new("RGB", (60, 50)), trace, methods, 8)
     kept = [read_plan(trace["methods"][m]["plan"], 30, 8).kept for m in methods]
     times = [sum(i in k for k in kept) for i in range(30)]
-    assert [len(boxes) for boxes in made[:4]] == [times.count(k) for k in range(4)]
-    corner = [tuple(trace["tokens"]["rect"][i][:2]) for i in range(30) if times[i] == 2]
-    assert [boxes[0] for boxes in made[2]] == corner
+    assert len(set(times)) > 2
+    for i, pixel in enumerate(shown(data)):
+        wanted = [v * look.HEAT_OPACITY for v in look.rgb(look.heat(times[i] / 3))]
+        assert pixel == pytest.approx(wanted, abs=2), i
 
 
 @each(

@@ -1,7 +1,8 @@
 // A line chart of a few series over budgets, as SVG: markers carry their letters, so colour is never alone.
 
+import { SERIES } from "./look.js";
+
 const SVG = "http://www.w3.org/2000/svg";
-const COLORS = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"];
 const INK = ["#000", "#fff", "#fff", "#000", "#fff", "#000"];
 const [WIDTH, HEIGHT] = [460, 280];
 const BOX = { left: 46, right: 16, top: 12, bottom: 38 };
@@ -41,7 +42,7 @@ export function drawChart({ series, xs, log, mark, label, xLabel }) {
     root.append(
       svg("polyline", {
         fill: "none",
-        stroke: COLORS[i],
+        stroke: SERIES[i],
         "stroke-width": 2.5,
         points: points.map((p) => `${px(p.x)},${py(p.y)}`).join(" "),
       }),
@@ -59,7 +60,7 @@ function marker(x, y, letter, i, title) {
     "g",
     {},
     svg("title", {}, title),
-    svg("circle", { cx: x, cy: y, r: 7.5, fill: COLORS[i], class: "fx-dot-of" }),
+    svg("circle", { cx: x, cy: y, r: 7.5, fill: SERIES[i], class: "fx-dot-of" }),
     text,
   );
 }

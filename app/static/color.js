@@ -1,28 +1,8 @@
 // Viridis, and nothing else: heat layers use one perceptually uniform map with its scale shown.
 
-const STOPS = [
-  [68, 1, 84],
-  [71, 19, 101],
-  [72, 36, 117],
-  [70, 52, 128],
-  [65, 68, 135],
-  [59, 82, 139],
-  [53, 95, 141],
-  [47, 108, 142],
-  [42, 120, 142],
-  [37, 132, 142],
-  [33, 145, 140],
-  [30, 156, 137],
-  [34, 168, 132],
-  [47, 180, 124],
-  [68, 191, 112],
-  [94, 201, 98],
-  [122, 209, 81],
-  [155, 217, 60],
-  [189, 223, 38],
-  [223, 227, 24],
-  [253, 231, 37],
-];
+import { HEAT, LOG_SPAN } from "./look.js";
+
+const STOPS = HEAT.map((color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
 
 /** Colour of a value in [0, 1], as "rgb(r g b)". */
 export function viridis(t) {
@@ -36,8 +16,32 @@ export const VIRIDIS_GRADIENT = `linear-gradient(90deg, ${STOPS.map((c) => `rgb(
 
 const TABLE = Array.from({ length: 256 }, (_, i) => viridis(i / 255));
 
-/** One colour per value, scaled from [min, max]; a constant layer sits at the bottom of the scale. */
-export function heatColors(values, min, max) {
-  const span = max > min ? 255 / (max - min) : 0;
-  return Array.from(values, (v) => TABLE[Math.min(255, Math.max(0, Math.round((v - min) * span)))]);
+/**
+ * From min to max, "linear" or "log". below: whether some values are less than min, which only "log" has: they, and 0,
+ * have the lowest colour.
+ * @typedef {{ kind: string, min: number, max: number, below: boolean }} Scale
+ */
+
+/** The scale of some values; "log" becomes linear where none is above 0. @returns {Scale} */
+export function scaleOf(values, kind = "linear") {
+  let [min, max, least] = [Infinity, -Infinity, Infinity];
+  for (const v of values) {
+    if (v < min) min = v;
+    if (v > max) max = v;
+    if (v > 0 && v < least) least = v;
+  }
+  if (kind !== "log" || max <= 0) return { kind: "linear", min, max, below: false };
+  const low = Math.max(least, max / LOG_SPAN);
+  return { kind: "log", min: low, max, below: min < low };
+}
+
+/** Where a value lies on a scale, 0 to 1; 0 on a scale without length. */
+export function placeOn({ kind = "linear", min, max }, v) {
+  if (!(max > min)) return 0;
+  return kind === "log" ? Math.log(Math.max(v, min) / min) / Math.log(max / min) : (v - min) / (max - min);
+}
+
+/** One colour per value on a scale. */
+export function heatColors(values, scale) {
+  return Array.from(values, (v) => TABLE[Math.min(255, Math.max(0, Math.round(255 * placeOn(scale, v))))]);
 }

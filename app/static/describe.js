@@ -1,8 +1,10 @@
 // What there is to say about one token: for the card, and as one sentence for screen readers.
 
 import { ROLE, entryBudgets } from "./plan.js";
+import { scaleOf } from "./color.js";
 import { isNumber, percent, sig3 } from "./format.js";
 import { holdsText } from "./life.js";
+import { SCALES } from "./look.js";
 import { planOf } from "./store.js";
 import { because } from "./why/sentences.js";
 import { viewsOf } from "./views.js";
@@ -24,16 +26,19 @@ export function roleName(state, token) {
   return ["Dropped", "Merged", "Kept", "Scan", "Focus"][role];
 }
 
-/** A heat layer's values with the ends of its scale, or null where this model or method has no such score. */
+let warm = { values: null, heat: null };
+
+/** A heat layer's values with their scale, see `scaleOf`, or null where this model or method has no such score. */
 export function heatOf(trace, layer) {
   const values = trace?.scores?.[layer];
   if (!values) return null;
-  let [min, max] = [Infinity, -Infinity];
-  for (const v of values) {
-    if (v < min) min = v;
-    if (v > max) max = v;
-  }
-  return { values, min, max };
+  if (warm.values !== values) warm = { values, heat: { values, ...scaleOf(values, SCALES[layer]) } };
+  return warm.heat;
+}
+
+/** What stands at the ends of a heat layer's scale. */
+export function endsOf({ min, max, below }) {
+  return [`${below ? "≤\u202f" : ""}${sig3(min)}`, sig3(max)];
 }
 
 let known = { plan: null, entry: null };

@@ -2,10 +2,10 @@
 
 import { LETTERS } from "./comparing.js";
 import { drawChart } from "./chart.js";
+import { LOWEST_KL } from "./look.js";
 import { percent, sig3 } from "./format.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
-const LOWEST_KL = 1e-5; // nats; below, differences are rounding
 const RUNNING = new Set(["waiting", "loading", "encoding", "running"]);
 
 export function isLearning(fidelity) {

@@ -1,6 +1,7 @@
 // The film panel: play and scrub, the filmstrip, kept tokens over time, a region's life. All in the browser.
 
 import { ROLE } from "./plan.js";
+import { HALO } from "./look.js";
 import { percent, sig3 } from "./format.js";
 import { SCORES } from "./describe.js";
 import { countOf, foreignOf, framesOf, keptByFrame, meanByFrame, tokensByFrame, tokensInRegion } from "./life.js";
@@ -45,7 +46,7 @@ export function mountFilm(root, store, { exportClip, format }) {
 function readPalette(root) {
   const style = getComputedStyle(root);
   const read = (name) => style.getPropertyValue(`--fx-${name}`).trim();
-  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#ffffff" };
+  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: HALO };
 }
 
 function aboutText({ name, width, height, fps, count, decoder, duration, sampled }, frames) {

@@ -1,6 +1,7 @@
 // Paints a small frame's tokens straight into pixels: at this size thousands of rectangles take one frame time as canvas
 // calls, and a fraction of it as writes to an array. Pure functions of numbers.
 
+import { VEILED } from "./look.js";
 import { ROLE } from "./plan.js";
 
 const SMALL = 8; // lines that a token must be wide and high to carry an edge
@@ -32,8 +33,8 @@ export function inksOf(palette, veil) {
     halo,
     wash: pixel(palette.focus, 0.4),
     washes: { focus: pixel(palette.focus, 0.62), scan: pixel(palette.scan, 0.5), kept: pixel(palette.kept, 0.5) },
-    dropped: pixel(veil, 0.62),
-    merged: pixel(veil, 0.42),
+    dropped: pixel(veil, VEILED.dropped),
+    merged: pixel(veil, VEILED.merged),
   };
 }
 

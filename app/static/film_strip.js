@@ -2,6 +2,7 @@
 
 import { tokenAt } from "./geometry.js";
 import { heatColors } from "./color.js";
+import { HEAT_OPACITY, VEIL_ON_BRIGHT } from "./look.js";
 import { heatOf } from "./describe.js";
 import { ROLE } from "./plan.js";
 import { foreignOf, framesOf, heldBy, tokensByFrame } from "./life.js";
@@ -116,7 +117,7 @@ function lookOf(state, palette) {
   const heat = layer === "roles" ? null : heatOf(trace, layer);
   if (heat) return { heat: heatPixels(heat), budget };
   const line = Math.max(1, Math.round(window.devicePixelRatio || 1));
-  const inks = inksOf(palette, veil || "rgb(24 27 33)");
+  const inks = inksOf(palette, veil || VEIL_ON_BRIGHT);
   return {
     roles: view.roles,
     absorbed: view.refine.absorbed,
@@ -130,9 +131,10 @@ function lookOf(state, palette) {
 
 let warm = { values: null, pixels: null };
 
-function heatPixels({ values, min, max }) {
+function heatPixels(heat) {
+  const { values } = heat;
   if (warm.values !== values)
-    warm = { values, pixels: Uint32Array.from(heatColors(values, min, max), (c) => pixel(c, 0.8)) };
+    warm = { values, pixels: Uint32Array.from(heatColors(values, heat), (c) => pixel(c, HEAT_OPACITY)) };
   return warm.pixels;
 }
 

@@ -4,10 +4,11 @@
 import { ROLE } from "./plan.js";
 import { center } from "./geometry.js";
 import { heatColors } from "./color.js";
+import { HEAT_OPACITY, PAIR, VEILED } from "./look.js";
 import { paintMarks } from "./why/marks.js";
 
 /**
- * scene: { view, layers: Set of shown layer names, heat: {values, min, max} | null, cursor: token | -1, ties: bool,
+ * scene: { view, layers: Set of shown layer names, heat: values and their scale | null, cursor: token | -1, ties: bool,
  *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", pixel: device pixels per CSS pixel,
  *          foreign: how many tokens of other frames each token absorbed, or null, marks: see why/marks.js }
  */
@@ -41,7 +42,7 @@ export function paintPair(ctx, geometry, scene) {
   const line = Math.max(1, Math.round(1.5 * pixel));
   index.forEach((i, slot) => {
     if (!roles[i]) return;
-    ctx.fillStyle = PAIR[roles[i]];
+    ctx.fillStyle = PAIRED[roles[i]];
     edges(ctx, geometry, roles, slot, line, line);
     const b = slot * 4;
     const size = Math.min(geometry.cell, 40 * pixel);
@@ -56,12 +57,12 @@ export function paintPair(ctx, geometry, scene) {
   if (scene.cursor >= 0) paintCursor(ctx, geometry, scene);
 }
 
-const PAIR = ["", "#cc79a7", "#f0e442", "#ffffff"]; // only the first, only the second, both
+const PAIRED = ["", PAIR.one, PAIR.other, PAIR.both]; // only the first, only the second, both
 
 const LAYER = ["dropped", "merged", "kept", "scan", "focus"]; // by role number
 
 function paintVeil(ctx, { index, box, seen }, { view, layers, veil }) {
-  ctx.globalAlpha = 0.62;
+  ctx.globalAlpha = VEILED.dropped;
   ctx.fillStyle = veil;
   ctx.fillRect(seen.x0, seen.y0, seen.x1 - seen.x0, seen.y1 - seen.y0);
   for (let slot = 0; slot < index.length; slot++) {
@@ -70,16 +71,16 @@ function paintVeil(ctx, { index, box, seen }, { view, layers, veil }) {
     const b = slot * 4;
     ctx.clearRect(box[b], box[b + 1], box[b + 2] - box[b], box[b + 3] - box[b + 1]);
     if (role !== ROLE.MERGED) continue;
-    ctx.globalAlpha = 0.42;
+    ctx.globalAlpha = VEILED.merged;
     ctx.fillRect(box[b], box[b + 1], box[b + 2] - box[b], box[b + 3] - box[b + 1]);
-    ctx.globalAlpha = 0.62;
+    ctx.globalAlpha = VEILED.dropped;
   }
   ctx.globalAlpha = 1;
 }
 
-function paintHeat(ctx, { index, box }, { values, min, max }) {
-  const colors = heatColors(values, min, max);
-  ctx.globalAlpha = 0.8;
+function paintHeat(ctx, { index, box }, heat) {
+  const colors = heatColors(heat.values, heat);
+  ctx.globalAlpha = HEAT_OPACITY;
   for (let slot = 0; slot < index.length; slot++) {
     const b = slot * 4;
     ctx.fillStyle = colors[index[slot]];
@@ -101,7 +102,7 @@ function paintUnseen(ctx, { seen, width, height }, { veil, pixel }) {
   ctx.beginPath();
   for (const [x, y, w, h] of around) if (w > 0 && h > 0) ctx.rect(x, y, w, h);
   ctx.clip();
-  ctx.globalAlpha = 0.82;
+  ctx.globalAlpha = VEILED.unseen;
   ctx.fillStyle = veil;
   ctx.fillRect(0, 0, width, height);
   ctx.globalAlpha = 0.35;

@@ -1,9 +1,8 @@
 // The rail beside the picture: method, heat layers, legend with counts, and the card of one token.
 
 import { ROLE } from "./plan.js";
-import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
-import { facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
+import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
 import { whyNodes } from "./why/token.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
@@ -62,8 +61,11 @@ function mountLayers(at, store) {
     }
     toggle(at.scale, Boolean(heat));
     if (!heat) return;
-    setText(at.low, sig3(heat.min));
-    setText(at.high, sig3(heat.max));
+    const [low, high] = endsOf(heat);
+    setText(at.low, low);
+    setText(at.high, high);
+    setText(at.kind, heat.kind === "log" ? "log" : "");
+    at.scale.title = heat.kind === "log" ? "A logarithmic scale: equal steps are equal ratios" : "A linear scale";
   });
 }
 

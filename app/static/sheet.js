@@ -6,6 +6,7 @@ import { drawText, isRunning, sameText } from "./answers.js";
 import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf, shared } from "./comparing.js";
 import { bytes, firstDifference, isNumber, milliseconds, spread } from "./format.js";
 import { viridis } from "./color.js";
+import { HALO, ROLES, VEIL_ON_BRIGHT } from "./look.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
 import { makeCellTime } from "./film_cells.js";
@@ -13,7 +14,7 @@ import { marksOf } from "./why/marks.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
 const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
-const LOOKS = { focus: "#e69f00", scan: "#0072b2", kept: "#009e73", halo: "#fff" };
+const LOOKS = { ...ROLES, halo: HALO };
 
 export function mountSheet(at, store, config, stageOf) {
   const sheet = { cells: new Map(), geometry: null };
@@ -87,7 +88,7 @@ export function mountSheet(at, store, config, stageOf) {
       layers: SHOWN,
       cursor: state.cursor,
       palette: stage?.palette ?? LOOKS,
-      veil: stage?.veil ?? "rgb(24 27 33)",
+      veil: stage?.veil ?? VEIL_ON_BRIGHT,
       pixel: window.devicePixelRatio || 1,
     };
     const draw = (id, more) => {

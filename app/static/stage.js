@@ -3,6 +3,7 @@
 import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paintStep } from "./lecture/paint_step.js";
 import { sceneAt } from "./lecture/steps.js";
+import { BRIGHT, HALO, VEIL_ON_BRIGHT, VEIL_ON_DARK } from "./look.js";
 import { planOf } from "./store.js";
 import { refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
@@ -13,9 +14,6 @@ import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./v
 import { foreignOf } from "./life.js";
 import { mountRegion } from "./region.js";
 import { marksOf } from "./why/marks.js";
-
-const VEIL_ON_BRIGHT = "rgb(24 27 33)";
-const VEIL_ON_DARK = "rgb(214 217 222)";
 
 export function mountStage(root, store) {
   const at = refs(root);
@@ -56,7 +54,7 @@ export function mountStage(root, store) {
   });
   at.image.addEventListener("load", () => {
     if (store.state.trace?.clip && store.state.frame > 0) return; // one veil a clip: it must not flicker
-    stage.veil = brightness(at.image) > 0.42 ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
+    stage.veil = brightness(at.image) > BRIGHT ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
     store.set({ veil: stage.veil });
     document.body.style.setProperty("--fx-veil", stage.veil); // the legend's swatches show the veil that lies there
     redraw();
@@ -121,7 +119,7 @@ export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
 function readPalette(root) {
   const style = getComputedStyle(root);
   const read = (name) => style.getPropertyValue(`--fx-${name}`).trim();
-  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: "#fff" };
+  return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: HALO };
 }
 
 /** Mean luminance of the picture, 0 to 1: bright pictures get a dark veil, dark pictures a light one. */

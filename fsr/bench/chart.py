@@ -1,5 +1,5 @@
 """Charts for papers and slides: matplotlib figures without pyplot, as bytes in PNG, SVG or PDF; the same data gives the
-same bytes. Colours are those of Okabe and Ito, which colour-blind readers can tell apart; markers differ as well.
+same bytes. Colours are those of `fsr.bench.look`; markers differ as well.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fsr.bench.look import LINE, LOWEST_KL, MUTED, SERIES, TEXT
 from fsr.errors import InvalidInput
 
 FORMATS = ("png", "svg", "pdf")
-ORANGE, BLUE, GREEN = "#e69f00", "#0072b2", "#009e73"
-COLORS = (ORANGE, BLUE, GREEN, "#d55e00", "#cc79a7", "#56b4e9", "#7a7a7a")
 MARKERS = "osD^vPX*<>ph"
-TEXT, MUTED, LINE = "#1b1d20", "#5c6067", "#dcdcd8"
 DPI = 200
 _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
@@ -41,7 +39,6 @@ _SETTINGS: Any = {
     "ytick.labelcolor": TEXT,
     "text.parse_math": False,
 }
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _drawing = threading.Lock()  # matplotlib's settings belong to the whole process
 
 
@@ -124,7 +121,7 @@ def fidelity_curves(
     with drawing as figure:
         axes = figure.subplots(1, 2)
         figure.subplots_adjust(
-            left=0.105, right=0.985, wspace=0.3, top=1 - (top + 0.05) / height, bottom=(legend + 0.5) / height
+            left=0.12, right=0.985, wspace=0.3, top=1 - (top + 0.05) / height, bottom=(legend + 0.5) / height
         )
         if heading:
             figure.text(0.5, 1 - 0.08 / height, heading, ha="center", va="top", fontsize=9)
@@ -133,9 +130,17 @@ def fidelity_curves(
                 _line(axis, row, measure, i, names[method])
             if "full" in methods:
                 value = _mean(next(iter(methods["full"].values()))[measure])
-                axis.axhline(value, color=TEXT, linewidth=0.9, linestyle=(0, (4, 3)), label=names["full"], zorder=1)
+                axis.axhline(
+                    _shown(value, measure),
+                    color=TEXT,
+                    linewidth=0.9,
+                    linestyle=(0, (4, 3)),
+                    label=names["full"],
+                    zorder=1,
+                )
             _scale_budgets(axis, budgets)
-        axes[0].set_ylabel(f"KL(all tokens || pruned),\n{_scale_kl(axes[0], lines)}")
+        axes[0].set_ylabel("KL(all tokens || pruned),\nnats, logarithmic")
+        _scale_kl(axes[0], lines)
         axes[1].set_ylabel("probability of the answer\nof all tokens")
         axes[1].set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axes[1].set_ylim(-0.03, 1.03)
@@ -148,14 +153,19 @@ def fidelity_curves(
 
 def _line(axis: Any, row: Mapping[str, Mapping[str, Any]], measure: str, i: int, name: str) -> None:
     at = sorted(row, key=int)
-    x, y = [int(k) for k in at], [_mean(row[k][measure]) for k in at]
-    color, dashes = COLORS[i % len(COLORS)], "-" if i < len(COLORS) else (0, (5, 1.5))
+    x, y = [int(k) for k in at], [_shown(_mean(row[k][measure]), measure) for k in at]
+    color, dashes = SERIES[i % len(SERIES)], "-" if i < len(SERIES) else (0, (5, 1.5))
     if all(isinstance(row[k][measure], Sequence) for k in at):
-        low, high = ([row[k][measure][j] for k in at] for j in (1, 2))
+        low, high = ([_shown(row[k][measure][j], measure) for k in at] for j in (1, 2))
         axis.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     style = {"color": color, "linestyle": dashes, "marker": MARKERS[i % len(MARKERS)]}
     edge = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
     axis.plot(x, y, linewidth=1.3, label=name, clip_on=False, zorder=3, **edge, **style)
+
+
+def _shown(value: float, measure: str) -> float:
+    """What is below the lowest KL that is told apart is drawn on it."""
+    return max(value, LOWEST_KL) if measure == "kl" else value
 
 
 def _mean(value: Any) -> float:
@@ -179,20 +189,13 @@ def _scale_budgets(axis: Any, budgets: list[int]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _scale_kl(axis: Any, lines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The unit. From 0: logarithmic above a thousandth nat where values differ by orders of magnitude, else linear."""
-    values = [_mean(point["kl"]) for row in lines.values() for point in row.values()]
-    highest = max(values)
-    if highest > 50 * max(min(values), 1e-3):
-        axis.set_yscale("symlog", linthresh=1e-3, linscale=0.5)
-        powers = list(range(-3, math.ceil(math.log10(highest)) + 1))
-        axis.set_yticks([0, *(10.0**p for p in powers)], ["0", *(f"{10.0**p:g}" for p in powers)])
-        axis.set_yticks([], minor=True)
-        axis.set_ylim(bottom=0)
-        return "nats"
-    axis.set_ylim(0, 1.08 * highest or 1)
-    if not 0 < highest < 0.1:
-        return "nats"
-    power = math.floor(math.log10(highest))
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value / 10.0**power:.3g}")
-    return f"10{str(power).translate(_RAISED)} nats"
+def _scale_kl(axis: Any, lines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Logarithmic, in powers of ten around the values, as the page draws it; what is below `LOWEST_KL` lies on it."""
+    values = [max(_mean(point["kl"]), LOWEST_KL) for row in lines.values() for point in row.values()]
+    low = math.floor(math.log10(min(values)) + 1e-9)
+    high = max(low + 1, math.ceil(math.log10(max(values)) - 1e-9))
+    axis.set_yscale("log")
+    axis.set_ylim(10.0**low, 10.0**high)
+    words = [f"{10.0**p:g}" if p >= -3 else f"1e\N{MINUS SIGN}{-p}" for p in range(low, high + 1)]
+    axis.set_yticks([10.0**p for p in range(low, high + 1)], words)
+    axis.set_yticks([], minor=True)

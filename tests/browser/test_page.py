@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 
+from fsr.bench.look import HEAT_OPACITY, SCALES, Scale, heat, rgb
 from tests.browser.conftest import frames
 from tests.looping import each
 
@@ -164,10 +165,30 @@ def test_the_legend_counts_and_hides_layers(page):
 def test_heat_layers_show_their_scale(page, layer):
     page.locator(f".fx-segments [data-layer={layer}]").click()
     page.wait_for_selector("[data-ref=scale]:not([hidden])")
-    low, high = page.locator("[data-ref=low]"), page.locator("[data-ref=high]")
-    assert float(low.inner_text().replace("−", "-")) < float(high.inner_text().replace("−", "-"))
+    low, high = (page.locator(f"[data-ref={end}]").inner_text().replace("−", "-") for end in ("low", "high"))
+    assert float(low.removeprefix("≤")) < float(high)
+    assert page.locator("[data-ref=kind]").inner_text() == ("log" if layer == "priority" else "")
     canvas = page.locator(".fx-stage canvas")
     assert painted(page) == canvas.evaluate("(c) => c.width * c.height")
+    values, drawn = page.evaluate(HEAT, layer)
+    scale = Scale.of(values, SCALES[layer])
+    for token, pixel in drawn.items():
+        wanted = [*rgb(heat(scale.at(values[int(token)]))), 255 * HEAT_OPACITY]
+        assert pixel == pytest.approx(wanted, abs=2), token
+
+
+HEAT = """(layer) => {
+  const { trace, view } = fsrExplorer.page.store.state;
+  const canvas = document.querySelector(".fx-stage canvas");
+  const ctx = canvas.getContext("2d");
+  const scale = canvas.width / trace.frames[0].width;
+  const drawn = {};
+  trace.tokens.rect.forEach(([x0, y0, x1, y1], i) => {
+    if (view.roles[i] !== 0) return;
+    drawn[i] = [...ctx.getImageData(((x0 + x1) / 2) * scale, ((y0 + y1) / 2) * scale, 1, 1).data];
+  });
+  return [trace.scores[layer], drawn];
+}"""
 
 
 def test_the_layers_are_one_tab_stop_and_arrows_choose_among_them(page):

@@ -4,7 +4,7 @@ import { el, fill, refs, setText, toggle } from "../dom.js";
 import { showWith } from "../tabs.js";
 import { planOf } from "../store.js";
 import { percent, sig3 } from "../format.js";
-import { heatOf, SCORES } from "../describe.js";
+import { endsOf, heatOf, SCORES } from "../describe.js";
 import { VIRIDIS_GRADIENT } from "../color.js";
 import { endOf, reachOf, shareAt, STAGES, stepsOf, textOf } from "./steps.js";
 
@@ -121,8 +121,9 @@ function draw(at, state, player) {
   drawReach(at, state, steps[here]);
   const heat = Object.hasOwn(SCORES, steps[here]?.stage ?? "") ? heatOf(state.trace, steps[here].stage) : null;
   toggle(at.heatbox, Boolean(heat));
-  setText(at.heatlow, heat ? sig3(heat.min) : "");
-  setText(at.heathigh, heat ? sig3(heat.max) : "");
+  const [low, high] = heat ? endsOf(heat) : ["", ""];
+  setText(at.heatlow, low);
+  setText(at.heathigh, high);
 }
 
 function introduction(state, steps) {
