@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.preview import Preview, picture
 from app.service import Service
 
 STATIC = Path(__file__).parent / "static"
@@ -155,8 +156,12 @@ def health(service: Service) -> Route:
 
 def app_options(service: Service | None = None) -> dict[str, Any]:
     """For the FastAPI app that Gradio makes: our files, our headers, and answers that are compressed."""
-    routes: list[BaseRoute] = [Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
+    routes: list[BaseRoute] = [picture(), Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
     return {
         "routes": routes if service is None else [*routes, health(service)],
-        "middleware": [Middleware(Headers), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)],
+        "middleware": [
+            Middleware(Headers),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6),
+            Middleware(Preview),
+        ],
     }

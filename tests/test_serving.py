@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from app.preview import SIZE
 from app.service import Service
 from app.serving import FOREVER, POLICY, version
 from app.settings import ROOT, Settings
@@ -105,3 +108,26 @@ def test_the_images_own_health_check_passes_here_and_fails_where_nothing_answers
                 ["sh", "-c", command], env={"PATH": path, "FSR_PORT": port}, capture_output=True, check=False
             )
             assert (done.returncode == 0) is passes, done.stderr
+
+
+def test_a_link_to_the_page_is_previewed_with_our_own_words_and_an_absolute_picture(url):
+    """Behind a proxy, which tells the address that visitors see; a host that is no name does no harm."""
+    headers = {"X-Forwarded-Host": 'example.org"><script>', "X-Forwarded-Proto": "https"}
+    for sent, origin in (
+        ({}, url),
+        (headers | {"X-Forwarded-Host": "example.org"}, "https://example.org"),
+        (headers, ""),
+    ):
+        with urllib.request.urlopen(urllib.request.Request(url + "/", headers=sent), timeout=30) as answer:
+            head = answer.read().decode().partition("<script>")[0]
+        assert "Click to try out" not in head
+        assert "gradio.app" not in head
+        found = dict(re.findall(r'<meta (?:property|name)="([\w:]+)" content="([^"]*)" />', head))
+        assert found["og:title"] == found["twitter:title"] == "FSR Explorer: which visual tokens does the answer need?"
+        assert head.count("og:title") == head.count('og:image"') == 1
+        assert found["og:image"] == found["twitter:image"]
+        if origin:
+            assert found["og:image"] == f"{origin.removesuffix('/explorer')}/explorer/fsr/preview.png"
+    kind, picture = got(url.removesuffix("/explorer") + "/fsr/preview.png")
+    assert kind["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(picture)).size == SIZE
