@@ -14,7 +14,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.trace import Trace
 
-NAMES = {"sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}
+NAMES = {"picture": "picture", "sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}
 MAX_POINTS = 64
 
 
@@ -28,13 +28,14 @@ def file_name(kind: Any, fmt: Any) -> str:
 def figure(
     kind: str, fmt: str, sent: dict[str, Any], pictures: Callable[[dict[str, Any]], Sequence[Image.Image]]
 ) -> bytes:
-    """sheet, map: `trace` as JSON text, `runs`, [method, budget] each, and the `frame`. overlap: `runs` and `values`,
-    their matrix. pictures: one for every frame of a trace.
+    """The bytes. Each kind needs: picture: `trace` as JSON text, one run, [method, budget], `layer`, `frame`, `tile`
+    and `link`. sheet, map: `trace`, `runs` and `frame`. overlap: `runs` and `values`, their matrix. curves: `points`
+    with method, budget, kl and probability, the `order` of the methods, and the `question`.
 
-    curves: `points` with method, budget, kl and probability, the `order` of the methods, and the `question`. Raises
-    InvalidInput.
+    pictures: gives one for every frame of a trace. Raises InvalidInput.
     """
     from app import figures  # matplotlib takes a second, and few visitors save figures
+    from app.picture_figure import picture_figure
 
     file_name(kind, fmt)
     if kind == "curves":
@@ -52,6 +53,10 @@ def figure(
     shown = pictures(trace)
     if len(shown) != len(trace["frames"]):
         raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
+    if kind == "picture":
+        layer, tile, link = str(sent.get("layer", "roles"))[:40], sent.get("tile", -1), str(sent.get("link", ""))[:2000]
+        tile = tile if isinstance(tile, int) and not isinstance(tile, bool) else -1
+        return picture_figure(shown[frame], trace, *runs[0], fmt, frame, layer, tile, link)
     if kind == "map":
         budgets = {budget for _, budget in runs}
         if len(budgets) > 1:

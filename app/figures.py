@@ -37,7 +37,7 @@ class Overlay:
     def of(trace: Mapping[str, Any], method: str, budget: int) -> Overlay:
         """A method of a trace at a budget, with its answer where the trace has one. Raises InvalidInput."""
         n = trace["tokens"]["n"]
-        reading = _reading(trace, method, budget)
+        reading = read(trace, method, budget)
         answer = trace.get("answers", {}).get(f"{method}@{budget}")
         caption = f"{len(reading.kept)} of {n} tokens" + (f": {answer['text']}" if answer else "")
         return Overlay(trace["methods"][method]["label"], reading, caption)
@@ -161,7 +161,7 @@ def token_map(
     if not methods:
         raise InvalidInput("a token map needs at least one method.")
     grid = Cells.of(trace, frame)
-    keeps = [_reading(trace, name, budget).kept for name in methods]
+    keeps = [read(trace, name, budget).kept for name in methods]
     times = [sum(i in kept for kept in keeps) for i in range(trace["tokens"]["n"])]
     side = 3.6
     tall = side * grid.height / grid.width
@@ -194,7 +194,8 @@ def token_map(
 # -- one frame
 
 
-def _reading(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
+def read(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
+    """A method of a trace at a budget. Raises InvalidInput for one that it has not."""
     if method not in trace["methods"]:
         raise InvalidInput(f"this trace has no method {method!r}; it has {', '.join(trace['methods'])}.")
     return read_plan(trace["methods"][method]["plan"], trace["tokens"]["n"], budget)

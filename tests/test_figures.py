@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
+from app.picture_figure import picture_figure
 from fsr.bench import look
 from fsr.bench.chart import wrapped
 from fsr.errors import InvalidInput
@@ -204,6 +205,29 @@ def test_a_token_map_has_the_scale_of_the_page(trace, shown):
     for i, pixel in enumerate(shown(data)):
         wanted = [v * look.HEAT_OPACITY for v in look.rgb(look.heat(times[i] / 3))]
         assert pixel == pytest.approx(wanted, abs=2), i
+
+
+def test_the_picture_figure_has_tokens_as_vectors_words_as_text_and_its_settings(picture, trace, shown):
+    values = [0.0] + [10.0**-k for k in range(29)]
+    trace = trace | {"model": {"title": "Tiny"}, "scores": {"priority": values}}
+    trace["methods"]["fsr"] = trace["methods"]["fsr"] | {"parameters": {"rho": 0.2, "focus_cap": None}}
+    svg = picture_figure(picture, trace, "fsr", 8, "svg", link="http://a.b/?x=1&y").decode()
+    for words in ("“what is it?”", "FSR, 8 of 30 visual tokens", "Tiny · rho 0.2", ">8 tokens: a noisy picture<"):
+        assert words in svg, words
+    assert all(f'id="{name}"' in svg for name in ("focus", "scan", "dropped", "legend"))
+    assert "Source: http://a.b/?x=1&amp;y" in svg
+    pdf = picture_figure(picture, trace, "fsr", 8, "pdf")
+    assert b"/FontFile2" in pdf
+    black = Image.new("RGB", (60, 50))
+    png = picture_figure(black, trace, "random", 8, "png", layer="priority")
+    info = Image.open(io.BytesIO(png)).info
+    assert (info["Budget"], info["Layer"]) == ("8 of 30 visual tokens", "Priority φ")
+    scale = look.Scale.of(values, look.SCALES["priority"])
+    for i, pixel in enumerate(shown(png)):
+        wanted = [v * look.HEAT_OPACITY for v in look.rgb(look.heat(scale.at(values[i])))]
+        assert pixel == pytest.approx(wanted, abs=3), i
+    with pytest.raises(InvalidInput, match="one of roles, priority, not 'relevance'"):
+        picture_figure(picture, trace, "fsr", 8, layer="relevance")
 
 
 @each(

@@ -11,7 +11,8 @@ import { mountCompare } from "./compare.js";
 import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
 import { mountFilm } from "./film.js";
-import { copyLink, drawExport } from "./export.js";
+import { copyLink } from "./export.js";
+import { drawPicture } from "./save/picture.js";
 import { saveRows } from "./save/rows.js";
 import { mountTabs } from "./tabs.js";
 import { mountWhy } from "./why/why.js";
@@ -46,7 +47,7 @@ export function start(config) {
     format,
     life,
     views,
-    exportCanvas: () => drawExport(store.state, stage),
+    exportCanvas: () => drawPicture(store.state, stage),
     stage(io) {
       stage = mountStage(io.element, store);
       listen(io, page.receive);

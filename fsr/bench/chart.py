@@ -50,20 +50,25 @@ def checked_format(fmt: str) -> str:
 
 
 class Drawing:
-    """`with Drawing(width, height) as figure: ...`, then `bytes(fmt)`. Sizes in inches, background white.
+    """`with Drawing(width, height, fmt) as figure: ...`, then `bytes`. Sizes in inches, background white.
 
-    One drawing at a time: the settings that it uses are matplotlib's own and are put back when the block ends.
+    text: letters stay letters in an SVG, which a reader can change, where its font is known. words: what the file says
+    of itself, by name. One drawing at a time: the settings that it uses are matplotlib's own and are put back when the
+    block ends.
     """
 
-    def __init__(self, width: float, height: float, fmt: str) -> None:
+    def __init__(
+        self, width: float, height: float, fmt: str, text: bool = False, words: Mapping[str, str] | None = None
+    ) -> None:
         self.size, self.fmt, self.bytes = (width, height), checked_format(fmt), b""
+        self.text, self.words = text, words or {}
 
     def __enter__(self) -> Any:
         import matplotlib
         from matplotlib.figure import Figure
 
         _drawing.acquire()
-        self._context = matplotlib.rc_context(_SETTINGS)
+        self._context = matplotlib.rc_context(_SETTINGS | ({"svg.fonttype": "none"} if self.text else {}))
         self._context.__enter__()
         self.figure = Figure(figsize=self.size, dpi=DPI, facecolor="white")
         return self.figure
@@ -72,11 +77,18 @@ class Drawing:
         try:
             if kind is None:
                 file = io.BytesIO()
-                self.figure.savefig(file, format=self.fmt, metadata=_METADATA[self.fmt])
+                self.figure.savefig(file, format=self.fmt, metadata=_METADATA[self.fmt] | self._metadata())
                 self.bytes = file.getvalue()
         finally:
             self._context.__exit__(kind, value, trace)
             _drawing.release()
+
+    def _metadata(self) -> dict[str, str]:
+        """The words as each format can hold them: a PNG by any name, SVG and PDF under names of their own."""
+        if self.fmt == "png" or not self.words:
+            return dict(self.words)
+        title, said = self.words.get("Question", ""), "; ".join(f"{name}: {text}" for name, text in self.words.items())
+        return {"Title": title, "Description" if self.fmt == "svg" else "Subject": said}
 
 
 def wrapped(text: str, inches: float, size: float = 8, lines: int = 4) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 
 import pytest
+from PIL import Image
 
 from fsr.bench.look import HEAT_OPACITY, SCALES, Scale, heat, rgb
 from tests.browser.conftest import frames
@@ -259,9 +261,19 @@ def test_the_export_holds_picture_tokens_and_words(page):
     assert height > width
     assert colors > 20
     page.click("[data-ref=save]")
-    with page.expect_download() as download:
-        page.click("[data-save='picture.png']")
-    assert download.value.suggested_filename.endswith(".png")
+    for ending in ("png", "svg"):
+        with page.expect_download() as download:
+            page.click(f"[data-save='picture.{ending}']")
+        assert download.value.suggested_filename.endswith(f".{ending}")
+        data = download.value.path().read_bytes()
+        if ending == "png":
+            words = Image.open(io.BytesIO(data)).info
+            assert (words["Question"], words["Method"]) == ("what color is the star?", "FSR")
+            assert "alpha 3" in words["Parameters"]
+            assert "example=star" in words["Source"]
+        else:
+            assert b">what color is the star?" in data
+            assert b'id="focus"' in data
 
 
 def test_the_save_menu_is_used_by_keyboard_and_closes_where_it_should(page):

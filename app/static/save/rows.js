@@ -1,9 +1,10 @@
 // What the Save menu offers: one row a thing. A new one is one more function here, in the list at the end.
 
 import { entriesOf, iou } from "../comparing.js";
-import { savePng, saveJson } from "../export.js";
+import { linkTo, saveJson } from "../export.js";
 import { curvesOf } from "../fidelity.js";
 import { savedOf } from "../film.js";
+import { savePng } from "./picture.js";
 
 /**
  * store, config; stage: gives the stage; figure, clip: Python draws a figure, or a film of a clip, and it downloads.
@@ -14,14 +15,22 @@ import { savedOf } from "../film.js";
 const DRAWN = { png: "for documents", svg: "vectors, for slides and web pages", pdf: "vectors, for papers" };
 
 /** @param {Doors} doors @returns {Row} */
-function picture({ store, stage }) {
+function picture({ store, stage, figure }) {
+  const send = (format) => () => {
+    store.set({ drawing: true });
+    figure({ figure: "picture", format, ...pictureOf(store.state) });
+  };
   return {
     name: "picture",
     title: "Picture",
     hint: (state) =>
       state.layer === "roles" ? "as on screen, with the question and both answers" : "as on screen, with its scale",
     shown: (state) => Boolean(state.trace) && state.mode !== "compare",
-    formats: [{ label: "PNG", title: "A picture of what is on screen", run: () => savePng(store.state, stage()) }],
+    formats: [
+      { label: "PNG", title: "a picture of what is on screen", run: () => savePng(store.state, stage()) },
+      { label: "SVG", title: DRAWN.svg, run: send("svg"), server: true },
+      { label: "PDF", title: DRAWN.pdf, run: send("pdf"), server: true },
+    ],
   };
 }
 
@@ -94,6 +103,18 @@ function trace({ store }) {
     shown: (state) => Boolean(state.trace),
     formats: [{ label: "JSON", title: "For a program", run: () => saveJson(store.state) }],
   };
+}
+
+/** What the picture on screen is drawn from: one method at one budget, the layer, and the part of the trace that they need. */
+function pictureOf(state) {
+  const { trace: shown, answers, method, layer, frame, tile, view } = state;
+  const methods = shown.methods[method] ? { [method]: shown.methods[method] } : {};
+  const scores = shown.scores?.[layer] ? { [layer]: shown.scores[layer] } : {};
+  const budget = view?.budget ?? shown.tokens.n;
+  const keys = ["full", `${method}@${budget}`].filter((key) => answers[key]);
+  const known = Object.fromEntries(keys.map((key) => [key, answers[key]]));
+  const small = { ...shown, methods, scores, answers: known };
+  return { runs: [[method, budget]], layer, frame, tile, link: linkTo(state), trace: JSON.stringify(small) };
 }
 
 /** What a figure is drawn from: the runs on screen, their overlap, and the part of the trace that they need. */
