@@ -21,7 +21,8 @@ class Example:
     """One scene: `media` is a picture or a clip, `trace` a file in the format of `fsr.trace` (it may not be recorded).
 
     pictures: what the page shows, one file for every frame of the trace. recording: the name of the recording that the
-    trace is of, "" for the embedded models'.
+    trace is of, "" for the embedded models'. story: a sentence or two about the answers recorded there; a test holds it
+    against them.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Example:
     pictures: tuple[Path, ...]
     clip: bool = False
     recording: str = ""
+    story: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Examples:
 
     def _example(self, row: dict[str, Any], media: Path, pictures: tuple[Path, ...], clip: bool = False) -> Example:
         trace = self.folder / "traces" / f"{row['id']}.json"
-        return Example(row["id"], row["title"], row["question"], media, trace, pictures, clip)
+        told = str(row.get("story", ""))
+        return Example(row["id"], row["title"], row["question"], media, trace, pictures, clip, story=told)
 
     @cached_property
     def recordings(self) -> dict[str, Recording]:

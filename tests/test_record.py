@@ -32,7 +32,8 @@ def gallery(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
     examples = folder / "examples"
     examples.mkdir()
-    drawn = json.loads((ROOT / "assets/examples/index.json").read_text())[0]
+    rows = json.loads((ROOT / "assets/examples/index.json").read_text())
+    drawn = next(row for row in rows if row["id"] == "star")
     wide = {"id": "wide", "title": "Wide", "question": "What is left of the ring?"}
     (examples / "index.json").write_text(json.dumps([drawn, wide]))
     noise(300, 120).save(examples / "wide.jpg")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import pytest
 
@@ -55,3 +56,34 @@ def test_prefill_grows_with_the_budget(trace):
         ends = [cost["spread"]["prefill_ms"] for cost in costs(trace, method).values()] + [whole]
         for (low, _), (_, high) in itertools.pairwise(ends):
             assert low <= high, f"{method}: more tokens were read faster than fewer"
+
+
+ROWS = [
+    row
+    for name in ("index.json", "clips.json")
+    for row in json.loads((ROOT / "assets/examples" / name).read_text())
+    if row["id"] in TRACES
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_the_story_of_an_example_is_what_was_recorded(row):
+    answers = {key: answer["text"] for key, answer in TRACES[row["id"]].answers.items()}
+    assert row["told"] == {key: answers[key] for key in row["told"]}
+    story = row["story"]
+    for quoted in re.findall("“(.*?)”", story):
+        assert quoted in row["told"].values()
+    budgets = {key.rpartition("@")[2] for key in row["told"]}
+    for number in re.findall(r"\d+", re.sub("“.*?”", "", story)):
+        assert number in budgets
+    for name, kind in REGISTRY.items():
+        if "-" not in name and name not in ("saliency", "relevance") and re.search(rf"\b{kind.label}\b", story):
+            assert any(key.startswith(f"{name}@") for key in row["told"]), kind.label
+
+
+def test_the_gallery_opens_with_a_scene_where_methods_differ():
+    first = TRACES[ROWS[0]["id"]].answers
+    same = {m: first[f"{m}@64"]["text"] == first["full"]["text"] for m in ("fsr", "random", "cdpruner", "holov")}
+    assert same == {"fsr": True, "random": False, "cdpruner": False, "holov": False}
+    plan = TRACES["list"].methods["fsr"]["plan"]
+    assert plan["k_focus"] >= 16, "Focus takes all that Scan could have, as the story says"

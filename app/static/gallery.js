@@ -27,6 +27,11 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
       node.classList.toggle("fx-unrecorded", Boolean(known) && !known.includes(node.dataset.example));
   });
   watch("value", show);
+  store.on(["recording", "example", "about"], (state) => {
+    const story = state.recording ? "" : (props.value?.examples ?? []).find((e) => e.id === state.example)?.story;
+    setText(at.story, story ?? ""); // it is about what the embedded models answered
+    toggle(at.story, Boolean(story));
+  });
   store.on(["model"], ({ model }) => setText(at.note, config.models.find((m) => m.id === model?.id)?.note ?? ""));
   store.on(["example", "about"], (state) => {
     for (const node of at.tiles.children)

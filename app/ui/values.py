@@ -141,7 +141,13 @@ def gallery_value(examples: Examples) -> dict[str, Any]:
 
 def tile_value(example: Example) -> dict[str, Any]:
     middle = example.pictures[len(example.pictures) // 2]  # of a clip
-    about = {"id": example.id, "title": example.title, "question": example.question, "clip": example.clip}
+    about = {
+        "id": example.id,
+        "title": example.title,
+        "question": example.question,
+        "clip": example.clip,
+        "story": example.story,
+    }
     return about | {"picture": file_value(middle)}
 
 
