@@ -19,8 +19,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.examples import Examples
 from app.preview import Preview, picture
 from app.service import Service
+from app.tours import route as tours
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
@@ -36,6 +38,7 @@ STYLES = (
     "why/why.css",
     "words/words.css",
     "lecture/lecture.css",
+    "guide/guide.css",
     "narrow.css",
     "film.css",
 )
@@ -157,8 +160,10 @@ def health(service: Service) -> Route:
 def app_options(service: Service | None = None) -> dict[str, Any]:
     """For the FastAPI app that Gradio makes: our files, our headers, and answers that are compressed."""
     routes: list[BaseRoute] = [picture(), Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
+    if service is not None:
+        routes += [health(service), tours(Examples(Path(service.settings.examples)))]
     return {
-        "routes": routes if service is None else [*routes, health(service)],
+        "routes": routes,
         "middleware": [
             Middleware(Headers),
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6),

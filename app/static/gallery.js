@@ -26,6 +26,7 @@ export function mountGallery(root, store, config, { watch, props, pick }) {
     for (const node of at.tiles.children)
       node.classList.toggle("fx-unrecorded", Boolean(known) && !known.includes(node.dataset.example));
   });
+  store.when("example", (id) => pick(id, store.state.recording));
   watch("value", show);
   store.on(["recording", "example", "about"], (state) => {
     const story = state.recording ? "" : (props.value?.examples ?? []).find((e) => e.id === state.example)?.story;

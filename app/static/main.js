@@ -18,6 +18,7 @@ import { mountTabs } from "./tabs.js";
 import { mountWhy } from "./why/why.js";
 import { mountWords } from "./words/words.js";
 import { mountLecture } from "./lecture/lecture.js";
+import { mountGuide } from "./guide/guide.js";
 import * as life from "./life.js";
 import * as plan from "./plan.js";
 import * as views from "./views.js";
@@ -73,6 +74,7 @@ export function start(config) {
     why: ({ element }) => mountWhy(element, store),
     words: ({ element }) => mountWords(element, store),
     lecture: ({ element }) => mountLecture(element, store, config),
+    guide: ({ element }) => mountGuide(element, store),
     gallery: (io) => mountGallery(io.element, store, config, io),
     drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
     topbar: (io) =>

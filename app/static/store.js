@@ -8,8 +8,9 @@ export const NO_CURVES = { phase: "idle", text: "", points: [], problems: {}, me
 
 /**
  * What one part of the page asks of another, by name. plan: select with a method; released: the slider was let go;
- * models, drawer, help: open them; theme, projector: the looks have changed.
- * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector"} Action
+ * models, drawer, help: open them; theme, projector: the looks have changed;
+ * example: show one of the gallery; tour: begin a guided one.
+ * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State

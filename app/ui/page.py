@@ -12,6 +12,7 @@ from app.examples import Examples
 from app.service import Service
 from app.serving import app_options, head
 from app.settings import ROOT, UPLOADS, Settings
+from app.tours import tours_in
 from app.ui import values
 from app.ui.endpoints import add_endpoints
 from app.ui.handlers import Handlers, Session
@@ -52,6 +53,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         state, uploaded = gr.State(session), gr.State("")
         view = gr.JSON(visible=False)
         topbar = panel("topbar", values.chosen_value(service, settings.first))
+        panel("guide")
         with gr.Row(elem_id="fx-main", equal_height=False):
             with gr.Column(elem_id="fx-col-stage"):
                 stage = panel("stage", values.example_value(first) if first else None)
@@ -169,6 +171,7 @@ def launch_options(settings: Settings, service: Service | None = None) -> dict[s
 
 def page_config(settings: Settings) -> dict[str, Any]:
     """Constants of this app for its JavaScript: methods with their parameters, models."""
+    examples = Examples(Path(settings.examples))
     methods = [m for m in describe() if m["exact_count"]]
     models = [{"id": m.id, "title": m.title, "note": NOTES.get(m.source, "")} for m in settings.offers.values()]
     compared = [m for m in describe() if m["name"] != "full"]
@@ -179,4 +182,5 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "models": models,
         "method": "fsr",
         "film": film_format(),
+        "tours": tours_in(examples.folder, frozenset(examples.all)),
     }

@@ -18,6 +18,7 @@ _DOORS = {
     "why": "study: (detail) => trigger('study', detail), halt: (detail) => trigger('halt', detail)",
     "words": "",
     "lecture": "",
+    "guide": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
     "figure: (detail) => trigger('figure', detail)",
     "film": "exportClip: (detail) => trigger('export_clip', detail)",

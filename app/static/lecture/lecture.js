@@ -6,6 +6,7 @@ import { planOf } from "../store.js";
 import { percent, sig3 } from "../format.js";
 import { endsOf, heatOf, SCORES } from "../describe.js";
 import { VIRIDIS_GRADIENT } from "../color.js";
+import { offerTours } from "../guide/guide.js";
 import { endOf, reachOf, shareAt, STAGES, stepsOf, textOf } from "./steps.js";
 
 const SPEEDS = [0.5, 1, 2, 4];
@@ -71,6 +72,7 @@ export function mountLecture(root, store, config) {
   const still = () => (toggle(at.still, Boolean(motion?.matches)), toggle(at.stepplay, !motion?.matches));
   motion?.addEventListener?.("change", () => (pause(), still()));
   still();
+  offerTours(at.tours, store, config.tours ?? []);
   at.heat.style.background = VIRIDIS_GRADIENT;
 
   let about = 0;
