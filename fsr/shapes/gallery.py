@@ -29,6 +29,17 @@ def write_clip(row: dict[str, Any], path: Path) -> None:
     writer.release()
 
 
-def _thing(shape: str, color: str, x: float, y: float, size: float, digit: int | None = None) -> Thing:
-    height = size * 0.55 if shape == "rectangle" else size
-    return Thing(shape, color, x, y, size, height, COLORS[color], digit)
+def _thing(
+    shape: str,
+    color: str,
+    x: float,
+    y: float,
+    size: float = 0.0,
+    digit: int | None = None,
+    width: float = 0.0,
+    height: float = 0.0,
+    rgb: tuple[int, int, int] | None = None,
+) -> Thing:
+    """size: the side; without it width and height. rgb: another shade than the colour's own."""
+    tall = size * 0.55 if shape == "rectangle" else size
+    return Thing(shape, color, x, y, size or width, tall or height, tuple(rgb or COLORS[color]), digit)  # type: ignore[arg-type]
