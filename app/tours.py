@@ -25,11 +25,33 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 MOST_BYTES, MOST_STOPS = 200_000, 60
 TEXTS = {"title": 80, "text": 600, "notes": 2000}  # the most characters of each
 # What a stop can point at. app/static/guide/tour.js knows where these are on the page.
-PLACES = ("picture", "budget", "method", "layers", "legend", "card", "question", "answers", "costs", "gallery")
+PLACES: tuple[str, ...] = (
+    "picture",
+    "budget",
+    "method",
+    "layers",
+    "legend",
+    "card",
+    "question",
+    "answers",
+    "costs",
+    "gallery",
+)
 PLACES += ("tabs", "playback", "modes", "sheet", "model", "clip")
 LAYERS = ("roles", "saliency", "relevance", "priority")
 TABS = ("answer", "why", "words", "lecture")
-STAGES = ("picture", "tokens", "saliency", "relevance", "priority", "focus", "scan", "keep", "layer", "refine")
+STAGES: tuple[str, ...] = (
+    "picture",
+    "tokens",
+    "saliency",
+    "relevance",
+    "priority",
+    "focus",
+    "scan",
+    "keep",
+    "layer",
+    "refine",
+)
 STAGES += ("prompt", "answers")
 MOST_BUDGET = 100_000
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The rule by which scenes are taken for the gallery: wins and losses alike, from validation scenes, drawn as they were."""
+"""The rule by which scenes are taken for the gallery: wins and losses alike, from validation, drawn as they were."""
 
 from __future__ import annotations
 

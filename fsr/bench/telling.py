@@ -39,8 +39,8 @@ def kinds_of(right: Mapping[str, np.ndarray], most: int) -> dict[str, np.ndarray
 def first_of(chosen: np.ndarray, types: Sequence[str], each: int) -> list[int]:
     """The first `each` places, no two of the same type."""
     taken: dict[str, int] = {}
-    for i in np.flatnonzero(chosen):
-        taken.setdefault(types[i], int(i))
+    for i in np.flatnonzero(chosen).tolist():
+        taken.setdefault(types[i], i)
     return sorted(taken.values())[:each]
 
 

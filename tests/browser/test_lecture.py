@@ -1,0 +1,149 @@
+"""The lecture: playback on the picture, the first line, guided tours, lecture mode for a presenter's remote."""
+
+from __future__ import annotations
+
+from tests.browser.conftest import frames
+
+STATE = "fsrExplorer.page.store.state"
+STEP = ".fx-lecture [data-ref=stepcount]"
+
+
+def pixels(page) -> str:
+    return page.evaluate("document.querySelector('.fx-stage canvas').toDataURL()")
+
+
+def focused(page) -> str:
+    return page.evaluate(
+        "(() => { const a = document.activeElement; return a.id || a.dataset.ref || a.dataset.stage || a.tagName; })()"
+    )
+
+
+def test_the_method_is_stepped_through_by_keyboard_alone_without_the_server(visit):
+    page = visit("?example=count")
+    page.locator("#fx-tab-answer").focus()
+    page.keyboard.press("End")
+    assert focused(page) == "fx-tab-lecture"
+    while focused(page) != "scrub":
+        page.keyboard.press("Tab")
+    asked, whole = len(page.watch.requests), pixels(page)
+    told = []
+    for _ in range(72):
+        page.keyboard.press("ArrowRight")
+        told.append(page.locator(".fx-step-text").inner_text())
+    assert page.locator(STEP).inner_text() == "Step 72 of 72"
+    assert len(set(told)) == 72
+    assert "At 64" not in told[0]
+    assert told[1].startswith("The vision encoder cuts the picture into patches")
+    assert "at least 90.0" in told[4 + 33]
+    assert "Scan takes token" in told[4 + 34]
+    assert told[-1].endswith("The same answer.")
+    assert pixels(page) != whole, "the last steps show the tokens that are read, without the merged ones"
+    page.keyboard.press("Home")
+    assert page.locator(STEP).inner_text() == "Step 1 of 72"
+    bare = page.evaluate(
+        "(() => { const c = document.querySelector('.fx-stage canvas'); "
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every((v) => v === 0); })()"
+    )
+    assert bare, "the picture alone"
+    page.keyboard.press("Escape")
+    frames(page)
+    assert page.evaluate(f"{STATE}.playback") is None
+    assert pixels(page) == whole
+    assert page.watch.requests[asked:] == []
+
+
+def test_playing_ends_by_itself_and_leaving_the_tab_shows_the_selection_again(visit):
+    page = visit("?example=count")
+    page.evaluate("fsrExplorer.page.setBudget(4)")
+    page.click("#fx-tab-lecture")
+    page.select_option("[data-ref=stepspeed]", "4")
+    page.click("[data-ref=stepplay]")
+    page.wait_for_function(f"{STATE}.playback > 1")
+    assert page.locator("[data-ref=stepplay]").inner_text().endswith("Pause")
+    page.wait_for_function("document.querySelector('[data-ref=stepplay]').textContent.endsWith('Play')")
+    assert page.locator(STEP).inner_text() == "Step 11 of 11"
+    page.click("#fx-tab-answer")
+    frames(page)
+    assert page.evaluate(f"{STATE}.playback") is None
+
+
+def test_with_reduced_motion_nothing_plays_by_itself(visit):
+    page = visit("?example=count", reduced_motion="reduce")
+    page.click("#fx-tab-lecture")
+    assert page.locator("[data-ref=stepplay]").is_hidden()
+    assert page.locator("[data-ref=still]").is_visible()
+    page.click("[data-ref=next]")
+    assert page.evaluate(f"{STATE}.playback") == 0
+
+
+def test_a_clip_is_stepped_through_and_the_frame_follows(visit):
+    page = visit("?example=overtake")
+    page.wait_for_function(f"{STATE}.example === 'overtake' && {STATE}.view")
+    page.click("#fx-tab-lecture")
+    page.click("[data-stage=scan]")
+    seen = set()
+    for _ in range(8):
+        page.click("[data-ref=next]")
+        seen.add(page.evaluate(f"{STATE}.frame"))
+        text = page.locator(".fx-step-text").inner_text()
+        assert f"frame {page.evaluate(f'{STATE}.frame') + 1}," in text
+    assert len(seen) > 1
+
+
+def test_the_first_line_is_told_once(visit):
+    page = visit(locale="en-IE")  # a profile of its own
+    hello = page.locator(".fx-hello")
+    assert "Orange is what the question needs" in hello.inner_text()
+    page.click("[data-ref=dismiss]")
+    assert hello.is_hidden()
+    assert focused(page) == "fx-range"
+    again = visit(locale="en-IE")
+    assert again.locator(".fx-hello").is_hidden()
+
+
+def test_the_tour_points_at_the_thing_itself(visit):
+    page = visit("?tour=first")
+    stop = page.locator(".fx-stop")
+    stop.wait_for()
+    for at in range(8):
+        page.wait_for_function(f"document.querySelector('[data-ref=stopcount]').textContent === '{at + 1} of 8'")
+        frames(page, 8)
+        assert page.evaluate("document.activeElement.classList.contains('fx-stop')")
+        card, spot = stop.bounding_box(), page.locator(".fx-spot").bounding_box()
+        assert 0 <= card["x"] <= 1440 - card["width"]
+        assert 0 <= card["y"] <= 900 - card["height"]
+        assert min(spot["width"], spot["height"]) > 20
+        if at < 7:
+            page.keyboard.press("ArrowRight")
+    assert page.evaluate(f"[{STATE}.mode, {STATE}.chosen.length]") == ["compare", 5]
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"{STATE}.mode === 'one' && {STATE}.budget === 32")
+    page.keyboard.press("Escape")
+    assert stop.is_hidden()
+    assert page.locator(".fx-spot").is_hidden()
+
+
+def test_a_remote_leads_through_the_lesson_in_lecture_mode(visit):
+    page = visit("?tour=lesson&lecture=1", viewport={"width": 1920, "height": 1080})
+    page.wait_for_selector("body.fx-lecturing .fx-stop")
+    notes = page.locator(".fx-stop-notes")
+    assert notes.is_hidden()
+    page.keyboard.press("n")
+    assert "Minutes 0 to 2" in notes.inner_text()
+    size = "(s) => parseFloat(getComputedStyle(document.querySelector(s)).fontSize)"
+    assert page.evaluate(size, ".fx-stop h2") >= 30
+    assert page.evaluate(size, "#fx-stop-text") >= 24
+    for _ in range(6):
+        page.keyboard.press("PageDown")
+    page.wait_for_function(f"{STATE}.example === 'digit' && {STATE}.view?.budget === 16")
+    page.keyboard.press("PageUp")
+    page.wait_for_function(f"{STATE}.example === 'count' && {STATE}.view?.budget === 64")
+    page.keyboard.press("Escape")
+    assert not page.evaluate("document.body.classList.contains('fx-projector')"), "as it was before"
+
+
+def test_a_tour_that_is_not_there_is_told(visit):
+    page = visit("?tour=nobody")
+    page.wait_for_selector(".fx-tour-problem:not([hidden])")
+    assert page.locator(".fx-tour-problem").inner_text() == "there is no tour 'nobody'."
+    page.watch.errors.clear()  # the browser's own word about the 404
