@@ -12,11 +12,12 @@ from app.compare import needs_of
 from app.request import Request
 from app.service import Service
 from app.work import Effort, Work
-from fsr.bench.fidelity import Reference, Smallest, greedy_answer, smallest_budget
+from fsr.bench.fidelity import Reference, Smallest, smallest_budget
 from fsr.errors import FsrError, OutOfMemory
 from fsr.pruners.inside import InsideSelection
 from fsr.pruners.plan import USUAL, usual_budgets
 from fsr.vlm import Encoding
+from fsr.vlm.answers import greedy_answer
 from fsr.vlm.memory import release
 
 

@@ -43,7 +43,7 @@ FLOORS = (
     ("fsr.media", "fsr.shapes"),
     ("fsr.vlm",),
     ("fsr",),  # `fsr.prune`
-    ("fsr.trace",),
+    ("fsr.trace", "fsr.why"),
     ("fsr.bench", "fsr.check"),
     ("fsr.cli",),
     ("fsr.__main__", "training"),

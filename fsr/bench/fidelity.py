@@ -20,6 +20,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners.base import Pruner
 from fsr.pruners.inside import InsidePruner, InsideSelection
 from fsr.tokens import check_budget
+from fsr.vlm.answers import answers_the_same, greedy_answer
 from fsr.vlm.base import VLM, Chosen, Encoding
 
 MEASURES = ("kl", "probability", "agreement")
@@ -125,23 +126,6 @@ def fidelity(
         if _stopped(stop):
             return
         yield reference.compare(selection)
-
-
-def greedy_answer(
-    vlm: VLM, encoding: Encoding, max_new_tokens: int = 128, stop: threading.Event | None = None
-) -> list[int]:
-    """The unpruned model's greedy answer as token ids, the end-of-text id included where the answer ended by it."""
-    *_, step = vlm.generate(encoding, None, max_new_tokens, stop)
-    return [*step.token_ids, _end_id(vlm, encoding, step.token_ids)] if step.end == "eos" else step.token_ids
-
-
-def _end_id(vlm: VLM, encoding: Encoding, ids: list[int]) -> int:
-    """The end-of-text id that the unpruned model chose; some models have several."""
-    ends = sorted(vlm.decoder.eos)
-    if len(ends) == 1:
-        return ends[0]
-    scores = vlm.forced(encoding, None, [*ids, ends[0]])[-1]
-    return ends[int(scores[ends].argmax())]
 
 
 def curve(
@@ -286,17 +270,6 @@ def _search(same: Callable[[int], bool], tried: dict[int, bool], least: int, n: 
         if again is None:
             return high
         high = again
-
-
-def answers_the_same(vlm: VLM, encoding: Encoding, selection: Chosen, answer_ids: Sequence[int]) -> bool:
-    """Whether the greedy answer with this selection is `answer_ids`; decoding ends at the first token that differs."""
-    ids = list(answer_ids)
-    ends = ids[-1] in vlm.decoder.eos
-    words = ids[:-1] if ends else ids
-    for step in vlm.generate(encoding, selection, len(ids)):
-        if step.token_ids != words[: len(step.token_ids)]:
-            return False
-    return step.token_ids == words and (step.end == "eos") == ends
 
 
 def summarise(questions: Sequence[Sequence[Point]], seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:

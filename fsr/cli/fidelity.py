@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         checked_format(Path(args.figure).suffix.lower().removeprefix("."))
     frames, clip = loaded(args.media, frames_for(args))
     quiet()
-    from fsr.bench.fidelity import curve, greedy_answer
+    from fsr.bench.fidelity import curve
+    from fsr.vlm.answers import greedy_answer
 
     vlm = opened(args)
     needs = frozenset().union(*(p.requires for p in pruners.values()))

@@ -27,6 +27,9 @@ Chosen = Selection | InsideSelection | None  # None: every visual token
 EVERYTHING = frozenset({"saliency", "relevance"})
 CAPTURES = frozenset({"keys", "last_keys", "last_saliency", "summary"})  # read in the vision tower when asked for
 MEDIA_CACHE_BYTES = 512_000_000
+POSITIONS_AT_ONCE = {"cpu": 2048, "gpu": 16_384}  # read together when one answer is forced through many prompts
+SCORES_AT_ONCE = 16_000_000  # next-token scores held for that
+MOST_AT_ONCE = 64
 
 
 @dataclass(eq=False)
@@ -75,6 +78,15 @@ class Encoding:
     prompt: Tensor
     visual: Tensor
     unknown_words: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """A given answer behind one prompt. log_prob: of all its tokens, in nats; agrees: whether greedy decoding would give
+    just this answer."""
+
+    log_prob: float
+    agrees: bool
 
 
 @dataclass(frozen=True)
@@ -316,6 +328,30 @@ class VLM(ABC):
         pruning = self._pruning(encoding, selection, len(answer_ids))
         inputs = self.language_inputs(encoding, _before(selection))
         return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, _around(pruning), **inputs)
+
+    def forced_batches(
+        self, encoding: Encoding, selections: Sequence[Selection | None], answer_ids: Sequence[int]
+    ) -> Iterator[list[Forced]]:
+        """One given answer behind several selections of one question, a batch at a time, in their order.
+
+        The same as `forced` one by one, up to rounding (in half precision: up to its last bits).
+        """
+        at = 0
+        while at < len(selections):
+            first = self.language_inputs(encoding, selections[at])
+            size = self._rows_at_once(first["inputs_embeds"].shape[1] + len(answer_ids), len(answer_ids))
+            some = selections[at : at + size]
+            prompts = [first, *(self.language_inputs(encoding, selection) for selection in some[1:])]
+            log_probs, agrees = self.decoder.forced_batch(prompts, answer_ids)
+            yield [
+                Forced(*pair) for pair in zip(log_probs.sum(dim=1).tolist(), agrees.all(dim=1).tolist(), strict=True)
+            ]
+            at += len(some)
+
+    def _rows_at_once(self, length: int, answers: int) -> int:
+        """Prompts of so many positions that are read together: bounded by what is read, and by the scores it makes."""
+        positions, scores = POSITIONS_AT_ONCE["cpu" if self.device.type == "cpu" else "gpu"], SCORES_AT_ONCE
+        return max(1, min(MOST_AT_ONCE, positions // length, scores // (answers * self.shape.vocabulary)))
 
     def text(self, ids: list[int], whole: bool = True) -> str:
         """The words of an answer; while it grows, a half-arrived character is held back."""

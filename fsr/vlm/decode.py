@@ -124,6 +124,27 @@ class Decoder:
         return answers
 
     @torch.no_grad()
+    def forced_batch(self, prompts: Sequence[dict[str, Tensor]], ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """One given answer behind several prompts at once: what `forced` finds for each alone, up to rounding.
+
+        prompts: as of `greedy_batch`, and position_ids may be (3, 1, L_i). Prompt and answer are read in one pass,
+        padded on the left. Returns on the CPU (B, A) float64, the log-probability of every answer token in nats, and
+        (B, A) bool, whether the greedy choice is that token.
+        """
+        answer = torch.tensor(list(ids), device=self.device)
+        given = self.model.get_input_embeddings()(answer[:-1])[None]
+        rows = [torch.cat([prompt["inputs_embeds"], given.to(prompt["inputs_embeds"])], dim=1) for prompt in prompts]
+        padded, mask = left_padded(rows)
+        inputs = {"inputs_embeds": padded, "attention_mask": mask}
+        inputs["position_ids"] = answered_positions(prompts, mask, len(ids) - 1)
+        with self.lock, within_memory():
+            scores = self.model(use_cache=False, logits_to_keep=len(ids), **inputs).logits
+            chosen = scores.argmax(dim=-1) == answer
+            at = answer.expand(len(rows), -1)[..., None]
+            log_probs = scores.double().log_softmax(dim=-1).gather(2, at)[..., 0]
+        return log_probs.cpu(), chosen.cpu()
+
+    @torch.no_grad()
     def logits(self, embeds: Tensor, around: Around = nullcontext, **inputs: Tensor) -> Tensor:
         """(L, V) next-token scores at every position of a prompt that comes out of the last layer."""
         with self.lock, within_memory(), around():
@@ -166,6 +187,25 @@ def following(inputs: dict[str, Tensor], after: int, count: int = 1) -> dict[str
         return {}
     last = inputs["position_ids"][..., -1:]
     return {"position_ids": last + after + torch.arange(count, device=last.device)}
+
+
+def answered_positions(prompts: Sequence[dict[str, Tensor]], mask: Tensor, count: int) -> Tensor:
+    """(B, L), or (3, B, L) for mRoPE: where prompts that are padded on the left stand, with `count` answer tokens each.
+
+    mask: (B, L), 1 where something is. Prompts without position_ids stand at 0..L_i - 1.
+    """
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    given = [prompt.get("position_ids") for prompt in prompts]
+    if all(one is None for one in given):
+        return positions
+    first = next(one for one in given if one is not None)
+    if first.ndim == 3:
+        positions = positions.expand(first.shape[0], -1, -1).clone()
+    for row, one in enumerate(given):
+        if one is not None:
+            whole = torch.cat([one, *following({"position_ids": one}, 1, count).values()], dim=-1)
+            positions[..., row, -whole.shape[-1] :] = whole[..., 0, :]
+    return positions
 
 
 def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:
