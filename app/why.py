@@ -24,8 +24,8 @@ value can be missed:
     influence  [{"token", "delta", "absorbed": [token, ...]}], grows: delta = log P(answer | all that is kept) minus
                log P(answer | all but this token), in nats; above 0 the token speaks for the answer. An anchor goes with
                the tokens that were merged into it
-    regain     {"base", "regions": [{"tokens": [...], "gain"}], "tokens": [{"token", "gain"}]}, grows. base: log P of the
-               *unpruned* answer with this selection; gain: by how much it rises when these tokens are put back
+    regain     {"base", "regions": [{"tokens": [...], "gain"}], "tokens": [{"token", "gain"}]}, grows. base: log P of
+               the *unpruned* answer with this selection; gain: by how much it rises with these tokens put back
     repair     {"found": bool, "tokens": [...], "answer", "forwards": n, "limit": n, "note": sentence,
                "kept_by": {"cdpruner": [token, ...], ...}}. tokens: of those found, put back in addition to what is
                kept; `answer` is the pruned answer with them, the unpruned one where found is true. forwards: prompts

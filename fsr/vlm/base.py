@@ -82,8 +82,8 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Forced:
-    """A given answer behind one prompt. log_prob: of all its tokens, in nats; agrees: whether greedy decoding would give
-    just this answer."""
+    """A given answer behind one prompt. log_prob: of all its tokens, in nats. agrees: whether greedy decoding would give
+    it."""
 
     log_prob: float
     agrees: bool

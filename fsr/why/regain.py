@@ -1,7 +1,7 @@
 """What pruning lost: how much more probable the unpruned answer becomes when dropped tokens are put back.
 
-gain(S) = log P(y | kept + S) - log P(y | kept), in nats, teacher-forced on the answer y of the unpruned model. First for
-coarse regions, all dropped tokens of a block at once, then for each token of the best ones: single tokens of a region
+gain(S) = log P(y | kept + S) - log P(y | kept), in nats, teacher-forced on the answer y of the unpruned model. First
+for coarse regions, all dropped tokens of a block at once, then for each token of the best ones: single tokens of a region
 that gains nothing are not tried, so a pair of tokens that helps only across regions can be missed.
 """
 
@@ -34,8 +34,8 @@ class Gain:
 
 @dataclass(frozen=True)
 class Regain:
-    """What is known so far. base: the unpruned answer with the selection as it is. regions, tokens: in the order in which
-    they were tried; a token is a `Gain` of one. of: how many of both there will be; of the tokens only once it is known."""
+    """What is known so far. base: the unpruned answer with the selection as it is. regions, tokens: in the order in
+    which they were tried; a token is a `Gain` of one. of: how many of both there will be, as far as that is known."""
 
     base: Forced
     regions: tuple[Gain, ...] = ()
@@ -58,7 +58,8 @@ def regain(
 ) -> Iterator[Regain]:
     """All that is known after every batch of prompts; ends early when `stop` is set.
 
-    answer_ids: of the unpruned answer, see `fsr.vlm.answers.greedy_answer`. most: about so many single tokens are tried.
+    answer_ids: of the unpruned answer, see `fsr.vlm.answers.greedy_answer`. most: about so many single tokens are
+    tried.
     Raises InvalidInput for a method inside the language model.
     """
     return _measured(vlm, encoding, studied(selection, encoding.tokens), answer_ids, stop, most)

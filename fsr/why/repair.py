@@ -1,7 +1,7 @@
 """A small set of dropped tokens that brings the unpruned answer back: greedy, verified by answering, then thinned out.
 
-1. Grow: the token with the largest gain, then always the one that adds most to log P(y | kept + S), among those with the
-   largest gains of their own, until greedy decoding would give y.
+1. Grow: the token with the largest gain, then always the one that adds most to log P(y | kept + S), among those with
+   the largest gains of their own, until greedy decoding would give y.
 2. Where that gets stuck: the best regions together, as few of them as give y.
 3. Thin out: leave out parts, halves first and at last single tokens, as long as y stays (Zeller and Hildebrandt, 2002).
 4. Verify: the model answers with the selection and S. Nothing is called found that it did not answer.
