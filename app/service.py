@@ -22,6 +22,7 @@ from app.offers import CLIPS_ONLY
 from app.pictures import Picture, Pictures
 from app.request import Request
 from app.settings import Settings
+from app.studies import Studies
 from app.work import Act, Effort, Event, Work, answer, look
 from fsr.errors import InvalidInput, OutOfMemory, within_memory
 from fsr.media.video import FRAMES, is_clip
@@ -48,6 +49,7 @@ class Service:
         self.encodings = Encodings(settings.cached_questions, settings.question_cache_mb * 1e6)
         self.models = Models(settings, look, freed=self._forget)  # encodings hold what a model has encoded
         self.leases: Leases | None = None
+        self.studies = Studies()
         self.line = Line(settings.waiting_visitors)
 
     # -- models

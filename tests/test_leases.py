@@ -19,6 +19,8 @@ from app.leases import LONGEST_S, SHORTEST_S, Leases, dumps
 from app.request import Request
 from app.service import LOOK, Service
 from app.settings import ROOT, Settings
+from app.studies import Studies
+from app.why import study
 from app.work import Effort, Event
 from app.zerogpu import refusal
 from fsr.errors import FsrError, InvalidInput, OutOfMemory
@@ -79,7 +81,15 @@ def turns() -> list[str]:
     return [child.name for child in multiprocessing.active_children() if isinstance(child, FORK.Process)]
 
 
-ASKING = [look, tune, answer, comparison, fidelity, search]
+def influences(service, request, stop):
+    return study(service, request, "influence", stop)
+
+
+def repairs(service, request, stop):
+    return study(service, replace(request, method="random", budget=2), "repair", stop)
+
+
+ASKING = [look, tune, answer, comparison, fidelity, search, influences, repairs]
 
 
 def untimed(steps):
@@ -98,6 +108,7 @@ def test_a_visitor_gets_the_same_as_from_this_process(service, request_, tiny_vl
     stop = threading.Event()
     here = untimed(ask(service, request_, stop))
     service.encodings.clear()
+    service.studies = Studies()
     tiny_vlm.forget()
     service.leases = Leases(forked, service.models)
     runs: list[int] = []

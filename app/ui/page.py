@@ -17,6 +17,7 @@ from app.ui import values
 from app.ui.endpoints import add_endpoints
 from app.ui.handlers import Handlers, Session
 from app.ui.panels import panel
+from app.ui.studies import StudyHandlers
 from fsr.pruners import describe
 
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
@@ -30,7 +31,7 @@ ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), sessio
 STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
-FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing")}
+FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing", "why")}
 # Who waits for the model waits in the line of `Service`, which says for how long; Gradio's own queue holds nobody back.
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "show_progress": "hidden"}
 FILM_EVENTS: dict[str, Any] = {"concurrency_id": "film", "concurrency_limit": 1, "show_progress": "hidden"}
@@ -70,7 +71,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 panel("tabs")
                 answers = panel("answers")
                 panel("overlap")
-                panel("why")
+                why = panel("why")
                 panel("words")
                 panel("lecture")
                 with gr.Row(elem_id="fx-choose"):
@@ -97,6 +98,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
         curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
+        study = why.study(StudyHandlers(handlers).study, [question, state], [why, topbar], **several)
         drawing = [
             topbar.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
             topbar.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
@@ -105,10 +107,11 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         ]
         for event in drawing:
             event.success(None, None, None, js=DOWNLOAD_JS)
-        for what, events in (("answers", answering), ("fidelity", [curves]), ("drawing", drawing)):
+        for what, events in (("answers", answering), ("fidelity", [curves]), ("drawing", drawing), ("why", [study])):
             for event in events:
                 event.failure(None, None, None, js=FAILED_JS[what])
-        fidelity.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
+        for panel_ in (fidelity, why):
+            panel_.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)

@@ -43,8 +43,8 @@ def about_of(view: Any) -> dict[str, int]:
 
 
 def run_of(view: Any) -> dict[str, int]:
-    """The page's number of this question, of these curves or of this selection."""
-    return _numbers(view, "ask", "curves", "look")
+    """The page's number of this question, of these curves, of this selection or of this study."""
+    return _numbers(view, "ask", "curves", "look", "why")
 
 
 def _numbers(view: Any, *names: str) -> dict[str, int]:

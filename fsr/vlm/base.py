@@ -82,7 +82,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Forced:
-    """A given answer behind one prompt. log_prob: of all its tokens, in nats. agrees: whether greedy decoding would give
+    """A given answer behind one prompt. log_prob: of all its tokens, in nats. agrees: whether greedy decoding gives
     it."""
 
     log_prob: float

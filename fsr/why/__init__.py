@@ -3,7 +3,7 @@ back, not read off attention. The formulas are in docs/why.md."""
 
 from __future__ import annotations
 
-from fsr.why.changed import studied
+from fsr.why.changed import check_studied, studied
 from fsr.why.influence import Influence, Influences, influence
 from fsr.why.regain import Gain, Regain, regain
 from fsr.why.repair import Repair, kept_by, repair
@@ -14,6 +14,7 @@ __all__ = [
     "Influences",
     "Regain",
     "Repair",
+    "check_studied",
     "influence",
     "kept_by",
     "regain",

@@ -9,9 +9,19 @@ from dataclasses import replace
 import torch
 
 from fsr.errors import InvalidInput
+from fsr.pruners.base import Pruner
 from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Role, Selection, VisualTokens
 from fsr.vlm.base import Chosen
+
+
+def check_studied(pruner: Pruner) -> None:
+    """Raises InvalidInput for a method that prunes inside the language model, see `studied`."""
+    if pruner.stage != "before":
+        raise InvalidInput(
+            f"{pruner.label} prunes inside the language model, whose first layers read every token, so that no token "
+            "can be left out or put back by itself; choose a method that prunes before the language model."
+        )
 
 
 def studied(chosen: Chosen, tokens: VisualTokens) -> Selection:
@@ -21,11 +31,8 @@ def studied(chosen: Chosen, tokens: VisualTokens) -> Selection:
     or with one more, would be pruned to other tokens, and nothing could be said of that one alone.
     """
     if isinstance(chosen, InsideSelection):
-        raise InvalidInput(
-            f"{chosen.pruner.label} prunes inside the language model, whose first layers read every token, so that no "
-            "token can be left out or put back by itself; choose a method that prunes before the language model."
-        )
-    if chosen is not None:
+        check_studied(chosen.pruner)
+    elif chosen is not None:
         return chosen
     n, to = len(tokens), tokens.embeddings.device
     return Selection(

@@ -1,9 +1,9 @@
 """How much an answer rests on each kept token: its log-probability with all of them less that without the one.
 
 Leave-one-out, teacher-forced: delta_i = log P(y | kept) - log P(y | kept without i), in nats, y all tokens of the
-answer with its end of text. The token is removed from the prompt, not masked, so positions are those that the family gives a
-prompt that never held it; so does every single run of `VLM.forced`, which this equals up to rounding. An anchor leaves
-with all that was merged into it: they are one embedding.
+answer with its end of text. The token is removed from the prompt, not masked, so positions are those that the family
+gives a prompt that never held it; so does every single run of `VLM.forced`, which this equals up to rounding. An anchor
+leaves with all that was merged into it: they are one embedding.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What pruning lost: how much more probable the unpruned answer becomes when dropped tokens are put back.
 
 gain(S) = log P(y | kept + S) - log P(y | kept), in nats, teacher-forced on the answer y of the unpruned model. First
-for coarse regions, all dropped tokens of a block at once, then for each token of the best ones: single tokens of a region
-that gains nothing are not tried, so a pair of tokens that helps only across regions can be missed.
+for coarse regions, all dropped tokens of a block at once, then for each token of the best ones: single tokens of
+a region that gains nothing are not tried, so a pair of tokens that helps only across regions can be missed.
 """
 
 from __future__ import annotations
