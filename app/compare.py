@@ -55,7 +55,7 @@ def compare(
     shown: str = "",
     held: Parameters | None = None,
 ) -> Iterator[Event]:
-    """All tokens first, then every request, alone on the model each; then all of them again in turns, to be measured.
+    """All tokens first, then every request, alone on the model each (see `in_turns`); then all again, to be measured.
 
     requests: from `requests_of`. shown: the `Request.setting` that the visitor's page draws, held: the parameters of
     the methods whose plans it has; what it has is not made again. A method that this model cannot run is told as a
@@ -84,10 +84,11 @@ def _compare(work: Work, requests: list[Request], shown: str, held: Parameters) 
     for event in work.stream(measured, FULL, ""):
         yield replace(event, at=1, of=of)
     inside: dict[str, list[InsideSelection]] = {}
-    for at, request in enumerate(requests, 2):
+    warmed: set[tuple[str, int]] = set()
+    for at, request in enumerate(in_turns(requests), 2):
         if work.stop.is_set():
             break
-        for event in _run(work, measured, request, held, inside):
+        for event in _run(work, measured, request, held, inside, warmed):
             yield replace(event, at=at, of=of)
         held = held | {request.method: request.pruner().parameters()}
     if work.stop.is_set():
@@ -104,11 +105,12 @@ def _run(
     request: Request,
     held: Parameters,
     inside: dict[str, list[InsideSelection]],
+    warmed: set[tuple[str, int]],
 ) -> Iterator[Event]:
     """One method at one budget: its plan where the page lacks it, its timed selection, its answer.
 
     inside: what methods that prune inside the language model did so far; that is known after an answer only, and so is
-    their plan.
+    their plan. warmed: stages and budgets that the model has run at; the first of them runs once uncounted.
     """
     asked, encoding = f"{request.method}@{request.budget}", measured.encoding
     try:
@@ -117,6 +119,9 @@ def _run(
             yield Event("method", f"{pruner.label}: planning every budget.", asked)
             yield Event("method", f"{pruner.label}: selecting.", asked, patch=plan_patch(work.vlm, encoding, request))
         selection: Any = measured.select(asked, pruner, request.budget)
+        if (pruner.stage, request.budget) not in warmed:
+            measured.warm(asked)
+            warmed.add((pruner.stage, request.budget))
         for event in work.stream(measured, asked, asked):
             text = f"{pruner.label}: {event.text[:1].lower()}{event.text[1:]}"
             yield replace(event, text=text, kept=kept_of(selection) if event.answer else None)
@@ -130,6 +135,12 @@ def _run(
     if full:
         release()  # for the next method
     yield Event("method", "", asked, asked, problem=problem)
+
+
+def in_turns(requests: Sequence[Request]) -> list[Request]:
+    """The requests from another one on for every question, so that no method always comes first."""
+    start = int(requests[0].setting, 16) % len(requests)
+    return [*requests[start:], *requests[:start]]
 
 
 def needs_of(methods: Any) -> frozenset[str]:
@@ -150,8 +161,8 @@ def overlap(a: Sequence[int], b: Sequence[int]) -> float:
     return len(one & other) / len(one | other) if one | other else 1.0
 
 
-def report(events: Iterator[Event]) -> dict[str, Any]:
-    """A whole comparison as plain JSON values.
+def report(events: Iterator[Event], requests: Sequence[Request]) -> dict[str, Any]:
+    """A whole comparison as plain JSON values, in the order of its requests, whatever came first.
 
     answers: by key. agreement: whether the answer is that with all tokens. kept: token numbers. overlap: intersection
     over union of every pair, "a|b". problems: why a method gave no answer.
@@ -166,6 +177,8 @@ def report(events: Iterator[Event]) -> dict[str, Any]:
             answers[event.key] = event.answer
             if event.kept is not None:
                 kept[event.key] = list(event.kept)
+    order = ["full", *(f"{request.method}@{request.budget}" for request in requests)]
+    answers, kept = ({key: found[key] for key in order if key in found} for found in (answers, kept))
     full = answers.get("full", {}).get("text", "")
     agreement = {key: answer["text"].strip() == full.strip() for key, answer in answers.items() if key != "full"}
     pairs = {f"{a}|{b}": overlap(kept[a], kept[b]) for a, b in combinations(kept, 2)}

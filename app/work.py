@@ -170,21 +170,22 @@ def answer(work: Work, request: Request, shown: str) -> Iterator[Event]:
 
 
 def plan_patch(vlm: VLM, encoding: Encoding, request: Request) -> dict[str, Any]:
-    """One method's part of a trace: its record under `methods`, `scores` where it has its own, and what it replaces."""
+    """One method's part of a trace: its record under `methods`, and `scores` where it has its own."""
     pruner = request.pruner(encoding)
     part = build_trace(vlm, encoding, {request.method: (pruner, pruner.plan(encoding.tokens))})
     scores = part.scores if "priority" in part.scores else {}
-    return {"methods": part.methods, "scores": scores, "replaces": [request.method], "share": request.share}
+    return {"methods": part.methods, "scores": scores, "share": request.share}
 
 
 def layers_patch(encoding: Encoding, pruner: Pruner, answered: list[InsideSelection]) -> dict[str, Any]:
     """`plan_patch` for a method that prunes inside the language model, from its answers so far."""
     record = method_record(pruner, LayersPlan.of(answered), encoding)
-    return {"methods": {pruner.name: record}, "scores": {}, "replaces": []}
+    return {"methods": {pruner.name: record}, "scores": {}}
 
 
 def _recorded(measured: Measurement, key: str, step: Step) -> dict[str, Any]:
-    return answer_record(key.partition("@")[0], measured.sides[key].budget, step)
+    side = measured.sides[key]
+    return answer_record(key.partition("@")[0], side.budget, step, side.pruner.tuned() if side.pruner else None)
 
 
 def _read(selection: Any, n: int) -> str:

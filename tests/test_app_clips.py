@@ -96,7 +96,8 @@ def test_a_clip_is_answered_compared_and_measured_and_is_encoded_once(service, a
         assert last["full"]["cost"]["visual_tokens"] == 3 * GRID
         assert last["fsr@6"]["cost"]["visual_tokens"] == 6
         assert next(e.text for e in events if e.phase == "encoding") == "Encoding 3 frames and the question."
-        found = report(compare(service, requests_of(asked, ["fsr", "random"], [6])))
+        runs = requests_of(asked, ["fsr", "random"], [6])
+        found = report(compare(service, runs), runs)
         assert set(found["answers"]) == {"full", "fsr@6", "random@6"}
         points = [
             s.point

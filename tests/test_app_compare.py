@@ -10,13 +10,14 @@ import gradio_client
 import pytest
 from PIL import Image
 
-from app.compare import MAX_RUNS, compare, overlap, report, requests_of
+from app.compare import MAX_RUNS, compare, in_turns, overlap, report, requests_of
 from app.curves import curves, smallest
 from app.exporting import figure
 from app.request import Request
 from app.service import Service
 from app.settings import Settings
 from app.ui.page import build_app, launch_options
+from fsr.bench.measure import Measurement
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.tokens import Role
@@ -44,10 +45,24 @@ def asked(service, tmp_path):
     return Request(picture.id, "what is it?", "fsr", 6, {}, service.settings.first)
 
 
+def test_no_method_always_comes_first_and_the_first_of_a_length_is_warmed(service, asked, monkeypatch):
+    requests = requests_of(asked, ["fsr", "random", "grid"], [6])
+    first = [in_turns([replace(r, question=f"what is {i}?") for r in requests])[0].method for i in range(30)]
+    assert set(first) == {"fsr", "random", "grid"}
+    assert sorted(r.method for r in in_turns(requests)) == ["fsr", "grid", "random"]
+    warmed = []
+    warm = Measurement.warm
+    monkeypatch.setattr(Measurement, "warm", lambda self, key: warmed.append(key) or warm(self, key))
+    *_, last = compare(service, requests)
+    assert last.phase == "done"
+    assert warmed == [f"{in_turns([service.checked(r) for r in requests])[0].method}@6"]
+
+
 def test_all_tokens_answer_first_and_then_every_method_alone(service, asked):
     events = list(compare(service, requests_of(asked, ["fsr", "random", "grid"], [6])))
-    keys = list(dict.fromkeys(e.key for e in events if e.answer))
-    assert keys == ["full", "fsr@6", "random@6", "grid@6"]
+    first, *keys = dict.fromkeys(e.key for e in events if e.answer)
+    assert first == "full"
+    assert sorted(keys) == ["fsr@6", "grid@6", "random@6"]
     assert [e.phase for e in (events[0], events[-1])] == ["loading", "done"]
     answered = [e for e in events if e.answer]
     assert [e.at for e in answered] == sorted(e.at for e in answered)
@@ -59,7 +74,8 @@ def test_all_tokens_answer_first_and_then_every_method_alone(service, asked):
 
 
 def test_one_method_at_several_budgets(service, asked):
-    found = report(compare(service, requests_of(asked, ["fsr"], [3, 6, 9])))
+    requests = requests_of(asked, ["fsr"], [3, 6, 9])
+    found = report(compare(service, requests), requests)
     assert list(found["answers"]) == ["full", "fsr@3", "fsr@6", "fsr@9"]
     assert found["overlap"]["fsr@3|fsr@9"] == pytest.approx(3 / 9), "FSR keeps what a smaller budget kept"
 
@@ -81,7 +97,8 @@ def test_plans_are_sent_once_and_not_again_while_the_page_holds_them(service, as
 
 
 def test_the_report_is_what_the_methods_select(service, asked, tiny_vlm):
-    found = report(compare(service, requests_of(asked, ["fsr", "random"], [6])))
+    requests = requests_of(asked, ["fsr", "random"], [6])
+    found = report(compare(service, requests), requests)
     encoding = tiny_vlm.encode(tiny_vlm.encode_media([service.pictures.get(asked.picture).image]), asked.question)
     kept = {}
     for name in ("fsr", "random"):
@@ -143,10 +160,10 @@ def test_a_stop_ends_the_comparison_and_frees_the_model(service, asked):
     stop, events = threading.Event(), []
     for event in compare(service, requests_of(asked, ["fsr", "random", "grid"], [6]), stop):
         events.append(event)
-        if event.key == "fsr@6":
+        if event.key not in ("", "full"):
             stop.set()
     assert events[-1].phase == "stopped"
-    assert not any(e.key in ("random@6", "grid@6") for e in events)
+    assert len({e.key for e in events} - {"", "full"}) == 1
     assert not service.line.busy
 
 
@@ -155,7 +172,8 @@ def test_a_method_that_cannot_run_is_told_and_the_others_go_on(service, asked, t
     monkeypatch.setattr(
         tiny_vlm, "encode", lambda media, question, needs=None: whole(media, question, frozenset({"relevance"}))
     )
-    found = report(compare(service, requests_of(asked, ["saliency", "random"], [6])))
+    requests = requests_of(asked, ["saliency", "random"], [6])
+    found = report(compare(service, requests), requests)
     assert "needs saliency" in found["problems"]["saliency@6"]
     assert list(found["answers"]) == ["full", "random@6"]
 

@@ -162,7 +162,7 @@ def test_a_trace_on_the_page_is_made_again_for_the_other_share(service, asked):
 def test_comparisons_and_curves_share_the_budget_too(service, asked):
     shared = replace(asked, share="per_group")
     runs = requests_of(shared, ["fsr", "random", "fastv"], [50])
-    found = report(compare(service, runs))
+    found = report(compare(service, runs), runs)
     encoding = service.work(runs[0]).encoded(runs[0])
     for name in ("fsr", "random"):
         assert torch.bincount(encoding.media.tile[found["kept"][f"{name}@50"]]).tolist() == [10] * 5

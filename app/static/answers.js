@@ -2,6 +2,7 @@
 
 import { bytes, comparedTimes, firstDifference, flops, isNumber, milliseconds, ratio, spread } from "./format.js";
 import { isForeign } from "./store.js";
+import { keepsAll, nearestAnswer, tunedText } from "./made.js";
 import { showWith } from "./tabs.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
@@ -13,7 +14,7 @@ export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
   showWith(store, "answer", at.panel);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
-  store.on(["answers", "status", "view", "method", "budget", "trace", "asked", "edited", "model", "note"], (state) =>
+  store.on(["answers", "aside", "status", "view", "method", "budget", "trace", "asked", "model", "note"], (state) =>
     draw(at, state, config),
   );
 }
@@ -29,25 +30,25 @@ export function isBusy(status) {
   return isRunning(status) || status.phase === "planning";
 }
 
-/** The two answers to show: the one for the budget on screen if it is known, else, marked stale, the last one asked for
- *  or, of recorded ones, the nearest. */
+/**
+ * The two answers to show: the one for what is on screen if it is known, else, marked stale, the last one asked for, the
+ * nearest budget's, or one that was made with other parameters. whole: every token is kept, so it is the full answer.
+ */
 export function sides(state) {
-  const budget = state.view?.budget ?? state.budget;
-  const full = state.answers.full ?? null;
-  const exact = state.answers[answerKey(state.method, budget)];
-  const asked = state.asked ? state.answers[state.asked] : nearestAnswer(state, budget);
-  const ours = exact ?? asked ?? null;
-  return { full, ours, stale: Boolean(ours) && !exact };
-}
-
-function nearestAnswer({ answers, method }, budget) {
-  const known = Object.values(answers).filter((a) => a.method === method);
-  return known.sort((a, b) => Math.abs(a.budget - budget) - Math.abs(b.budget - budget))[0];
+  const { answers, aside, asked, method, status, view } = state;
+  const budget = view?.budget ?? state.budget;
+  const full = answers.full ?? null;
+  const exact = answers[answerKey(method, budget)];
+  if (!exact && full && keepsAll(view) && !(isRunning(status) && asked))
+    return { full, ours: { ...full, method, budget }, stale: false, whole: true };
+  const last = asked ? answers[asked] : nearestAnswer(answers, method, budget);
+  const ours = exact ?? last ?? (isRunning(status) ? null : nearestAnswer(aside, method, budget)) ?? null;
+  return { full, ours, stale: Boolean(ours) && !exact, whole: Boolean(exact) && keepsAll(view) };
 }
 
 function draw(at, state, config) {
   const n = state.trace?.tokens.n;
-  const { full, ours, stale } = sides(state);
+  const { full, ours, stale, whole } = sides(state);
   const label = (name) => config.methods.find((m) => m.name === name)?.label ?? name;
   drawStatus(at.status, state.status);
   setText(at.said, state.note);
@@ -57,20 +58,32 @@ function draw(at, state, config) {
   const shown = label(ours?.method ?? state.method);
   const budget = ours?.budget ?? state.view?.budget; // before the model has looked, nobody knows how many tokens there are
   setText(at.ourstitle, stale || !budget ? shown : `${shown}, ${budget} tokens`);
-  drawBadge(at.oursbadge, at.ours, stale ? `answered at ${ours.budget} tokens` : "");
-  if (state.edited[state.method] && ours) drawBadge(at.oursbadge, at.ours, "other parameters");
+  at.ours.classList.toggle("fx-stale", stale);
+  const mixed = full && ours && Boolean(full.recorded) !== Boolean(ours.recorded);
+  drawBadge(at.fullbadge, mixed && full.recorded ? "recorded" : "");
+  drawBadge(at.oursbadge, [madeText(state, ours, stale, whole), mixed && ours.recorded ? "recorded" : ""]);
   const difference = full?.done && ours?.done ? firstDifference(full.text, ours.text) : null;
   drawText(at.fulltext, full, difference?.left, state.status, "full");
   drawText(at.ourstext, ours, difference?.right, state.status, "method");
-  drawVerdict(at.verdict, full, ours, difference, stale);
-  drawCosts(at, full?.cost, ours?.cost, n, isRunning(state.status));
-  drawSource(at, state);
+  drawVerdict(at.verdict, full, ours, difference, stale, whole);
+  drawCosts(at, full?.cost, ours?.cost, n, isRunning(state.status), mixed);
+  drawSource(at, state, shown);
 }
 
-function drawBadge(badge, card, text) {
+/** What is to be said of the answer beside its title: what it was made with, where that is not what is on screen. */
+function madeText(state, ours, stale, whole) {
+  if (whole) return "keeps all: the full answer";
+  const tuned = tunedText(ours?.parameters);
+  if (!stale) return tuned;
+  const other = !Object.values(state.answers).includes(ours);
+  return `answered at ${ours.budget} tokens${other ? `, with ${tuned || "the default parameters"}` : tuned && `, ${tuned}`}`;
+}
+
+/** @param {HTMLElement} badge @param {string | string[]} texts */
+function drawBadge(badge, texts) {
+  const text = [texts].flat().filter(Boolean).join("; ");
   setText(badge, text);
   toggle(badge, Boolean(text));
-  card.classList.toggle("fx-stale", Boolean(text));
 }
 
 function drawStatus(node, status) {
@@ -109,7 +122,7 @@ export function drawText(node, answer, range, status, side) {
   );
 }
 
-function drawVerdict(node, full, ours, difference, stale) {
+function drawVerdict(node, full, ours, difference, stale, whole) {
   const known = full?.done && ours?.done;
   node.dataset.same = known ? String(!difference) : "";
   setText(
@@ -118,7 +131,9 @@ function drawVerdict(node, full, ours, difference, stale) {
       ? ""
       : difference
         ? "The answers differ from the marked word on."
-        : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
+        : whole
+          ? `All ${ours.budget} tokens are kept: this is the full answer.`
+          : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
   );
 }
 
@@ -129,6 +144,7 @@ function drawSweep(node, state, setBudget) {
   toggle(node, known.length > 1);
   if (node.hidden) return;
   known.sort((a, b) => a.budget - b.budget);
+  const several = new Set([full, ...known].filter(Boolean).map((a) => Boolean(a.recorded))).size > 1;
   const focused = node.contains(document.activeElement)
     ? /** @type {HTMLElement} */ (document.activeElement).dataset.budget
     : "";
@@ -136,12 +152,13 @@ function drawSweep(node, state, setBudget) {
     node,
     ...known.map((a) => {
       const same = full?.done ? sameText(a, full) : null;
+      const origin = several && a.recorded ? `, recorded on ${a.recorded.on}` : "";
       const compared =
         same === null ? "" : same ? ": the same answer as with all tokens" : ": another answer than with all tokens";
       const attributes = {
         type: "button",
         class: same === false ? "fx-differs" : "",
-        title: `At ${a.budget} tokens${compared}`,
+        title: `At ${a.budget} tokens${origin}${compared}`,
       };
       const pressed = {
         "data-budget": a.budget,
@@ -149,7 +166,8 @@ function drawSweep(node, state, setBudget) {
         onclick: () => setBudget(a.budget),
       };
       const text = same ? null : el("span", {}, a.text);
-      return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text);
+      const mark = origin ? el("small", {}, "recorded") : null;
+      return el("button", { ...attributes, ...pressed }, el("i", {}), el("b", {}, a.budget), text, mark);
     }),
   );
   if (focused) node.querySelector(`[data-budget="${focused}"]`)?.focus();
@@ -174,9 +192,9 @@ const COSTS = [
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
-function drawCosts(at, full, ours, n, running) {
+function drawCosts(at, full, ours, n, running, mixed) {
   toggle(at.costs, Boolean(full || ours || running));
-  const shown = [full, ours, n, running];
+  const shown = [full, ours, n, running, mixed];
   if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
   at.shown = shown;
   setText(at.fullhead, n ? `all ${n}` : "all");
@@ -198,6 +216,7 @@ function drawCosts(at, full, ours, n, running) {
             : null,
         );
       const compared = () => {
+        if (mixed && show === milliseconds) return ""; // of other days and machines
         if (show !== milliseconds) return ratio(full?.[key], ours?.[key], less, more);
         const early = running && !(full?.spread && ours?.spread); // measured once so far
         return early ? "" : comparedTimes(full, ours, key, less, more);
@@ -214,12 +233,18 @@ function drawCosts(at, full, ours, n, running) {
   );
 }
 
-/** Where recorded answers come from, and what asking would do; nothing for a live trace. */
-export function recordedText(state) {
-  const { origin, where } = state;
-  if (!origin || where) return "";
+/** Where these answers come from, and what asking would do. @param {any[]} shown @param {string[]} labels */
+export function sourceText(state, shown, labels = []) {
+  const { where } = state;
+  const [old, fresh] = [true, false].map((wanted) => shown.filter((a) => Boolean(a.recorded) === wanted));
   const by = withOther(state);
-  return `Recorded${by} on ${origin.on}, ${origin.device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
+  const here = fresh.length && where ? `Measured here${by}, on ${where}, one answer at a time.` : "";
+  if (!old.length) return here;
+  const { on, device } = old[0].recorded;
+  if (!fresh.length)
+    return `Recorded${by} on ${on}, ${device}. ${by ? "Ask, and the model in use answers." : "Ask to run it here."}`;
+  const which = labels[shown.indexOf(old[0])] ?? "What is marked so";
+  return `${which} was recorded on ${on}, ${device}. ${here} Times of the two are not compared.`;
 }
 
 /** How the times were measured: nothing before the repeats are there. */
@@ -235,13 +260,17 @@ export function withOther(state) {
   return isForeign(state) ? ` with ${state.trace.model.title}` : "";
 }
 
-function drawSource(at, state) {
-  const { trace } = state;
-  const where = recordedText(state);
-  const measured = state.where ? `Measured here${withOther(state)}, on ${state.where}. One answer at a time.` : "";
+function drawSource(at, state, label) {
   const { full, ours } = sides(state);
-  setText(at.source, [where || measured, repeatsText(full?.cost, ours?.cost)].filter(Boolean).join(" "));
+  const labels = ["The answer of all tokens", `The answer of ${label}`];
+  const source = sourceText(state, [full, ours].filter(Boolean), full ? labels : labels.slice(1));
+  setText(at.source, [source, repeatsText(full?.cost, ours?.cost)].filter(Boolean).join(" "));
+  setText(at.unknown, unknownText(state));
+  toggle(at.unknown, Boolean(at.unknown.textContent));
+}
+
+/** Words of the question that the model does not know. */
+export function unknownText({ trace }) {
   const unknown = trace?.unknown_words ?? [];
-  toggle(at.unknown, unknown.length > 0);
-  setText(at.unknown, unknown.length ? `The model does not know: ${unknown.join(", ")}. It reads each as <unk>.` : "");
+  return unknown.length ? `The model does not know: ${unknown.join(", ")}. It reads each as <unk>.` : "";
 }

@@ -1,7 +1,7 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
 import { LETTERS, MOST, entriesOf, firstChoice, madeOf, problemOf } from "./comparing.js";
-import { isRunning, recordedText, withOther } from "./answers.js";
+import { isRunning, sourceText, unknownText } from "./answers.js";
 import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { mountShare } from "./share.js";
@@ -20,7 +20,10 @@ export function mountCompare(root, store, config, stageOf) {
   });
   mountViews(at.sheetframes, store, false);
   mountShare(at.ways, store);
-  store.on(["status", "mode", "where", "trace", "question", "answers", "model"], (state) => drawProgress(at, state));
+  store.on(
+    ["status", "mode", "where", "trace", "question", "answers", "aside", "chosen", "budget", "model", "note"],
+    (state) => drawProgress(at, state, config),
+  );
   store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => drawMade(at.made, state, config));
 }
 
@@ -103,24 +106,25 @@ function mountSharedBudget(at, store) {
   );
 }
 
-function drawProgress(at, state) {
+function drawProgress(at, state, config) {
   const { status } = state;
   const running = isRunning(status);
   const share = status.of ? Math.max(0, (status.at || 0) - (status.phase === "done" ? 0 : 0.5)) / status.of : 0;
   at.progress.dataset.phase = status.phase;
   at.bar.style.width = `${running ? 100 * share : 0}%`;
   const count = running && status.of ? `${Math.max(1, status.at || 1)} of ${status.of}. ` : "";
-  setText(at.progresstext, status.text ? count + status.text : sourceOf(state));
+  setText(at.progresstext, status.text ? count + status.text : sourceOf(state, config));
+  setText(at.unknown, unknownText(state));
+  toggle(at.unknown, Boolean(at.unknown.textContent));
 }
 
-function sourceOf(state) {
-  const { where, answers, question, pictures } = state;
+function sourceOf(state, config) {
+  const { answers, note, question, pictures } = state;
   if (!pictures.length) return "Choose an example, or upload a picture.";
-  if (!Object.keys(answers).length) return "Press Ask to get every method's answer.";
+  if (!Object.keys(answers).length) return `${note} Press Ask to get every method's answer.`.trim();
   const asked = question ? `“${question}” ` : "";
-  const recorded = recordedText(state);
-  if (recorded) return `${asked}${recorded}`;
-  return where ? `${asked}Measured here${withOther(state)}, on ${where}, one answer at a time.` : asked;
+  const shown = [answers.full, ...entriesOf(state, config).map((e) => e.answer)].filter(Boolean);
+  return [note, asked + sourceText(state, shown)].filter(Boolean).join(" ");
 }
 
 /** What stands for the scores that the methods read, in this model. */

@@ -2,6 +2,7 @@
 // answered. Pure but for memory of the last results. No DOM, no network.
 
 import { ROLE, entryBudgets, viewAt } from "./plan.js";
+import { isOfSetting, keepsAll, nearestAnswer, tunedOf, tunedText } from "./made.js";
 
 export const MOST = 6;
 export const LETTERS = ["A", "B", "C", "D", "E", "F"];
@@ -56,17 +57,24 @@ function viewOf(plan, n, budget, layer) {
 
 let last = { on: [], entries: [] };
 
-/** One entry a run: letter, method, label, budget asked, plan, view (what it keeps), answer, whether that is stale. */
+/** One entry a run: letter (of one method at several budgets: the budget), method, label, tuned ("alpha 0"), budget asked, plan, view (what it keeps), answer, whether
+ *  that is stale, or made with other parameters; whole: it keeps all tokens, so its answer is that of all tokens. */
 export function entriesOf(state, config) {
-  const { trace, budget, chosen, arrange, rowMethod, answers, layerAt, problems } = state;
-  const on = [trace, budget, chosen, arrange, rowMethod, answers, layerAt, problems];
+  const { trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems } = state;
+  const on = [trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems];
   if (on.every((x, i) => x === last.on[i])) return last.entries;
-  last = { on, entries: runsOf(state).map(([method, k], i) => entryOf(state, config, method, k, LETTERS[i])) };
-  return last.entries;
+  const letter = (k, i) => (arrange === "methods" ? LETTERS[i] : String(k)); // letters are methods' alone
+  const entries = runsOf(state).map(([method, k], i) => entryOf(state, config, method, k, letter(k, i)));
+  const origins = new Set(
+    [answers.full, ...entries.map((e) => e.answer)].filter(Boolean).map((a) => Boolean(a.recorded)),
+  );
+  for (const entry of entries) entry.recorded = origins.size > 1 && Boolean(entry.answer?.recorded);
+  last = { on, entries };
+  return entries;
 }
 
 function entryOf(state, config, method, budget, letter) {
-  const { trace, answers, problems } = state;
+  const { trace, answers, aside, edited, problems } = state;
   const about = config.compare.find((m) => m.name === method);
   const plan = trace?.methods[method]?.plan ?? null;
   const layer = layerOf(state, method, plan);
@@ -75,25 +83,30 @@ function entryOf(state, config, method, budget, letter) {
   const fixed = plan?.kind === "table" && plan.budgets.length === 1; // keeps its own number, whatever the budget
   const snapped = plan?.kind === "table" && answers[`${method}@${view.budget}`];
   const exact = answers[`${method}@${budget}`] ?? (snapped || null) ?? (fixed ? known[0] : null);
-  const answer = exact ?? nearest(known, budget) ?? null;
+  const whole = plan?.kind !== "layers" && keepsAll(view);
+  const full = whole && !exact && answers.full ? { ...answers.full, method, budget } : null;
+  const waiting = Object.values(aside).find(
+    (a) => a.method === method && a.budget === budget && isOfSetting(config, state, a), // for its plan
+  );
+  const near = exact ?? full ?? waiting ?? nearestAnswer(answers, method, budget) ?? null;
+  const answer = near ?? nearestAnswer(aside, method, budget) ?? null;
   const problem = problems[`${method}@${budget}`] ?? problems[method] ?? "";
   return {
     letter,
     method,
     about,
     label: about?.label ?? method,
+    tuned: tunedText(tunedOf(config, method, edited[method])),
     budget,
     plan,
     layer,
     view,
     answer,
-    stale: Boolean(answer) && !exact,
+    stale: Boolean(answer) && ![exact, full, waiting].includes(answer),
+    other: Boolean(answer) && !near,
+    whole,
     problem,
   };
-}
-
-function nearest(known, budget) {
-  return [...known].sort((a, b) => Math.abs(a.budget - budget) - Math.abs(b.budget - budget))[0];
 }
 
 /** How many tokens a view keeps. */
@@ -128,6 +141,19 @@ export function shared(a, b) {
 export function iou(a, b) {
   const { one, other, both } = shared(a, b);
   return one + other + both ? both / (one + other + both) : 1;
+}
+
+/** Where entries keep different numbers of tokens: how many each, and what that means for their overlap. */
+export function unequalText(entries) {
+  const counts = entries.map((e) => keptCount(e.view));
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const known = entries.every((e, i) => e.letter === String(counts[i])); // it stands there already
+  if (!entries.length || least === most || known) return "";
+  const said = entries.map((e, i) => {
+    const inside = e.plan.kind === "layers";
+    return `${e.letter} ${counts[i]}${inside ? ` alive in layer ${e.layer + 1} (${e.view.budget} a layer on average)` : ""}`;
+  });
+  return `They keep different numbers of tokens: ${said.join(", ")}. Of ${most} and ${least} tokens the overlap is ${(least / most).toFixed(2)} at most.`;
 }
 
 /** The two entries compared token by token; the first two that have plans where the chosen ones are gone. */

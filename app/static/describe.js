@@ -5,6 +5,7 @@ import { scaleOf } from "./color.js";
 import { isNumber, percent, sig3 } from "./format.js";
 import { holdsText } from "./life.js";
 import { SCALES } from "./look.js";
+import { productOf, termsOf } from "./priority.js";
 import { planOf } from "./store.js";
 import { because } from "./why/sentences.js";
 import { viewsOf } from "./views.js";
@@ -15,7 +16,7 @@ export const SCORES = {
   priority: {
     label: "Priority",
     letter: "φ",
-    help: "relevance^alpha × saliency^beta (Eq. 3): Focus takes the highest",
+    help: "scaled relevance^alpha × scaled saliency^beta (Eq. 3): Focus takes the highest",
   },
 };
 
@@ -61,6 +62,15 @@ export function facts(state, token) {
   for (const [name, score] of Object.entries(SCORES)) {
     const value = trace.scores?.[name]?.[token];
     if (isNumber(value)) rows.push([`${score.label} ${score.letter}`, sig3(value), score.help]);
+  }
+  const terms = termsOf(trace, state.method, token);
+  if (terms) {
+    const [letters, numbers] = productOf(terms);
+    rows.push([
+      `= ${letters}`,
+      numbers,
+      "relevance and saliency, each scaled to [0, 1] by its least and greatest value",
+    ]);
   }
   if (!plan || !view) return rows;
   const rank = rankOf(plan, token);

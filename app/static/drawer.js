@@ -1,5 +1,5 @@
 // The drawer with the parameters of a method, built from the method's own description. A change re-selects on the
-// server from what is already encoded; the picture is never encoded again.
+// server from what is already encoded; the picture is never encoded again. It lies beside picture and answers.
 
 import { sig3 } from "./format.js";
 import { isBusy } from "./answers.js";
@@ -7,14 +7,17 @@ import { isForeign } from "./store.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;
+const NARROW = window.matchMedia?.("(max-width: 760px)") ?? { matches: false }; // it covers the lower half there
 
 export function mountDrawer(root, store, config, ask, nextLook) {
   const at = refs(root);
   let timer = 0;
+  let tuned = store.state.method; // whose parameters are shown
+  let opener = null;
   const waiting = new Map(); // by method: one selection at a time, so that the last change has the last word
   const replan = (detail) => {
     const { trace, status, share, about } = store.state;
-    if (!trace) return;
+    if (!trace || aboutOf(config, detail.method)?.stage === "inside") return; // that one is known after an answer only
     if (isForeign(store.state)) {
       store.set({
         status: {
@@ -29,32 +32,47 @@ export function mountDrawer(root, store, config, ask, nextLook) {
     store.set({ status: { phase: "planning", text: "Selecting again." } });
     ask({ ...detail, question: trace.question, share, about, look: nextLook() });
   };
-  const change = (name, value) => {
-    const { method, edited } = store.state;
-    const values = { ...valuesOf(store.state, config), [name]: value };
-    store.set({ edited: { ...edited, [method]: values } });
+  const edit = (method, values) => {
+    const edited = { ...store.state.edited };
+    delete edited[method];
+    const own = Object.entries(store.state.problems).filter(([key]) => key.split("@")[0] !== method);
+    store.set({ edited: values ? { ...edited, [method]: values } : edited, problems: Object.fromEntries(own) });
     clearTimeout(timer);
+  };
+  const change = (name, value) => {
+    const method = tuned;
+    const values = { ...valuesOf(store.state, config, method), [name]: value };
+    edit(method, values);
     timer = setTimeout(() => replan({ method, parameters: values }), SETTLE_MS);
   };
   at.reset.addEventListener("click", () => {
-    const { method, edited } = store.state;
-    const rest = { ...edited };
-    delete rest[method];
-    clearTimeout(timer);
-    store.set({ edited: rest });
-    replan({ method, parameters: {} });
+    edit(tuned, null);
+    replan({ method: tuned, parameters: {} });
     build();
   });
   const open = (shown) => {
+    if (shown) opener = document.activeElement;
     toggle(at.panel, shown);
-    (shown ? at.close : document.querySelector(".fx-rail [data-ref=drawer]"))?.focus();
+    document.body.classList.toggle("fx-tuning", shown);
+    (shown ? at.close : opener)?.focus({ preventScroll: NARROW.matches });
+    if (shown && NARROW.matches) (opener?.closest(".fx-cell") ?? document.querySelector(".fx-stage"))?.scrollIntoView();
   };
-  const build = () => buildForm(at, store.state, config, change);
+  const build = () => buildForm(at, store.state, config, tuned, change);
+  const tune = (method = store.state.method) => {
+    const other = method !== tuned;
+    tuned = method;
+    build();
+    open(at.panel.hidden || other);
+  };
   at.close.addEventListener("click", () => open(false));
   at.panel.addEventListener("keydown", (event) => event.key === "Escape" && open(false));
   store.when("plan", (detail) => replan(detail));
-  store.when("drawer", () => open(at.panel.hidden));
-  store.on(["method", "about"], build);
+  store.when("drawer", tune);
+  store.on(["method", "about", "mode"], (state, keys) => {
+    if (keys.has("mode") && !at.panel.hidden) open(false);
+    tuned = state.method;
+    build();
+  });
   store.on(["about"], () => (clearTimeout(timer), waiting.clear()));
   store.on(["status"], ({ status }) => {
     setText(at.problem, status.phase === "refused" ? status.text : "");
@@ -71,21 +89,25 @@ function isKnown(record, parameters) {
   return Boolean(record && wanted.length) && wanted.every(([name, value]) => record.parameters[name] === value);
 }
 
-function methodOf(state, config) {
-  return config.methods.find((m) => m.name === state.method);
+function aboutOf(config, name) {
+  return config.compare.find((m) => m.name === name);
 }
 
-/** The parameter values on screen: edited ones, else those of the trace, else the defaults. */
-export function valuesOf(state, config) {
-  const defaults = Object.fromEntries((methodOf(state, config)?.parameters ?? []).map((p) => [p.name, p.default]));
-  return { ...defaults, ...state.trace?.methods?.[state.method]?.parameters, ...state.edited[state.method] };
+/** The parameter values of a method: edited ones, else the defaults. */
+export function valuesOf(state, config, name) {
+  const defaults = Object.fromEntries((aboutOf(config, name)?.parameters ?? []).map((p) => [p.name, p.default]));
+  return { ...defaults, ...state.edited[name] };
 }
 
-function buildForm(at, state, config, change) {
-  const method = methodOf(state, config);
-  const values = valuesOf(state, config);
+function buildForm(at, state, config, name, change) {
+  const method = aboutOf(config, name);
+  const values = valuesOf(state, config, name);
   setText(at.title, `${method?.label ?? "Method"}: parameters`);
-  setText(at.hint, "A change selects again from the same encoded picture. Answers wait until you ask.");
+  const again = "A change selects again from the same encoded picture. Answers wait until you ask.";
+  setText(
+    at.hint,
+    method?.stage === "inside" ? "It prunes inside the language model: ask, to see what a change does." : again,
+  );
   fill(at.form, ...(method?.parameters ?? []).map((p) => field(p, values[p.name], (value) => change(p.name, value))));
 }
 

@@ -1,6 +1,7 @@
 // Fidelity: curves of the chosen methods over budgets, and the smallest budget that keeps the answer.
 
 import { LETTERS } from "./comparing.js";
+import { tunedOf, tunedText } from "./made.js";
 import { drawChart } from "./chart.js";
 import { LOWEST_KL } from "./look.js";
 import { percent, sig3 } from "./format.js";
@@ -18,10 +19,13 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
   let run = 0;
   const send = (methods, task) => {
     const { fidelity, edited, share, about: picture } = store.state;
-    const fresh = task === "curves" ? { points: [], problems: {}, methods, found: {} } : {};
-    store.set({ fidelity: { ...fidelity, ...fresh, task, phase: "waiting", text: "Asking.", at: 0, of: 0 } });
+    const fresh = task === "curves" ? { points: [], problems: {}, methods, found: {}, edited } : {};
+    const parameters = task === "curves" ? edited : fidelity.edited; // what is searched for belongs to the curves
+    store.set({
+      fidelity: { ...fidelity, ...fresh, run: ++run, task, phase: "waiting", text: "Asking.", at: 0, of: 0 },
+    });
     const same = task === "smallest" ? { smallest: true, question: fidelity.question } : {}; // as the curves, whatever stands in the box
-    curves({ methods, method: "fsr", share, parameters: edited, about: picture, curves: ++run, ...same });
+    curves({ methods, method: "fsr", share, parameters, about: picture, curves: run, ...same });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
   for (const button of at.exportcurves.querySelectorAll("button")) {
@@ -42,8 +46,13 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
     at.learnstatus.dataset.phase = fidelity.phase;
     setText(at.learnstatus, statusOf(fidelity));
     toggle(at.charts, fidelity.points.length > 0);
-    if (fidelity.points.length) drawCharts(at, fidelity, state, about);
-    drawTable(at.fidelitytable, fidelity, about, running, (method) => send([method], "smallest"));
+    const namesOf = (method) => ({
+      letter: letterOf(state, fidelity, method),
+      label: labelOf(config, fidelity, method),
+      about: about(method),
+    });
+    if (fidelity.points.length) drawCharts(at, fidelity, state, namesOf);
+    drawTable(at.fidelitytable, fidelity, namesOf, running, (method) => send([method], "smallest"));
   });
 }
 
@@ -51,6 +60,19 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
 export function curvesOf({ fidelity }, format) {
   const { points, question, methods } = fidelity;
   return { figure: "curves", format, points, question, order: methods };
+}
+
+/** As on the contact sheet: a method's place among those that are compared; of one method alone, none. */
+function letterOf({ arrange, chosen }, { methods }, method) {
+  if (methods.length < 2) return "";
+  return LETTERS[(arrange === "methods" ? chosen : methods).indexOf(method)] ?? "";
+}
+
+/** A method with the parameters that its curve was drawn with, where they are not its own. */
+function labelOf(config, { edited }, method) {
+  const label = config.compare.find((m) => m.name === method)?.label ?? method;
+  const tuned = tunedText(tunedOf(config, method, edited[method]));
+  return tuned ? `${label} (${tuned})` : label;
 }
 
 function methodsOf(state) {
@@ -63,18 +85,18 @@ function statusOf({ phase, text, at, of, points, question, where }) {
   return `“${question}” Measured here, on ${where}.`;
 }
 
-function drawCharts(at, fidelity, state, about) {
+function drawCharts(at, fidelity, state, namesOf) {
   const xs = [...new Set(fidelity.points.map((p) => p.budget))].sort((a, b) => a - b);
   const seriesOf = (measure, say) =>
-    fidelity.methods.map((method, i) => ({
-      letter: LETTERS[i],
+    fidelity.methods.map((method) => ({
+      letter: namesOf(method).letter,
       points: fidelity.points
         .filter((p) => p.method === method)
         .sort((a, b) => a.tokens - b.tokens)
         .map((p) => ({
           x: Math.min(xs.at(-1), Math.max(xs[0], p.tokens)),
           y: p[measure],
-          title: `${about(method)?.label ?? method}, ${p.tokens} tokens: ${say(p[measure])}`,
+          title: `${namesOf(method).label}, ${p.tokens} tokens: ${say(p[measure])}`,
         })),
     }));
   const common = {
@@ -103,7 +125,7 @@ function drawCharts(at, fidelity, state, about) {
 }
 
 /** The numbers behind the curves, and on demand the smallest budget with the same answer. */
-function drawTable(node, fidelity, about, running, search) {
+function drawTable(node, fidelity, namesOf, running, search) {
   const { methods, points, found, problems } = fidelity;
   if (!points.length) {
     fill(node);
@@ -121,13 +143,13 @@ function drawTable(node, fidelity, about, running, search) {
       "Smallest budget with the same answer",
     ),
   );
-  const rows = methods.map((method, i) => {
+  const rows = methods.map((method) => {
+    const { letter, label, about } = namesOf(method);
     const mine = new Map(points.filter((p) => p.method === method).map((p) => [p.budget, p]));
-    const label = about(method)?.label ?? method;
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, el("i", { class: "fx-letter" }, LETTERS[i]), " ", label),
+      el("th", { scope: "row" }, el("i", { class: "fx-letter" }, letter), " ", label),
       ...xs.map((x) =>
         el(
           "td",
@@ -135,7 +157,7 @@ function drawTable(node, fidelity, about, running, search) {
           mine.has(x) ? percent(mine.get(x).probability) : "–",
         ),
       ),
-      el("td", {}, smallestOf(found[method], label, method, about(method), running, search)),
+      el("td", {}, smallestOf(found[method], label, method, about, running, search)),
     );
   });
   fill(

@@ -4,6 +4,7 @@ import { createPage, flipProjector, flipTheme } from "./page.js";
 import { mountStage } from "./stage.js";
 import { mountRail } from "./rail.js";
 import { mountAnswers } from "./answers.js";
+import { mountAsking } from "./asking.js";
 import { mountGallery } from "./gallery.js";
 import { mountDrawer } from "./drawer.js";
 import { mountTopbar } from "./topbar.js";
@@ -66,6 +67,7 @@ export function start(config) {
       listen(io, page.learn);
     },
     rail: ({ element }) => mountRail(element, store, config),
+    asking: ({ element }) => mountAsking(element, store, config),
     answers(io) {
       mountAnswers(io.element, store, config, page.setBudget);
       listen(io, page.hear);

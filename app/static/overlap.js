@@ -1,11 +1,10 @@
 // Beside the contact sheet: one token seen by all methods, and how much the methods' choices overlap.
 
-import { entersAt, entriesOf, iou, keeps, keptBy, pairOf, roleOf } from "./comparing.js";
+import { entersAt, entriesOf, iou, keeps, keptBy, pairOf, roleOf, unequalText } from "./comparing.js";
 import { isNumber, sig3 } from "./format.js";
 import { SCORES, place } from "./describe.js";
-import { nameOf } from "./sheet.js";
 import { showWith } from "./tabs.js";
-import { el, fill, refs, toggle } from "./dom.js";
+import { el, fill, refs, setText, toggle } from "./dom.js";
 
 export function mountOverlap(root, store, config) {
   const at = refs(root);
@@ -21,73 +20,56 @@ export function mountOverlap(root, store, config) {
   );
 }
 
+/** One token's verdicts; without a token the same card with dashes, so that nothing moves when one is pointed at. */
 function drawCard(card, state, all, store) {
-  const { cursor, trace } = state;
+  const { trace } = state;
+  const cursor = trace ? state.cursor : -1;
   const entries = all.filter((e) => e.view);
   card.classList.toggle("fx-linked-empty", cursor < 0);
-  if (!trace || cursor < 0) {
-    fill(
-      card,
-      el(
-        "p",
-        {},
-        "Point at a token in any picture: it is marked in all of them, and every method's verdict stands here.",
-      ),
-    );
-    return;
-  }
-  const n = trace.tokens.n;
-  const count = keptBy(entries, n)[cursor];
-  const scores = Object.entries(SCORES).filter(([name]) => isNumber(trace.scores?.[name]?.[cursor]));
+  const close = { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) };
+  const enters = "smallest budget at which it is kept: its rank where the method has one order";
+  const head = el(
+    "tr",
+    {},
+    el("th", { scope: "col" }, "Method"),
+    el("th", { scope: "col" }, "Role"),
+    el("th", { scope: "col", title: enters }, "Enters at"),
+  );
+  const n = trace?.tokens.n ?? 0;
+  const count = cursor < 0 ? 0 : keptBy(entries, n)[cursor];
+  const hint =
+    "Point at a token in any picture: it is marked in all of them, and what every method does with it stands here.";
   fill(
     card,
     el(
       "header",
       {},
-      el("b", {}, `#${cursor}`),
-      el("span", {}, place(trace, cursor)),
-      el(
-        "button",
-        { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) },
-        "×",
-      ),
+      el("b", {}, cursor < 0 ? "One token" : `#${cursor}`),
+      el("span", {}, cursor < 0 ? "" : place(trace, cursor)),
+      el("button", close, "×"),
     ),
-    el("p", {}, `Kept by ${count} of ${entries.length}`),
-    el(
-      "table",
-      {},
-      el(
-        "thead",
-        {},
-        el(
-          "tr",
-          {},
-          el("th", { scope: "col" }, "Method"),
-          el("th", { scope: "col" }, "Role"),
-          el(
-            "th",
-            { scope: "col", title: "smallest budget at which it is kept: its rank where the method has one order" },
-            "Enters at",
-          ),
-        ),
-      ),
-      el("tbody", {}, ...entries.map((entry) => cardRow(entry, entries, n, cursor))),
-    ),
-    el(
-      "p",
-      { class: "fx-linked-scores" },
-      scores.map(([name, score]) => `${score.label} ${sig3(trace.scores[name][cursor])}`).join(" · "),
-    ),
+    el("p", { class: "fx-linked-count" }, cursor < 0 ? hint : `Kept by ${count} of ${entries.length}`),
+    entries.length
+      ? el("table", {}, el("thead", {}, head), el("tbody", {}, ...entries.map((entry) => cardRow(entry, n, cursor))))
+      : null,
+    el("p", { class: "fx-linked-scores" }, cursor < 0 ? "" : scoresText(trace, cursor)),
   );
 }
 
-function cardRow(entry, entries, n, cursor) {
+function scoresText({ scores }, token) {
+  const known = Object.entries(SCORES).filter(([name]) => isNumber(scores?.[name]?.[token]));
+  return known.map(([name, { label }]) => `${label} ${sig3(scores[name][token])}`).join(" · ");
+}
+
+function cardRow(entry, n, cursor) {
+  const name = el("th", { scope: "row" }, el("i", { class: "fx-letter" }, entry.letter), el("span", {}, entry.label));
+  if (cursor < 0) return el("tr", {}, name, el("td", { class: "fx-role" }, "–"), el("td", {}, "–"));
   const from = entersAt(entry.plan, n, cursor);
   const enters = entry.plan.kind === "layers" ? layersOf(entry, cursor) : from > 0 ? String(from) : "never";
   return el(
     "tr",
     { "data-kept": String(keeps(entry.view, cursor)) },
-    el("th", { scope: "row" }, el("i", { class: "fx-letter" }, entry.letter), nameOf(entry, entries)),
+    name,
     el("td", { class: "fx-role", "data-role": entry.view.roles[cursor] }, roleOf(entry.view, cursor)),
     el("td", {}, enters),
   );
@@ -104,6 +86,7 @@ function drawMatrix(at, state, all, store) {
   toggle(at.matrixbox, entries.length > 1);
   if (entries.length < 2) return;
   const pair = pairOf(state, all);
+  setText(at.unequal, unequalText(entries));
   const head = el(
     "tr",
     {},
@@ -114,7 +97,7 @@ function drawMatrix(at, state, all, store) {
     el(
       "tr",
       {},
-      el("th", { scope: "row" }, el("i", { class: "fx-letter" }, a.letter), el("span", {}, nameOf(a, entries))),
+      el("th", { scope: "row" }, el("i", { class: "fx-letter" }, a.letter), el("span", {}, a.label)),
       ...entries.map((b) =>
         el(
           "td",
@@ -151,7 +134,7 @@ function cellOf(a, b, all, pair, store) {
       "data-pair": places.join("-"),
       "aria-pressed": String(Boolean(chosen)),
       "data-strong": String(value > 0.55),
-      "aria-label": `${a.label} and ${b.label}: overlap ${value.toFixed(2)}`,
+      "aria-label": `${a.letter} ${a.label} and ${b.letter} ${b.label}: overlap ${value.toFixed(2)}`,
       onclick: () => store.set({ pair: places }),
     },
     value.toFixed(2).replace(/^0/, ""),

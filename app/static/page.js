@@ -5,8 +5,9 @@ import { moveBudget, setBudget } from "./budget.js";
 import { snapBudget } from "./plan.js";
 import { SCORES } from "./describe.js";
 import { answerKey, isBusy, isRunning } from "./answers.js";
+import { isOfSetting, isParted, marked, parted, sameSubject } from "./made.js";
 import { isLearning } from "./fidelity.js";
-import { MOST, entriesOf, wantedOf } from "./comparing.js";
+import { MOST, entriesOf, runsOf, wantedOf } from "./comparing.js";
 import { seen } from "./spread.js";
 import { nextView } from "./views.js";
 import { mountNotices } from "./notices.js";
@@ -36,22 +37,29 @@ export function createPage(config) {
       value = { ...value, trace, file: null };
     }
     if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting);
-    page.before = {}; // answers of the trace before do not belong to this one
-    applyTrace(store, { ...value, trace: value.trace && JSON.parse(value.trace) }, config);
+    const trace = value.trace && JSON.parse(value.trace);
+    if (value.fresh || !sameSubject(store.state.trace, trace)) page.before = {}; // they do not belong to this one
+    applyTrace(store, { ...value, trace }, config);
   };
 
   /** A step of the running answer. */
   page.hear = (value) => {
     if (!value || isOld(value)) return;
+    const overtaken = value.look !== page.look || isRunning(store.state.status);
+    if (value.look !== undefined && overtaken) return; // a selection that an answer has overtaken
     const patch = { status: value.status ?? { phase: "idle" } };
+    const { state } = store;
     if (patch.status.phase === "failed")
-      Object.assign(patch, { answers: { ...page.before, ...store.state.answers }, asked: null });
-    if (value.answers)
-      Object.assign(patch, {
-        answers: { ...store.state.answers, ...value.answers },
+      Object.assign(patch, { answers: { ...page.before, ...state.answers }, asked: null });
+    if (value.answers) {
+      const now = Object.values(value.answers).every((answer) => isOfSetting(config, state, answer));
+      const answers = { ...state.answers, ...value.answers };
+      const others = { ...state, aside: { ...state.aside, ...value.answers } }; // tuned on meanwhile
+      Object.assign(patch, now ? { answers } : parted(config, others), {
         question: value.question,
         where: value.where,
       });
+    }
     if (value.problems) patch.problems = { ...store.state.problems, ...value.problems };
     if (value.asked) patch.asked = value.asked;
     store.set(patch);
@@ -59,7 +67,8 @@ export function createPage(config) {
 
   /** A step of the fidelity curves. */
   page.learn = (value) => {
-    if (!value?.fidelity || isOld({ about: value.about })) return;
+    const of = store.state.fidelity.run;
+    if (!value?.fidelity || isOld({ about: value.about }) || (value.curves ?? of) !== of) return;
     const { smallest, ...told } = JSON.parse(value.fidelity);
     const known = store.state.fidelity;
     const found = smallest ? { ...known.found, [smallest.method]: smallest } : known.found;
@@ -95,18 +104,23 @@ export function createPage(config) {
   };
 
   /** The first thing that Ask does, before any word from the server: old answers make room, the page shows it heard. */
-  page.asking = () => {
+  page.asking = (question) => {
+    const { state } = store;
     const view = page.view();
-    const { answers } = store.state;
-    page.before = answers;
-    if (store.state.mode === "compare") {
-      store.set({ answers: {}, problems: {}, asked: null, status: { phase: "waiting", text: "Asking." } });
-      return { ...view, ...wantedOf(store.state), ask: ++page.ask };
-    }
-    const asked = answerKey(view.method, view.budget);
-    const rest = Object.entries(answers).filter(([key]) => key !== "full" && key !== asked);
-    store.set({ answers: Object.fromEntries(rest), asked, status: { phase: "waiting", text: "Asking." } });
-    return { ...view, ask: ++page.ask };
+    const several = state.mode === "compare";
+    const keys = several ? runsOf(state).map(([m, k]) => answerKey(m, k)) : [answerKey(view.method, view.budget)];
+    const same = !isForeign(state) && (question === undefined || question.trim() === state.trace?.question);
+    const stays = (key) => same && key !== "full" && !keys.includes(key);
+    page.before = state.answers;
+    store.set({
+      answers: Object.fromEntries(Object.entries(state.answers).filter(([key]) => stays(key))),
+      ...(same ? {} : { aside: {} }),
+      ...(several ? { problems: {} } : {}),
+      asked: several ? null : keys[0],
+      note: "",
+      status: { phase: "waiting", text: "Asking." },
+    });
+    return { ...view, ...(several ? wantedOf(store.state) : {}), ask: ++page.ask };
   };
 
   /** An uploaded picture is on the stage and the server looks at it. */
@@ -116,11 +130,12 @@ export function createPage(config) {
   };
 
   store.on(["trace"], (state) => store.set({ focusSeen: seen(state) }));
+  store.on(["edited", "trace"], (state) => isParted(config, state) || store.set(parted(config, state)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-looking", status.phase === "planning"));
   store.on(["method"], (state) => {
     if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status))
-      store.act("plan", { method: state.method, parameters: {} });
+      store.act("plan", { method: state.method, parameters: state.edited[state.method] ?? {} });
   });
   mountNotices(store);
   planMissing(store, config);
@@ -176,10 +191,9 @@ function applyTrace(store, value, config) {
     method,
     scene: value.scene ?? "",
     setting: value.setting ?? "",
-    origin: trace?.recorded ?? null,
     problems: {},
     cursor: -1,
-    answers: trace?.answers ?? {},
+    ...answersWith(config, state, trace, Boolean(fresh)),
     asked: null,
     ...(n ? { budget: Math.min(budget, n) } : {}),
     ...(value.pictures ? { pictures: value.pictures, clip: value.clip ?? trace?.clip ?? null } : {}),
@@ -202,6 +216,14 @@ function applyTrace(store, value, config) {
         }
       : {}),
   });
+}
+
+/** {answers, aside} with a trace: of the ones before those stay that are about the same. */
+function answersWith(config, state, trace, fresh) {
+  const keeps = !fresh && sameSubject(state.trace, trace);
+  const { answers, aside } = keeps ? state : { answers: {}, aside: {} };
+  const edited = fresh ? {} : state.edited;
+  return parted(config, { ...state, edited, trace, aside, answers: { ...answers, ...marked(config, trace) } });
 }
 
 /** Where a picture is first looked at: its tiles all together, which show more than the base picture. `wanted`: of a
@@ -246,14 +268,12 @@ function fromLink() {
 
 /** One method of the trace on screen anew; not of an older one. setting: what it is about, see `Request.setting`. */
 function applyPatch(store, patch, setting) {
-  const { trace, answers } = store.state;
+  const { trace } = store.state;
   if (!trace || (patch.share ?? "global") !== store.state.share) return;
   if (store.state.setting && setting !== store.state.setting) return;
   const methods = { ...trace.methods, ...patch.methods };
   const scores = { ...trace.scores, ...patch.scores };
-  const changed = patch.replaces ?? [];
-  const kept = Object.fromEntries(Object.entries(answers).filter(([, a]) => !changed.includes(a.method)));
-  store.set({ trace: { ...trace, methods, scores, recorded: null }, answers: kept, scene: "" });
+  store.set({ trace: { ...trace, methods, scores, recorded: null }, scene: "" });
 }
 
 function typing(target) {

@@ -5,6 +5,7 @@ import { VIRIDIS_GRADIENT } from "./color.js";
 import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
 import { whyNodes } from "./why/token.js";
+import { tunedOf, tunedText } from "./made.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
 export function mountRail(root, store, config) {
@@ -13,7 +14,7 @@ export function mountRail(root, store, config) {
   at.method.addEventListener("change", () => store.set({ method: at.method.value }));
   at.drawer.addEventListener("click", () => store.act("drawer"));
   at.gradient.style.background = VIRIDIS_GRADIENT;
-  store.on(["method", "trace"], (state) => drawMethod(at, state, config));
+  store.on(["method", "trace", "edited"], (state) => drawMethod(at, state, config));
   mountLayers(at, store);
   mountLegend(at.legend, store);
   store.on(["cursor", "view"], (state) => drawCard(at.card, state, store));
@@ -24,6 +25,12 @@ function drawMethod(at, state, config) {
   if (at.method.value !== state.method) at.method.value = state.method;
   fill(at.paper, paperLink(method?.paper ?? ""));
   at.drawer.disabled = !method?.parameters.length;
+  const tuned = tunedText(tunedOf(config, state.method, state.edited[state.method]));
+  at.drawer.dataset.tuned = String(Boolean(tuned));
+  setText(at.drawer, tuned ? "Tuned" : "Tune");
+  setText(at.tuned, tuned);
+  toggle(at.tuned, Boolean(tuned));
+  toggle(at.paper, !tuned); // in its place
   for (const option of at.method.options) {
     option.disabled = Boolean(state.trace?.recorded) && !Object.hasOwn(state.trace.methods, option.value);
   }

@@ -58,13 +58,14 @@ function other(share) {
 export function switchTo(store, share) {
   const { state } = store;
   if (share === state.share || !state.trace || whyNot(state)) return;
-  const { trace, answers, scene } = state;
-  const held = { ...state.held, [state.share]: { trace, answers, scene } };
+  const { trace, answers, aside, scene } = state;
+  const held = { ...state.held, [state.share]: { trace, answers, aside, scene } };
   const scores = { ...trace.scores };
   delete scores.priority; // it is the method's own
   const full = answers.full ? { full: answers.full } : {};
   const clip = trace.clip ? { ...trace.clip, share } : null;
-  const next = held[share] ?? { trace: { ...trace, share, clip, methods: {}, scores, recorded: null }, answers: full };
+  const empty = { trace: { ...trace, share, clip, methods: {}, scores, recorded: null }, answers: full, aside: {} };
+  const next = held[share] ?? empty;
   store.set({ share, held, scene: "", ...next, asked: null, problems: {} });
   if (!planOf(store.state) && state.mode === "one") {
     store.act("plan", { method: state.method, parameters: state.edited[state.method] ?? {} });

@@ -3,13 +3,14 @@
 import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paint, paintPair } from "./paint.js";
 import { drawText, isRunning, sameText } from "./answers.js";
-import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf, shared } from "./comparing.js";
+import { tunedText } from "./made.js";
+import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf } from "./comparing.js";
 import { bytes, firstDifference, isNumber, milliseconds, spread } from "./format.js";
-import { viridis } from "./color.js";
 import { HALO, ROLES, VEIL_ON_BRIGHT } from "./look.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
 import { makeCellTime } from "./film_cells.js";
+import { drawCount, drawPair, label } from "./sheet_shared.js";
 import { marksOf } from "./why/marks.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
@@ -135,7 +136,7 @@ export function mountSheet(at, store, config, stageOf) {
     "pair",
     "problems",
   ];
-  store.on([...shape, "answers", "status"], draw);
+  store.on([...shape, "answers", "aside", "edited", "status"], draw);
   store.on([...shape, "cursor", "veil"], repaint);
   store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));
   new ResizeObserver(() => repaint(store.state)).observe(at.sheet);
@@ -150,9 +151,11 @@ function makeCell(store, sheet, kind) {
     letter: el("i", { class: "fx-letter", "aria-hidden": "true" }),
     title: el("h3"),
     count: el("span", { class: "fx-cell-count" }),
+    tune: el("button", { type: "button", class: "fx-tune", "aria-haspopup": "dialog" }, "Tune"),
     image: el("img", { alt: "", draggable: "false" }),
     canvas: el("canvas", { tabindex: "0", role: "application", "aria-roledescription": "token canvas" }),
     badge: el("p", { class: "fx-cell-badge" }),
+    tuned: el("p", { class: "fx-cell-tuned", hidden: true }),
     text: el("p", { class: "fx-text" }),
     agree: el("p", { class: "fx-agree" }),
     costs: el("dl", { class: "fx-cell-costs" }),
@@ -164,14 +167,15 @@ function makeCell(store, sheet, kind) {
   cell.node = el(
     "article",
     { class: `fx-cell fx-cell-${kind}` },
-    el("header", {}, cell.letter, cell.title, cell.count),
+    el("header", {}, cell.letter, cell.title, cell.count, kind === "run" ? cell.tune : null),
     cell.mini,
     cell.time?.node,
     cell.more,
-    ...(kind === "run" ? [cell.badge] : []),
+    ...(kind === "run" ? [cell.tuned, cell.badge] : []),
     ...(answered ? [cell.text, cell.agree, cell.costs] : []),
   );
   mountPointer(cell.canvas, sheet, store);
+  cell.tune.addEventListener("click", () => store.act("drawer", cell.method));
   return cell;
 }
 
@@ -218,12 +222,13 @@ function drawFull(cell, state) {
 }
 
 function drawRun(cell, state, entry, store) {
-  const { view, answer, stale, problem } = entry;
+  const { view, answer, stale, whole, problem } = entry;
   setText(cell.letter, entry.letter);
   setText(cell.title, entry.label);
   const kept = view ? keptCount(view) : entry.budget;
   const inside = entry.plan?.kind === "layers";
-  setText(cell.count, inside ? `${view.budget} a layer` : String(kept));
+  const count = inside ? `${view.budget} a layer` : String(kept);
+  setText(cell.count, count === entry.letter ? "" : count);
   cell.count.title = inside
     ? "visual tokens per layer, on average"
     : entry.about?.exact_count === false
@@ -233,19 +238,31 @@ function drawRun(cell, state, entry, store) {
   cell.node.classList.toggle("fx-stale", stale);
   drawLayers(cell, entry, store);
   const others = entry.about?.exact_count === false && view && !inside ? `keeps its own number: ${kept}` : "";
-  const staleText = stale
-    ? inside
-      ? `run at ${answer.budget} tokens per layer on average`
-      : `answered at ${answer.budget} tokens`
-    : "";
+  const with_ = entry.other ? `, with ${tunedText(answer.parameters) || "the default parameters"}` : "";
+  const staleText = !stale
+    ? whole && answer
+      ? "keeps all: the full answer"
+      : ""
+    : inside
+      ? `run at ${answer.budget} tokens per layer on average${with_}`
+      : `answered at ${answer.budget} tokens${with_}`;
+  cell.method = entry.method;
+  setText(cell.tune, entry.tuned ? "Tuned" : "Tune");
+  cell.tune.dataset.tuned = String(Boolean(entry.tuned));
+  cell.tune.setAttribute("aria-label", `${entry.tuned ? "Tuned" : "Tune"}: ${entry.label}`);
+  const first = state.arrange === "methods" || cell.node === cell.node.parentElement?.children[1]; // one method, one button
+  toggle(cell.tune, first && Boolean(entry.about?.parameters?.length));
+  setText(cell.tuned, entry.tuned);
+  toggle(cell.tuned, Boolean(entry.tuned));
   const planned =
     view && !inside && !others && view.budget !== entry.budget
       ? `drawn at ${view.budget}, the nearest that is planned`
       : "";
-  setText(cell.badge, [staleText, stale ? "" : others, planned].filter(Boolean).join("; "));
+  const origin = entry.recorded ? "recorded" : "";
+  setText(cell.badge, [staleText, stale ? "" : others, planned, origin].filter(Boolean).join("; "));
   toggle(cell.badge, Boolean(cell.badge.textContent));
   drawAnswer(cell, state, entry, problem);
-  drawCosts(cell.costs, answer?.cost, false, entry.about?.stage === "inside");
+  drawCosts(cell.costs, answer?.cost, whole && !stale, entry.about?.stage === "inside");
 }
 
 function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
@@ -315,70 +332,9 @@ function drawCosts(node, cost, isFull, isInside = false) {
   );
 }
 
-/** The map of how many methods keep each token, with its scale. */
-function drawCount(cell, entries) {
-  const most = entries.filter((e) => e.view).length;
-  setText(cell.title, "Kept by how many");
-  setText(cell.count, `of ${most}`);
-  label(cell, `For every token, how many of ${most} keep it. Arrow keys move from token to token.`);
-  if (cell.most === most) return;
-  cell.most = most;
-  toggle(cell.more, true);
-  const steps = Array.from({ length: most + 1 }, (_, i) =>
-    el("span", {}, el("i", { style: `background:${viridis(i / most)}` }), i),
-  );
-  fill(cell.more, el("div", { class: "fx-steps" }, ...steps));
-}
-
-/** Two of them apart: tokens that only one keeps, and those that both keep. */
-function drawPair(cell, entries, [one, other], store) {
-  setText(cell.title, "Where two differ");
-  label(cell, `Tokens that only ${one.label}, only ${other.label}, or both keep.`);
-  if (!cell.selects) {
-    cell.selects = [0, 1].map((side) =>
-      el("select", {
-        "aria-label": side ? "second of the pair" : "first of the pair",
-        onchange: (event) => {
-          const pair = [...cell.now];
-          pair[side] = Number(event.target.value);
-          if (pair[0] === pair[1]) pair[1 - side] = cell.now[side];
-          store.set({ pair });
-        },
-      }),
-    );
-    cell.keys = ["one", "both", "other"].map((name) =>
-      el("span", {}, el("i", { class: `fx-pair-${name}`, "aria-hidden": "true" }), el("b")),
-    );
-    fill(
-      cell.more,
-      el("div", { class: "fx-pair-names" }, ...cell.selects),
-      el("div", { class: "fx-pair-keys" }, ...cell.keys),
-    );
-  }
-  toggle(cell.more, true);
-  cell.now = [entries.indexOf(one), entries.indexOf(other)];
-  const names = entries.map((e) => `${e.letter} ${nameOf(e, entries)}`);
-  if (cell.names !== names.join()) {
-    cell.names = names.join();
-    for (const select of cell.selects) fill(select, ...names.map((name, i) => el("option", { value: i }, name)));
-  }
-  cell.selects.forEach((select, side) => (select.value = String(cell.now[side])));
-  const counts = shared(one.view, other.view);
-  const words = {
-    one: `only ${one.letter} ${counts.one}`,
-    both: `both ${counts.both}`,
-    other: `only ${other.letter} ${counts.other}`,
-  };
-  cell.keys.forEach((key, i) => setText(key.lastChild, words[["one", "both", "other"][i]]));
-}
-
 /** A method's label, with the budget where the same method stands there several times. */
-export function nameOf(entry, entries) {
+function nameOf(entry, entries) {
   return entries.every((e) => e.method === entry.method) ? `${entry.label} ${entry.budget}` : entry.label;
-}
-
-function label(cell, text) {
-  if (cell.canvas.getAttribute("aria-label") !== text) cell.canvas.setAttribute("aria-label", text);
 }
 
 function sentence(state, config) {

@@ -4,7 +4,16 @@ import { viewAt } from "./plan.js";
 
 export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
 
-export const NO_CURVES = { phase: "idle", text: "", points: [], problems: {}, methods: [], found: {} };
+export const NO_CURVES = {
+  phase: "idle",
+  text: "",
+  points: [],
+  problems: {},
+  methods: [],
+  found: {},
+  edited: {},
+  run: 0,
+};
 
 /**
  * What one part of the page asks of another, by name. plan: select with a method; released: the slider was let go;
@@ -40,6 +49,7 @@ export function createStore(initial) {
     cursor: -1,
     view: null,
     answers: {},
+    aside: {},
     asked: null,
     note: "",
     status: { phase: "idle" },
@@ -56,7 +66,6 @@ export function createStore(initial) {
     pair: [0, 1],
     problems: {},
     setting: "",
-    origin: null,
     veil: "",
     fidelity: NO_CURVES,
     drawing: false,

@@ -101,7 +101,8 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         with errors_as_sentences():
             asked = request(picture, question, "fsr", 0, None, share, frames, model)
             asked = replace(asked, parameters=checked_parameters(parameters))
-            return report(compare(service, requests_of(asked, methods, budgets)))
+            requests = requests_of(asked, methods, budgets)
+            return report(compare(service, requests), requests)
 
     picture = gr.File(visible=False, type="filepath", label="picture", file_types=UPLOADS)
     question = gr.Textbox(visible=False, label="question", max_length=settings.max_question_chars)

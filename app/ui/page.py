@@ -27,7 +27,7 @@ NOTES = {
         "The embedded clip model knows drawn clips only: what it says of filmed ones, or of pictures, means nothing."
     ),
 }
-ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(), session]"
+ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(question ?? ''), session]"
 STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
@@ -60,6 +60,8 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 stage = panel("stage", values.example_value(first) if first else None)
             with gr.Column(elem_id="fx-col-rail"):
                 panel("rail")
+            with gr.Column(elem_id="fx-col-drawer"):
+                drawer = panel("drawer")
             with gr.Column(elem_id="fx-col-film"):
                 film = panel("film")
             with gr.Column(elem_id="fx-col-compare"):
@@ -67,7 +69,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 fidelity = panel("fidelity")
                 download = gr.DownloadButton("Figure", elem_id="fx-download", size="sm")
             with gr.Column(elem_id="fx-col-side"):
-                question, ask, stop = _question(first.question if first else "", settings.max_question_chars)
+                question, ask, stop = _question(first.question if first else "")
                 panel("tabs")
                 answers = panel("answers")
                 panel("overlap")
@@ -77,7 +79,6 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
                     upload = gr.UploadButton("Your picture or clip", file_types=UPLOADS, elem_id="fx-upload", size="sm")
-        drawer = panel("drawer")
 
         private: dict[str, Any] = {"api_visibility": "private"}
         asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar]}
@@ -121,12 +122,13 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
     return demo
 
 
-def _question(text: str, limit: int) -> tuple[gr.Textbox, gr.Button, gr.Button]:
+def _question(text: str) -> tuple[gr.Textbox, gr.Button, gr.Button]:
     with gr.Group(elem_id="fx-ask"):
         question = gr.Textbox(
             text, label="Question", placeholder="What do you want to know about the picture or clip?",
-            lines=1, max_lines=3, max_length=limit, submit_btn=False, elem_id="fx-question", autofocus=False,
+            lines=1, max_lines=3, submit_btn=False, elem_id="fx-question", autofocus=False,
         )  # fmt: skip
+        panel("asking")
         with gr.Row(elem_id="fx-buttons"):
             ask = gr.Button("Ask", variant="primary", elem_id="fx-askbutton", size="md", scale=0)
             stop = gr.Button("Stop", variant="secondary", elem_id="fx-stopbutton", size="md", scale=0)
@@ -183,6 +185,7 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "compare": compared,
         "compareFirst": COMPARED_FIRST,
         "models": models,
+        "maxQuestion": settings.max_question_chars,
         "method": "fsr",
         "film": film_format(),
         "tours": tours_in(examples.folder, frozenset(examples.all)),

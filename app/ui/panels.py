@@ -22,6 +22,7 @@ _DOORS = {
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
     "figure: (detail) => trigger('figure', detail)",
     "film": "exportClip: (detail) => trigger('export_clip', detail)",
+    "asking": "",
     "answers": "",
     "gallery": "pick: (id, recording) => trigger('pick', { id, recording })",
     "drawer": "replan: (detail) => trigger('replan', detail)",

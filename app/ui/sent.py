@@ -38,8 +38,8 @@ def sent_with(event: gr.EventData) -> dict[str, Any]:
 
 
 def about_of(view: Any) -> dict[str, int]:
-    """The page's numbers of the picture and of the question asked; word about older ones is not shown there."""
-    return _numbers(view, "about", "ask")
+    """The page's numbers of what a word is about: picture, question, selection, curves; of older ones it shows none."""
+    return _numbers(view, "about", "ask", "look", "curves")
 
 
 def run_of(view: Any) -> dict[str, int]:

@@ -94,6 +94,12 @@ class Measurement:
         self.sides[key] = Side(pruner, budget, selection, ms)
         return selection
 
+    def warm(self, key: str) -> None:
+        """Run this side once, uncounted and for one token: the first run of a new length pays for what is set up then,
+        and whoever answers first should not. Nothing after a stop."""
+        if not self.stop.is_set():
+            turn(self.vlm, self.encoding, self.sides[key].pruner, self.sides[key].budget, 1)
+
     def answer(self, key: str = FULL) -> Iterator[Step]:
         """Stream the answer of a side; its cost is measured once so far. Nothing after a stop."""
         if self.stop.is_set():

@@ -98,6 +98,10 @@ class Pruner(ABC):
         """The value of every parameter, by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def tuned(self) -> dict[str, Any]:
+        """The parameters that differ from the defaults, by name."""
+        return {f.name: value for f in dataclasses.fields(self) if (value := getattr(self, f.name)) != f.default}
+
     @classmethod
     def describe(cls) -> dict[str, Any]:
         """What a page or a command line needs to offer this method; plain JSON values."""

@@ -52,6 +52,9 @@ class PerGroup(Pruner):
     def parameters(self) -> dict[str, Any]:
         return self.pruner.parameters()
 
+    def tuned(self) -> dict[str, Any]:
+        return self.pruner.tuned()
+
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         parts = split(tokens, self.group)
         counts = divided([len(index) for index, _ in parts], budget)

@@ -51,10 +51,10 @@ class Trace:
     outside the grid); tile, where a frame has several, numbered through all frames; newline, where rows end with one:
     which newline, -1 for none, reaches the language model with a token; sketch, see `fsr.trace.sketch`. scores:
     saliency (Eq. 1), relevance (Eq. 2, sign applied) and priority (Eq. 3), those that exist. methods: by name, see
-    `method_record`. answers: by key ("full", "fsr@64"), see `answer_record`. share: of `SHARES`, for all methods that
-    can. focus: K_F / N of every question that was recorded with this model, FSR with the paper's parameters, this
-    question's included. clip: None for pictures, else see `clip_record`; then every frame has a time in seconds from
-    the start and an index, its number in the file.
+    `method_record`. answers: by key ("full", "fsr@64"), see `answer_record`; one that is older than this trace has a
+    `recorded` of its own. share: of `SHARES`, for all methods that can. focus: K_F / N of every question that was
+    recorded with this model, FSR with the paper's parameters, this question's included. clip: None for pictures, else
+    see `clip_record`; then every frame has a time in seconds from the start and an index, its number in the file.
     """
 
     model: dict[str, Any]
@@ -156,9 +156,12 @@ def _record(pruner: Pruner, plan: Plan, first: Selection | None, encoding: Encod
     return record | {"why": why} if why else record
 
 
-def answer_record(method: str, budget: int, step: Step) -> dict[str, Any]:
-    """One answer as it stands after `step`. done: it ended by itself or at max_new_tokens, it was not stopped."""
-    return {
+def answer_record(method: str, budget: int, step: Step, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One answer as it stands after `step`. done: it ended by itself or at max_new_tokens, it was not stopped.
+
+    parameters: those that differ from the method's defaults, see `Pruner.tuned`; the record names them where any do.
+    """
+    record = {
         "method": method,
         "budget": budget,
         "text": step.text,
@@ -166,6 +169,7 @@ def answer_record(method: str, budget: int, step: Step) -> dict[str, Any]:
         "end": step.end,
         "cost": step.cost.to_json() if step.cost else None,
     }
+    return record | {"parameters": dict(parameters)} if parameters else record
 
 
 def clip_record(clip: Clip, name: str, share: str = "global") -> dict[str, Any]:
@@ -283,8 +287,7 @@ def _check(record: dict[str, Any]) -> None:
         for at, value in enumerate(check.items(record["focus"], "focus", 0, MAX_QUESTIONS)):
             check.number(value, f"focus[{at}]", low=0, high=1)
     if record.get("recorded") is not None:
-        check.keys(record["recorded"], {"on", "device"}, {"note"}, "recorded")
-        check.texts(list(record["recorded"].values()), "recorded")
+        _check_recorded(check, record["recorded"], "recorded")
     frames = check.items(record["frames"], "frames", 1, 256)
     for index, frame in enumerate(frames):
         _check_frame(check, frame, f"frames[{index}]")
@@ -298,6 +301,11 @@ def _check(record: dict[str, Any]) -> None:
         check.numbers(values, n, f"scores.{name}")
     _check_methods(check, record["methods"], n)
     _check_answers(check, record.get("answers", {}), record["methods"], n)
+
+
+def _check_recorded(check: Checker, recorded: Any, at: str) -> None:
+    check.keys(recorded, {"on", "device"}, {"note"}, at)
+    check.texts(list(recorded.values()), at)
 
 
 def _check_model(check: Checker, model: Any) -> None:
@@ -398,7 +406,10 @@ def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int
     costs, newer = set(Cost.__dataclass_fields__), {"first_token_ms", "repeats", "spread"}
     for key, answer in answers.items():
         at = f"answers.{key}"
-        check.keys(answer, {"method", "budget", "text", "done", "cost"}, {"end"}, at)
+        check.keys(answer, {"method", "budget", "text", "done", "cost"}, {"end", "parameters", "recorded"}, at)
+        check.scalars(answer.get("parameters", {}), f"{at}.parameters")
+        if answer.get("recorded") is not None:
+            _check_recorded(check, answer["recorded"], f"{at}.recorded")
         check.text(answer["method"], 1000, f"{at}.method")
         if answer["method"] not in methods and answer["method"] != "full":
             raise TraceError(f"trace.{at}.method names no method of this trace.")

@@ -104,9 +104,16 @@ def test_a_parameter_selects_again_without_encoding_again(page):
     page.locator("#fx-parameter-rho").evaluate("(r) => { r.value = 0.2; r.dispatchEvent(new Event('input')); }")
     page.wait_for_function(f"{STATE}.trace.methods.fsr.parameters.rho === 0.2", timeout=SLOW)
     assert page.evaluate(f"{STATE}.trace.methods.fsr.plan.k_focus") < before[0]
+    drawer, answers, picture = (page.locator(s).bounding_box() for s in (".fx-drawer", ".fx-pair", ".fx-picture"))
+    assert picture["x"] + picture["width"] <= drawer["x"]
+    assert drawer["x"] + drawer["width"] <= answers["x"]
+    assert "fx-stale" in page.get_attribute("[data-ref=ours]", "class"), "it was made with other parameters"
     page.keyboard.press("Escape")
     ask(page)
     until_done(page)
+    assert page.locator("[data-ref=oursbadge]").inner_text() == "rho 0.2"
+    assert "fx-stale" not in page.get_attribute("[data-ref=ours]", "class")
+    assert page.locator(".fx-rail [data-ref=drawer]").inner_text() == "Tuned"
     assert page.evaluate(f"{STATE}.answers.full.cost.encode_ms") == before[1]
     assert page.evaluate(f"{STATE}.trace.methods.fsr.parameters.rho") == 0.2
 
@@ -187,6 +194,13 @@ def test_an_empty_question_is_refused_and_the_old_answers_stay(page):
     assert "question is empty" in error_of(page)
     page.wait_for_selector(".fx-status[data-phase=failed]")
     assert page.locator("[data-ref=fulltext]").inner_text() == before
+    page.fill("#fx-question textarea", "w" * 520)
+    page.wait_for_selector(".fx-status", state="hidden")  # it went with the next action
+    assert "20 more than the 500 that are allowed" in page.locator(".fx-length").inner_text()
+    page.click("#fx-askbutton")
+    page.wait_for_selector(".fx-status[data-phase=failed]")
+    assert "520 characters, at most 500" in page.locator(".fx-status").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=["img", "template", "handlebars"])
@@ -221,5 +235,5 @@ def test_unknown_words_are_named(page, app):
         pytest.skip("only the embedded model has words it does not know")
     ask(page, "what color is the zeppelin?")
     until_done(page)
-    page.wait_for_selector(".fx-unknown:visible")
-    assert "zeppelin" in page.locator(".fx-unknown").inner_text()
+    page.wait_for_selector(".fx-answers .fx-unknown:visible")
+    assert "zeppelin" in page.locator(".fx-answers .fx-unknown").inner_text()

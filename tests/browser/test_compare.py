@@ -107,8 +107,10 @@ def test_dragging_the_one_budget_repaints_every_picture_without_any_request(page
 
 def test_a_token_is_marked_in_every_picture_and_by_keys(page):
     box = page.locator(f"{RUNS} canvas").first.bounding_box()
+    matrix = page.locator(".fx-matrix").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.4)
-    page.wait_for_selector(".fx-linked header b")
+    page.wait_for_selector(".fx-linked header b:has-text('#')")
+    assert page.locator(".fx-matrix").bounding_box() == matrix, "nothing moves"
     token = page.evaluate(f"{STATE}.cursor")
     cursors = page.locator(".fx-cell-run canvas, .fx-cell-full canvas").evaluate_all(
         "(cs) => cs.map((c) => c.dataset.cursor)"
@@ -220,4 +222,4 @@ def test_a_phone_shows_question_choices_and_pictures_without_overflow(visit):
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.touchscreen.tap(box["x"] + 50, box["y"] + 50)
-    page.wait_for_selector(".fx-linked header b:visible")
+    page.wait_for_selector(".fx-linked header b:has-text('#'):visible")

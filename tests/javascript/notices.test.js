@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { aTrace, CONFIG, nextFrame } from "./browser.js";
+import { lengthText } from "../../app/static/asking.js";
 import { createPage } from "../../app/static/page.js";
 
 function refused() {
@@ -33,4 +34,10 @@ test("the note of another model goes with the next picture", () => {
   assert.equal(page.store.state.note, "Other.");
   page.receive({ run: 3, fresh: true, example: "digit", trace: JSON.stringify(aTrace()), pictures: [] });
   assert.equal(page.store.state.note, "");
+});
+
+test("a question that is nearly, or altogether, too long says so", () => {
+  assert.equal(lengthText(300, 500), "");
+  assert.equal(lengthText(412, 500), "412 of 500 characters");
+  assert.match(lengthText(512, 500), /12 more than the 500 that are allowed/);
 });
