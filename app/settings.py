@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from app.offers import CLIPS_ONLY, Offer, check, chosen, offered
+from app.offers import CLIPS_ONLY, Offer, check, chosen, is_public, offered
 from fsr.errors import InvalidInput
 from fsr.media.video import MAX_FRAMES, ClipLimits
 from fsr.vlm.placement import placed
 
 ROOT = Path(__file__).resolve().parents[1]
-MAY_BE_ZERO = ("repeat_s", "port")
+MAY_BE_ZERO = ("repeat_s", "port", "mcp")
 UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it
 ROOT_PATH = re.compile(r"(https?://[^/?#\s]+)?(/[^/?#\s]+)*/?")
 
@@ -29,7 +31,8 @@ class Settings:
     (`app.offers.WORDS`). models: further ones that visitors may choose, separated by commas; "all": every listed one.
     fallback: what answers where `model` cannot be loaded. device: cpu, cuda, or a device_map as "auto"; dtype: float32,
     float16, bfloat16 or 4bit; empty for the model's own default. root_path: where a proxy shows the page, as /explorer.
-    max_clip_frames: of a whole clip; max_sampled_frames: that a model is given.
+    mcp: refused on a page that others reach. max_clip_frames: of a whole clip; max_sampled_frames: that a model is
+    given.
     """
 
     model: str = "shapes"
@@ -40,6 +43,7 @@ class Settings:
     host: str = ""
     port: int = 0  # 0: 7860, or the next one that is free
     root_path: str = ""
+    mcp: int = 0  # 1: the API is a server of tools, too
     examples: str = str(ROOT / "assets")
     max_upload_mb: int = 64
     max_picture_mb: int = 20
@@ -75,6 +79,8 @@ class Settings:
                 raise InvalidInput(f"FSR_{f.name.upper()} must be above 0, not {value}.")
         if self.port > 65535:
             raise InvalidInput(f"FSR_PORT must be at most 65535, not {self.port}.")
+        if self.mcp not in (0, 1):
+            raise InvalidInput(f"FSR_MCP must be 1, or 0 for none, not {self.mcp}.")
         if not ROOT_PATH.fullmatch(self.root_path):
             raise InvalidInput(
                 "FSR_ROOT_PATH must be a path like /explorer or an address like https://example.org/explorer, "
@@ -132,11 +138,23 @@ class Settings:
         settings = Settings(**values)
         if not Path(settings.examples).is_dir():
             raise InvalidInput(f"FSR_EXAMPLES must be a folder, and there is none called {settings.examples!r}.")
+        if settings.mcp:
+            _check_tools(env)
         if settings.device or settings.dtype:  # now, not at the first question
             placed(None, settings.device or None, settings.dtype or "float32")
         for offer in settings.offers.values():
             check(offer)
         return settings
+
+
+def _check_tools(environment: Mapping[str, str]) -> None:
+    """Raises InvalidInput where the API cannot be a server of tools."""
+    if is_public(environment):
+        raise InvalidInput(
+            "FSR_MCP=1 is for a page that this machine alone reaches; leave FSR_MCP out on a public one."
+        )
+    if find_spec("mcp") is None:
+        raise InvalidInput("FSR_MCP=1 needs the package mcp; run pip install -r requirements-mcp.txt.")
 
 
 def _has_gpu() -> bool:

@@ -20,6 +20,7 @@ from tests.test_video import written
 from tests.tiny import in_memory
 
 VISITORS = 12
+ENDPOINTS = {"/analyse", "/answer", "/compare", "/fidelity", "/figure", "/methods", "/models"}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_a_clip_goes_through_the_same_door_whatever_its_container(client, tmp_pa
     """The served model reads pictures only: the sentence is about that, so the file itself was taken."""
     for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "mp4v")):
         path = written(tmp_path / name, 3, codec=codec)
-        with pytest.raises(gradio_client.exceptions.AppError, match="reads pictures only; choose Shapes for clips"):
+        with pytest.raises(gradio_client.exceptions.AppError, match="reads pictures only; for a clip choose Shapes for clips"):
             client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(gradio_client.exceptions.AppError, match="holds no video that can be read"):
@@ -153,9 +154,43 @@ def test_an_upload_over_the_limit_is_refused(served):
     assert refused.value.code == 413
 
 
-def test_only_three_endpoints_are_public_and_monitoring_is_closed(served, client):
+def test_only_the_endpoints_are_public_and_monitoring_is_closed(served, client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/answer", "/analyse", "/compare"}
+    assert set(named) - {"/why"} == ENDPOINTS
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{served}monitoring", timeout=20)
     assert refused.value.code == 403
+
+
+def test_everything_but_picture_and_question_may_be_left_out_and_every_parameter_is_explained(client, picture_file):
+    file = gradio_client.handle_file(picture_file)
+    assert "fsr" in client.predict(file, "what?", api_name="/analyse")["methods"]
+    assert {m["name"] for m in client.predict(api_name="/methods")} >= {"fsr", "random"}
+    assert client.predict(api_name="/models")[0]["state"] == "loaded"
+    points = client.predict(file, "what?", methods=["fsr"], api_name="/fidelity")["points"]
+    assert {p["method"] for p in points} == {"fsr"}
+    drawn = client.predict(file, "what?", figure="map", methods=["fsr", "grid"], budget=6, api_name="/figure")
+    assert Image.open(drawn).width > 200
+    about = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(about) >= ENDPOINTS
+    for name, endpoint in about.items():
+        needed = {p["parameter_name"] for p in endpoint["parameters"] if not p["parameter_has_default"]}
+        assert needed <= {"picture", "question"}, name
+        assert endpoint["description"], name
+        assert all(len(p["python_type"]["description"]) > 10 for p in endpoint["parameters"]), name
+
+
+@each(
+    ("values", "words"),
+    [
+        ({"figure": "cake"}, "one of picture, sheet"),
+        ({"format": "gif"}, "as png, svg, pdf"),
+        ({"methods": ["magic"]}, "no method 'magic'"),
+        ({"layer": "taste"}, "layer must be one of roles"),
+        ({"frame": 3}, "frame of a figure is a whole number from 0 to 0"),
+    ],
+    ids=lambda x: str(x)[:12],
+)
+def test_a_figure_that_cannot_be_drawn_is_one_sentence(client, picture_file, values, words):
+    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+        client.predict(gradio_client.handle_file(picture_file), "what?", **{"budget": 6} | values, api_name="/figure")

@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from app.asked_figure import pictures_of
 from app.clip_export import Sent, saved
 from app.clips import Film, is_clip_id
 from app.compare import compare, requests_of
@@ -39,7 +40,6 @@ from app.ui.sent import (
 )
 from app.work import Event
 from fsr.errors import InvalidInput
-from fsr.trace import shown_frames
 from fsr.vlm import VLM
 
 SLOTS = ("answer", "look")  # what can run for one visitor at the same time
@@ -282,11 +282,8 @@ class Handlers:
 
     def _frames(self, session: Session, trace: dict[str, Any]) -> list[Image.Image]:
         """One picture for every frame of the trace; none where it is about a clip and the stage shows a picture."""
-        clip, grids = trace["clip"], len(trace["frames"])
-        shown = self._shown(session, clip["sampled"] if clip else 0)
-        if not isinstance(shown, Film):
-            return [] if clip else [shown.image] * grids
-        return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
+        clip = trace["clip"]
+        return pictures_of(self._shown(session, clip["sampled"] if clip else 0), trace)
 
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with errors_as_sentences():

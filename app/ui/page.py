@@ -80,6 +80,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                     gallery = panel("gallery", values.gallery_value(examples))
                     upload = gr.UploadButton("Your picture or clip", file_types=UPLOADS, elem_id="fx-upload", size="sm")
 
+        add_endpoints(service, settings)  # first: their names are taken by no event of the page
         private: dict[str, Any] = {"api_visibility": "private"}
         asked = {"inputs": [question, view, state], "outputs": [stage, answers, topbar]}
         several: dict[str, Any] = {**MODEL_EVENTS, **private, "trigger_mode": "multiple"}
@@ -116,7 +117,6 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
         demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)
-        add_endpoints(service, settings)
     demo.queue(max_size=FLOOD, default_concurrency_limit=4, api_open=False)
     demo._queue.sleep_when_free = POLL_S
     return demo
@@ -159,6 +159,7 @@ def launch_options(settings: Settings, service: Service | None = None) -> dict[s
         "server_port": settings.port or None,
         "root_path": settings.root_path.rstrip("/") or None,  # None: Gradio's own GRADIO_ROOT_PATH
         "ssr_mode": False,
+        "mcp_server": bool(settings.mcp),
         "share": False,
         "strict_cors": True,
         "show_error": False,
