@@ -16,7 +16,8 @@ from fsr.vlm.hub import WEIGHTS
 SHAPES = "shapes"
 CLIPS_ONLY = "shapes-video"  # the embedded model that knows drawn clips
 DEFAULT_ON_GPU = "llava-hf/llava-1.5-7b-hf"
-SMALL_ENOUGH = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"  # to wait for its answers on a CPU
+# to wait for their answers on a CPU
+SMALL_ENOUGH = "HuggingFaceTB/SmolVLM2-256M-Video-Instruct,llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 ALL = "all"
 # the word after a colon -> the option of `fsr.vlm.load` that it sets
 WORDS = {"native": "mode", "paper": "mode", "pad": "framing", "llm_embedding": "relevance"}

@@ -24,7 +24,11 @@ CHECKPOINTS = {
     "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-video-7b": "lmms-lab/LLaVA-Video-7B-Qwen2",
+    "smolvlm2-256m": "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+    "smolvlm2-500m": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+    "smolvlm2-2.2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
 }
+AS_ANOTHER = ("qwen2.5-vl-7b", "smolvlm2-500m", "smolvlm2-2.2b")  # when small
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +48,7 @@ def test_the_real_sizes_are_those_of_the_checkpoints(monkeypatch):
         assert counted / 1e9 == pytest.approx(CATALOGUE[checkpoint].parameters, abs=0.005)
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKPOINTS if name != "qwen2.5-vl-7b"])  # as the 3b, when small
+@pytest.mark.parametrize("name", [name for name in CHECKPOINTS if name not in AS_ANOTHER])
 def test_every_architecture_runs_through_its_adapter(name, capsys):
     video = name == "llava-video-7b"
     n = named(name).tokens * (2 if video else 1)

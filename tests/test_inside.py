@@ -29,6 +29,7 @@ from tests.references import reads
 from tests.test_vlm_llava import last, other
 from tests.tiny import enlivened, save_tiny
 from tests.tiny_families import noise, save_next, save_onevision, save_qwen
+from tests.tiny_today import ROWS
 
 INSIDE = ["fastv", "pyramiddrop", "sparsevlm", "dart"]
 MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
@@ -220,7 +221,7 @@ def test_half_precision_runs(half, picture, method):
     assert selection.scores.shape == (N,)
 
 
-@pytest.mark.parametrize("save", [save_next, save_qwen, save_onevision])
+@pytest.mark.parametrize("save", [save_next, save_qwen, save_onevision, *(row.save for row in ROWS.values())])
 def test_other_families_answer(tmp_path, save):
     vlm = opened(save(tmp_path / "family"))
     encoding = vlm.encode(vlm.encode_media([noise(160, 100)]), QUESTION)

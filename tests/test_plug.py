@@ -16,17 +16,18 @@ from fsr.pruners import make
 from fsr.vlm.plug import kept_from
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
+from tests.tiny_today import ROWS
 
 MAKERS = {
     "llava": (save_tiny, "LlavaForConditionalGeneration"),
     "next": (save_next, "LlavaNextForConditionalGeneration"),
     "onevision": (save_onevision, "LlavaOnevisionForConditionalGeneration"),
     "qwen": (save_qwen, "Qwen2_5_VLForConditionalGeneration"),
+    **{family: (row.save, row.kind.__name__) for family, row in ROWS.items()},
 }
 CASES = [
     *[(family, kind) for family in MAKERS for kind in ("picture", "several")],
-    ("onevision", "video"),
-    ("qwen", "video"),
+    *[(family, "video") for family in ("onevision", "qwen", *ROWS)],
 ]
 
 
@@ -57,9 +58,9 @@ def inputs_of(processor, family, kind):
     content = [part] * (1 if kind == "video" else len(frames)) + [{"type": "text", "text": QUESTION}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     if kind == "video":
-        options = {"do_sample_frames": False} if family == "qwen" else {}
+        options = {"do_sample_frames": False} if family.startswith("qwen") else {}
         return frames, (0.0, 1.0, 2.0, 3.0), processor(text=text, videos=[frames], return_tensors="pt", **options)
-    images = [frames] if family == "onevision" else frames
+    images = [frames] if family in ("onevision", "smolvlm") else frames
     return frames, None, processor(text=text, images=images, return_tensors="pt")
 
 
@@ -72,7 +73,7 @@ def test_pruned_answers_are_those_of_our_own_reader(opened, family, kind):
     """The reader is proven against the unmodified models elsewhere."""
     _, vlm, model, processor = opened(family)
     frames, times, inputs = inputs_of(processor, family, kind)
-    if (family, kind) == ("qwen", "video"):  # the processor assumes 24 frames a second
+    if kind == "video" and family != "onevision":  # the processor assumes 24 frames a second
         times = tuple(t / 24 for t in times)
     encoding = vlm.encode(vlm.encode_media(frames, times=times), QUESTION, frozenset({"saliency"}))
     selection = make("fsr")(encoding.tokens, 8)

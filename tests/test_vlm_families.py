@@ -11,8 +11,10 @@ from fsr.pruners import REGISTRY, make
 from fsr.pruners.frames import with_share
 from fsr.trace import Trace, build_trace
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
+from tests.tiny_today import ROWS
 
 MAKERS = {"next": save_next, "onevision": save_onevision, "qwen": save_qwen}
+MAKERS |= {family: row.save for family, row in ROWS.items()}
 
 
 @pytest.fixture(scope="module", params=MAKERS)

@@ -74,7 +74,8 @@ def test_all_that_a_model_needs_is_counted():
 
 
 @pytest.mark.parametrize(
-    ("name", "tokens"), [("llava-next-7b", 2880), ("llava-video-7b", 7290), ("qwen2.5-vl-3b", 12288)]
+    ("name", "tokens"),
+    [("llava-next-7b", 2880), ("llava-video-7b", 7290), ("qwen2.5-vl-3b", 12288), ("smolvlm2-256m", 2048)],
 )
 def test_the_largest_prompt_of_other_families(name, tokens):
     one = ARCHITECTURES[name]

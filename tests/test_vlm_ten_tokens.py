@@ -18,10 +18,10 @@ from transformers import (
 
 import fsr.vlm
 from fsr.pruners import make
-from fsr.vlm import capture
 from fsr.vlm.llava_video import LlavaVideo
 from tests import test_vlm_onevision as onevision
 from tests import test_vlm_qwen as qwen
+from tests import tiny_today as today
 from tests.test_vlm_llava_next import GRIDS, inputs_of
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, newline_rows, noise, save_next, save_onevision, save_qwen
@@ -32,6 +32,7 @@ MAKERS = {
     "next": (save_next, LlavaNextForConditionalGeneration),
     "onevision": (save_onevision, LlavaOnevisionForConditionalGeneration),
     "qwen": (save_qwen, Qwen2_5_VLForConditionalGeneration),
+    **{family: (row.save, row.kind) for family, row in today.ROWS.items()},
 }
 ONE, WIDE, HIGH = (120, 120), (300, 100), (100, 300)
 FRAMES = {
@@ -44,6 +45,7 @@ CASES = [
     *(("next", size) for size in (*GRIDS, "several")),
     *(("onevision", name) for name in onevision.CASES),
     *(("qwen", name) for name in qwen.CASES),
+    *today.CASES,
 ]
 
 
@@ -64,6 +66,9 @@ def loaded(tmp_path_factory):
 
 def case(vlm, family, name):
     """An encoding, the processor's own inputs for it, and the length of every row with whether a newline closes it."""
+    if family in today.ROWS:
+        encoding, inputs = today.case(vlm, name)
+        return encoding, inputs, [(len(encoding.tokens), False)]
     if family in ("onevision", "qwen"):
         module = onevision if family == "onevision" else qwen
         encoding, inputs = module.case(vlm, name)
@@ -156,7 +161,7 @@ def test_few_tokens_give_the_logits_of_all_others_masked_for_ten_tokens(loaded, 
     selection = make(method, **options)(encoding.tokens, max(2, len(encoding.tokens) // share))
     mask = mask_of(encoding, selection.kept, rows)
     ours = answered(vlm, encoding, selection)
-    if family == "qwen":
+    if hasattr(model.model, "rope_deltas"):
         expected = in_one_pass(model, inputs, mask, ours[0])
         agree(ours, (expected.argmax(dim=-1).tolist(), expected))
     else:
@@ -192,13 +197,14 @@ def test_frames_of_llava_video_give_the_logits_of_inputs_built_by_hand_for_ten_t
         ("onevision", "video", ("fsr", "vispruner")),
         ("qwen", "several", ("fsr", "vispruner")),
         ("qwen", "video", ("fsr", "vispruner")),
+        *((family, "several", ("fsr", "vispruner")) for family in today.ROWS),
     ],
     ids=str,
 )
 def test_sdpa_and_eager_choose_the_same(loaded, family, name, methods):
     """In the vision tower, and in the text tower where there is one."""
     vlm, chosen = fsr.vlm.load(str(loaded(family)[2]), media_cache=0), {}
-    towers = [capture.find(vlm.model, "visual" if family == "qwen" else "vision_tower")]
+    towers = [vlm.vision]
     towers += [vlm.relevance_model.text_model] if vlm.relevance_model else []
     needs = frozenset().union(*(make(method).requires for method in methods))
     frames, times = ([noise(*name)], None) if isinstance(name, tuple) else FRAMES[name]

@@ -26,6 +26,11 @@ from fsr.bench.model_shapes import (
     SMALL_QWEN_VISION,
     SMALL_TEXT,
     SMALL_VISION,
+    SMOL_VISION,
+    SMOL_VISION_LARGE,
+    SMOLLM2_135M,
+    SMOLLM2_360M,
+    SMOLLM2_1700M,
     VICUNA_7B,
 )
 from fsr.errors import FsrError, InvalidInput
@@ -55,6 +60,10 @@ QWEN_CHAT = (
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 QWEN_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+SMOL_MARKS = (
+    *("<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>"),
+    *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)),
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class Architecture:
 
     make: (architecture, text settings) -> configuration and processor. kind: the class in transformers. family: our
     module and class. picture: (width, height) of the picture, or of every frame of a video, that gives `tokens` visual
-    tokens. clip: the text tower that relevance needs, None where the family has no relevance.
+    tokens. clip: the text tower that relevance needs, None where the family has no relevance. join:
+    patches along each edge that a pixel shuffle makes one token.
     """
 
     title: str
@@ -77,6 +87,7 @@ class Architecture:
     video: bool = False
     clip: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    join: int = 1
 
     @property
     def layers(self) -> int:
@@ -309,6 +320,30 @@ def _original(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     return config, processor_of(config, words)
 
 
+def _smol(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+    from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
+    from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+
+    t: Any = transformers
+    words, side, scale = tokenizer(SMOL_MARKS, image_token="<image>"), one.vision["image_size"], one.join
+    config = t.SmolVLMConfig(
+        vision_config=SmolVLMVisionConfig(**one.vision),
+        text_config=t.LlamaConfig(**text),
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        scale_factor=scale,
+    )
+    look = {"max_image_size": {"longest_edge": side}}
+    processor = t.SmolVLMProcessor(
+        image_processor=t.SmolVLMImageProcessor(size={"longest_edge": 4 * side}, **look),
+        tokenizer=words,
+        video_processor=t.SmolVLMVideoProcessor(size={"longest_edge": side}, **look),
+        image_seq_len=(side // one.vision["patch_size"] // scale) ** 2,
+        chat_template=DEFAULT_CHAT_TEMPLATE,
+    )
+    return config, processor
+
+
 ARCHITECTURES = {
     "llava-1.5-7b": Architecture(
         "LLaVA-1.5 7B",
@@ -373,5 +408,38 @@ ARCHITECTURES = {
         (640, 360),
         169,
         video=True,
+    ),
+    "smolvlm2-256m": Architecture(
+        "SmolVLM2 256M",
+        "SmolVLMForConditionalGeneration",
+        ("fsr.vlm.smolvlm", "SmolVLM"),
+        _smol,
+        SMOLLM2_135M,
+        SMOL_VISION,
+        (1024, 1024),
+        1088,
+        join=4,
+    ),
+    "smolvlm2-500m": Architecture(
+        "SmolVLM2 500M",
+        "SmolVLMForConditionalGeneration",
+        ("fsr.vlm.smolvlm", "SmolVLM"),
+        _smol,
+        SMOLLM2_360M,
+        SMOL_VISION,
+        (1024, 1024),
+        1088,
+        join=4,
+    ),
+    "smolvlm2-2.2b": Architecture(
+        "SmolVLM2 2.2B",
+        "SmolVLMForConditionalGeneration",
+        ("fsr.vlm.smolvlm", "SmolVLM"),
+        _smol,
+        SMOLLM2_1700M,
+        SMOL_VISION_LARGE,
+        (1024, 1024),
+        1377,
+        join=3,
     ),
 }

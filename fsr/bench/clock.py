@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from fsr.vlm.base import VLM
-from fsr.vlm.capture import find
 from fsr.vlm.cost import synchronize
+from fsr.vlm.inside import decoder_stack
 
 
 class StackClock:
     """How long the decoder layers take of every forward pass, so that a depth that was not built can be estimated."""
 
     def __init__(self, vlm: VLM) -> None:
-        self.layers, self.device = find(vlm.decoder.model, "language_model.layers"), vlm.device
+        self.layers, self.device = decoder_stack(vlm.decoder.model).layers, vlm.device
         self.ms: list[float] = []
         self._started = 0.0
 

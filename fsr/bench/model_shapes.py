@@ -90,6 +90,49 @@ QWEN25_7B = {name: value for name, value in QWEN2_7B.items() if name != "rope_th
     "rope_parameters": QWEN25_3B["rope_parameters"],
     "tie_word_embeddings": False,
 }
+SMOL_VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 512,
+    "patch_size": 16,
+}
+SMOL_VISION_LARGE = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+}
+SMOLLM2_135M = {
+    "vocab_size": 49280,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rope_theta": 1e5,
+    "bos_token_id": None,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+SMOLLM2_360M = SMOLLM2_135M | {
+    "hidden_size": 960,
+    "intermediate_size": 2560,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 15,
+    "num_key_value_heads": 5,
+}
+SMOLLM2_1700M = SMOLLM2_135M | {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+}
 SMALL = "-small"  # behind the name of an architecture, for rehearsals
 SMALL_TEXT = {
     "hidden_size": 48,

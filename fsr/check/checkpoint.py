@@ -122,7 +122,7 @@ class Subject:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The processor's own output."""
-        before, after = self.vlm.template(self.encoding.media)
+        before, after = self.vlm.rendered(self.encoding.media)
         given = self.vlm.processor_input(self.frames, self.times)
         values = self.vlm.processor(**given, text=before + QUESTION + after, return_tensors="pt")
         return {name: self._placed(value) for name, value in values.items()}

@@ -47,6 +47,14 @@ FAMILIES = {
     "qwen2_5_vl": Registered(
         "Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL", "qwen2_5_vl", clip_frames=16
     ),
+    "smolvlm": Registered(
+        "SmolVLMForConditionalGeneration",
+        "fsr.vlm.smolvlm",
+        "SmolVLM",
+        "smolvlm_vision",
+        clip_frames=8,
+        options=("positions",),
+    ),
 }
 
 
@@ -77,6 +85,9 @@ class Listed:
 
 LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research License"
 CATALOGUE: dict[str, Listed] = {
+    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": Listed("SmolVLM2 256M", 0.256, APACHE, family="smolvlm"),
+    "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": Listed("SmolVLM2 500M", 0.507, APACHE, family="smolvlm"),
+    "HuggingFaceTB/SmolVLM2-2.2B-Instruct": Listed("SmolVLM2 2.2B", 2.247, APACHE, family="smolvlm"),
     "llava-hf/llava-1.5-7b-hf": Listed("LLaVA-1.5 7B", 7.06, LLAMA2),
     "llava-hf/llava-1.5-13b-hf": Listed("LLaVA-1.5 13B", 13.35, LLAMA2),
     "llava-hf/llava-v1.6-vicuna-7b-hf": Listed("LLaVA-NeXT 7B (Vicuna)", 7.06, LLAMA2, family="llava_next"),

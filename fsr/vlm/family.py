@@ -277,11 +277,15 @@ class Family(VLM):
             return projected
 
     def template(self, media: Media) -> tuple[str, str]:
-        """The prompt before and after the question."""
+        """The prompt before and after the question, with one visual token for every entry of `placeholders`."""
         return prompt.template(self.processor, len(self.placeholders(media)), self.visual_token(media)[1])
 
+    def rendered(self, media: Media) -> tuple[str, str]:
+        """The same as the family's own processor takes it, before it writes anything around a picture."""
+        return self.template(media)
+
     def placeholders(self, media: Media) -> list[int]:
-        """How many image tokens every picture has in the prompt."""
+        """How many visual tokens every image token of the template stands for."""
         return torch.bincount(media.layout.frame, minlength=len(media.layout.grids)).tolist()
 
     def _relevance(self, media: Media, question: str) -> Tensor | None:

@@ -230,11 +230,18 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos[:, None] + turned * sin[:, None]
 
 
-def text_model(model: Any) -> Any:
-    """The language model's stack of decoder layers inside any model. Raises FsrError for a kind that is not known."""
+def decoder_stack(model: Any) -> Any:
+    """The language model's stack of decoder layers inside any model. Raises FsrError where there is none."""
+    parts = ("layers", "norm", "rotary_emb", "embed_tokens")
     for module in model.modules():
-        if all(hasattr(module, name) for name in ("layers", "norm", "rotary_emb", "embed_tokens")):
-            if module.config.model_type not in DECODERS:
-                break
+        if all(hasattr(module, name) for name in parts):
             return module
-    raise FsrError("methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders only.")
+    raise FsrError("this checkpoint has no stack of decoder layers that is known.")
+
+
+def text_model(model: Any) -> Any:
+    """The same where its kind is known to bear hooks that shorten the sequence. Raises FsrError for any other."""
+    stack = decoder_stack(model)
+    if stack.config.model_type not in DECODERS:
+        raise FsrError("methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders only.")
+    return stack

@@ -21,6 +21,7 @@ SIDE = 1280  # pixels: the longer side of the largest picture, as the page scale
 FRAMES = 32  # of the largest clip
 TEXT = 400  # positions of the longest question on the page, its template and its answer
 QWEN_FRAME = 768  # tokens that Qwen's processor makes of a step in time of a clip, at most
+SMOL_TILES = 17  # 4 x 4, and the whole picture
 FOUR_BIT_BYTES = 0.5625  # NF4: half a byte a number, and a float32 for every block of 64
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -107,6 +108,8 @@ def largest_prompt(config: Any) -> int:
     if hasattr(vision, "spatial_merge_size"):
         picture = math.ceil(SIDE / (vision.patch_size * vision.spatial_merge_size)) ** 2
         most = max(picture, math.ceil(FRAMES / vision.temporal_patch_size) * min(picture, QWEN_FRAME))
+    elif hasattr(config, "scale_factor"):  # SmolVLM, whose frames are one tile each
+        most = max(SMOL_TILES, FRAMES) * (vision.image_size // vision.patch_size // config.scale_factor) ** 2
     else:
         rows = vision.image_size // vision.patch_size
         pinpoints = getattr(config, "image_grid_pinpoints", None) or []

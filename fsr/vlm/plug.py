@@ -26,7 +26,7 @@ PICTURES = ("pixel_values", "pixel_values_videos")
 REPLACED = {
     *PICTURES,
     *("inputs", "input_ids", "attention_mask", "position_ids", "mm_token_type_ids", "image_sizes", "batch_num_images"),
-    *("image_grid_thw", "video_grid_thw", "second_per_grid_ts", "image_sizes_videos"),
+    *("image_grid_thw", "video_grid_thw", "second_per_grid_ts", "image_sizes_videos", "pixel_attention_mask"),
 }
 
 

@@ -1,0 +1,176 @@
+"""The families that people run now, a row each in `tests.tiny_today.ROWS`, against the unmodified transformers models.
+
+Ten generated tokens, `fsr.prune`, `fsr check` and every method are in the tables of the other tests.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+import torch
+
+import fsr.vlm
+from fsr.check.reach import embedding_layer
+from fsr.errors import InvalidInput
+from fsr.pruners import make
+from fsr.vlm import without_picture
+from tests.tiny_families import QUESTION, answer, covered, noise
+from tests.tiny_today import CASES, EVERY, FRAMES, ROWS, case
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """family -> its directory, our own reader of it, and a plain transformers model; made once each."""
+    made = {}
+
+    def of(family):
+        if family not in made:
+            folder = ROWS[family].save(tmp_path_factory.mktemp("today") / family)
+            model = ROWS[family].kind.from_pretrained(folder, dtype=torch.float32).eval()
+            made[family] = folder, fsr.vlm.load(str(folder)), model
+        return made[family]
+
+    return of
+
+
+@pytest.mark.parametrize(("family", "name"), EVERY)
+def test_all_tokens_kept_are_the_unmodified_model(opened, family, name):
+    _, vlm, model = opened(family)
+    encoding, inputs = case(vlm, name)
+    assert encoding.prompt.tolist() == inputs["input_ids"][0].tolist()
+    assert [(grid.rows, grid.cols) for grid in encoding.tokens.layout.grids] == ROWS[family].grids[name]
+    with torch.no_grad():
+        expected = model(**inputs).logits[0]
+    everything = make("full")(encoding.tokens, len(encoding.tokens))
+    for selection in (None, everything):
+        assert (vlm.logits(encoding, selection) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize(("method", "budget"), [("fsr", 12), ("visionzip", 10), ("random", 1)])
+def test_pruned_prompts_equal_those_built_by_hand(opened, family, name, method, budget):
+    """Also where tokens were merged: what a token carries is merged with the weights of the selection."""
+    _, vlm, model = opened(family)
+    needs = frozenset({"saliency", "features", "keys"})  # VisionZip without a projector merges embeddings
+    frames, times = FRAMES[name]
+    encoding = vlm.encode(vlm.encode_media(frames, times, needs), QUESTION, needs)
+    selection = make(method)(encoding.tokens, budget)
+    assert method == "random" or not torch.equal(selection.embeddings, encoding.tokens.embeddings[selection.kept])
+    expected = ROWS[family].by_hand(model, case(vlm, name)[1], selection)
+    assert (vlm.logits(encoding, selection) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("family", "name"), CASES)
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_saliency_equals_the_models_own_attention(opened, monkeypatch, family, name, implementation):
+    """The weights that transformers' eager attention computes."""
+    row, (folder, _, _) = ROWS[family], opened(family)
+    vlm = fsr.vlm.load(str(folder))
+    vlm.vision.config._attn_implementation = implementation
+    encoding, inputs = case(vlm, name)
+    eager = row.kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    layer, weights = row.layer(eager), []
+    module = sys.modules[type(layer).__module__]
+    plain = module.eager_attention_forward
+
+    def recording(attending, *args, **options):
+        out = plain(attending, *args, **options)
+        if attending is layer:
+            weights.append(out[1])
+        return out
+
+    monkeypatch.setattr(module, "eager_attention_forward", recording)
+    with torch.no_grad():
+        eager(**inputs)
+    expected = row.saliency(weights, inputs)
+    assert torch.allclose(encoding.tokens.saliency, expected, atol=1e-6)
+    assert expected.max() > 1.3 * expected.min()
+
+
+@pytest.mark.parametrize(("family", "name"), EVERY)
+def test_rectangles_are_where_paint_shows(opened, family, name):
+    """Paint one token's rectangle: in the embedding layer, that token changes most of its grid."""
+    vlm, (frames, times) = opened(family)[1], FRAMES[name]
+    checked = 0
+    with embedding_layer(vlm):
+        plain = vlm._encode_frames(frames, "", times)
+        layout, of_clip = plain.layout, times is not None
+        for frame, grid in enumerate(layout.grids):
+            of_frame = (layout.frame == frame).nonzero().flatten()
+            picture = grid.picture if grid.part else frame * len(frames) // len(layout.grids) if of_clip else frame
+            for i in of_frame[:: max(1, len(of_frame) // 16)].tolist():
+                box = covered(grid, layout.rect[i])
+                if box is None:
+                    continue
+                painted = [one.copy() for one in frames]
+                painted[picture].paste((255, 0, 255), box)
+                change = (vlm._encode_frames(painted, "", times).embeddings - plain.embeddings).norm(dim=-1)
+                assert int(of_frame[change[of_frame].argmax()]) == i
+                checked += 1
+    assert checked >= 9
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_a_frame_changes_its_own_tokens_only(opened, family):
+    vlm, (frames, times) = opened(family)[1], FRAMES["video"]
+    plain = vlm.encode_media(frames, times=times)
+    changed = vlm.encode_media([*frames[:-1], noise(*frames[-1].size, 77)], times=times)
+    moved = (plain.embeddings - changed.embeddings).norm(dim=-1) > 1e-6
+    last = len(plain.layout.grids) - 1
+    assert moved.nonzero().flatten().tolist() == (plain.layout.frame == last).nonzero().flatten().tolist()
+    assert plain.key != vlm.encode_media(frames).key  # the same frames as pictures are another media
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_the_model_is_left_as_it_was(opened, family):
+    vlm = opened(family)[1]
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in vlm.model.modules())
+    encoding = vlm.encode(vlm.encode_media([noise(140, 140, 9)]), QUESTION)
+    for method in ("fsr", "fastv"):
+        answer(vlm, encoding, make(method)(encoding.tokens, round(0.7 * len(encoding.tokens))), 3)
+    assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in vlm.model.modules())
+    assert getattr(vlm.model.model, "rope_deltas", None) is None
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_blind_batched_and_given_answers(opened, family):
+    vlm = opened(family)[1]
+    encoding, _ = case(vlm, "several")
+    requests = [(encoding, None), (encoding, make("fsr")(encoding.tokens, 9)), (encoding, without_picture(encoding))]
+    expected = [list(vlm.generate(e, s, 6))[-1].text for e, s in requests]
+    assert vlm.generate_batch(requests, 6) == expected
+    ids = answer(vlm, *requests[1], 6)
+    assert vlm.forced(*requests[1], ids).argmax(dim=-1).tolist() == ids
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_what_is_left_out_is_said(opened, family):
+    vlm = opened(family)[1]
+    assert vlm.provides == {"saliency"}
+    assert vlm.pathways["relevance"].startswith("none: ")
+    assert " of " in vlm.pathways["saliency"]
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_an_answer_stops_when_it_is_told_to(opened, family):
+    vlm, stop = opened(family)[1], threading.Event()
+    encoding, _ = case(vlm, "video")
+    vlm_eos, vlm.decoder.eos = vlm.decoder.eos, frozenset()
+    steps = []
+    for step in vlm.generate(encoding, make("fsr")(encoding.tokens, 9), 20, stop):
+        steps.append(step)
+        if len(steps) == 3:
+            stop.set()
+    vlm.decoder.eos = vlm_eos
+    assert steps[-1].end == "stopped"
+    assert len(steps[-1].token_ids) == 4
+
+
+def test_tiles_with_padding_are_refused_in_a_script(opened):
+    vlm = opened("smolvlm")[1]
+    inputs = case(vlm, "several")[1]
+    inputs["pixel_attention_mask"][0, 0, -1] = 0
+    with pytest.raises(InvalidInput, match="with padding"):
+        vlm.media_of(inputs)

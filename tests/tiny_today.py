@@ -1,0 +1,150 @@
+"""Tiny random checkpoints of the families that people run now, and the table of their tests: one row a family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    LlamaConfig,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
+)
+from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+
+from tests.tiny_families import QUESTION, living, llama_config, marked_tokenizer, noise
+
+TIMES = (0.0, 2.0, 4.0)
+FRAMES: dict[str, tuple[list[Image.Image], tuple[float, ...] | None]] = {
+    "1:1": ([noise(300, 300)], None),
+    "3:1": ([noise(300, 100)], None),
+    "1:3": ([noise(100, 300)], None),
+    "several": ([noise(270, 90), noise(90, 150, 2)], None),
+    "video": ([noise(200, 130, seed) for seed in range(len(TIMES))], TIMES),
+}
+
+SMOL_SIDE, SMOL_PATCH, SMOL_SCALE = 100, 8, 4  # 12 x 12 patches and a rest of four pixels that no patch reads
+SMOL_MARKS = (
+    *("<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>"),
+    *(f"<row_{row}_col_{col}>" for row in (1, 2, 3) for col in (1, 2, 3)),
+)
+
+
+def save_smolvlm(folder: Path) -> Path:
+    """SmolVLM2 with 3 x 3 tokens a tile and at most 3 x 3 tiles."""
+    torch.manual_seed(0)
+    tokenizer = marked_tokenizer(SMOL_MARKS, image_token="<image>")
+    vision = SmolVLMVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=SMOL_SIDE,
+        patch_size=SMOL_PATCH,
+    )
+    text = LlamaConfig(**{**llama_config(len(tokenizer)).to_dict(), "rope_theta": 1e5})
+    config = SmolVLMConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=SMOL_SCALE,
+    )
+    model = living(SmolVLMForConditionalGeneration(config))
+    look = {"size": {"longest_edge": 3 * SMOL_SIDE}, "max_image_size": {"longest_edge": SMOL_SIDE}}
+    processor = SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(**look),
+        tokenizer=tokenizer,
+        video_processor=SmolVLMVideoProcessor(**look),
+        image_seq_len=(SMOL_SIDE // SMOL_PATCH // SMOL_SCALE) ** 2,
+        chat_template=DEFAULT_CHAT_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+# -- the table of tests
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family. save: writes a tiny checkpoint. kind: its class in transformers.
+
+    layer: model -> the attention whose weights are saliency. saliency: these weights, (F, H, T, T) each, and the
+    processor's inputs -> (N,), written down independently. by_hand: unmodified model, the processor's inputs and a
+    selection -> (L, V), the logits of a prompt put together without our code. grids: case -> rows and columns of every
+    grid.
+    """
+
+    save: Callable[[Path], Path]
+    kind: Any
+    layer: Callable[[Any], Any]
+    saliency: Callable[[Sequence[Tensor], dict[str, Tensor]], Tensor]
+    by_hand: Callable[[Any, dict[str, Tensor], Any], Tensor]
+    grids: dict[str, list[tuple[int, int]]]
+
+
+def smol_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
+    """Attention received, mean over the 4 x 4 patches of a token: squares of the grid, in raster order."""
+    received = torch.cat(list(weights)).mean(dim=(1, 2)).view(-1, 12, 12)
+    squares = [received[:, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].mean(dim=(1, 2)) for r in range(3) for c in range(3)]
+    return torch.stack(squares, dim=1).flatten()
+
+
+@torch.no_grad()
+def embeddings_only(model: Any, inputs: dict[str, Tensor], selection: Any) -> Tensor:
+    """Kept embeddings in the place of the image tokens, all else as it was."""
+    ids = inputs["input_ids"][0]
+    rows = model.get_input_embeddings()(ids)
+    place = (ids == model.config.image_token_id).nonzero().flatten()
+    rows[place[selection.kept]] = selection.embeddings
+    stays = torch.ones(len(ids), dtype=torch.bool).index_fill_(0, place, False)
+    stays[place[selection.kept]] = True
+    logits: Tensor = model(inputs_embeds=rows[stays][None]).logits[0]
+    return logits
+
+
+ROWS = {
+    "smolvlm": Row(
+        save_smolvlm,
+        SmolVLMForConditionalGeneration,
+        lambda model: model.model.vision_model.encoder.layers[-1].self_attn,
+        smol_saliency,
+        embeddings_only,
+        {
+            "1:1": [(9, 9), (3, 3)],
+            "3:1": [(3, 9), (3, 3)],
+            "1:3": [(9, 3), (3, 3)],
+            "several": [(3, 9), (3, 3), (9, 6), (3, 3)],
+            "video": [(3, 3)] * 3,
+        },
+    ),
+}
+EVERY = [(family, name) for family in ROWS for name in FRAMES]
+SLOW = ("1:1", "1:3")  # as 3:1, but for what a picture's shape changes
+CASES = [pytest.param(*one, marks=[pytest.mark.slow] if one[1] in SLOW else []) for one in EVERY]
+
+
+def case(vlm: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
+    """An encoding and the processor's own inputs for it, made without our code."""
+    frames, times = FRAMES[name]
+    kind, count = ("image", len(frames)) if times is None else ("video", 1)
+    content = [{"type": kind}] * count + [{"type": "text", "text": QUESTION}]
+    text = vlm.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    given: dict[str, Any] = {"images": [frames]}
+    if times is not None:
+        read = {"fps": 1 / (times[1] - times[0]), "frames_indices": range(len(times)), "total_num_frames": len(times)}
+        given = {"videos": [frames], "video_metadata": [read], "do_sample_frames": False}
+    inputs = vlm.processor(text=text, return_tensors="pt", **given)
+    encoding = vlm.encode(vlm.encode_media(frames, times=times), QUESTION)
+    return encoding, {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
