@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsr.pruners import Pruner, make
+from fsr.pruners.forced import NOTHING, Forced
 from fsr.pruners.frames import with_share
+from fsr.pruners.whatif import with_forced
 from fsr.tokens import check_budget
 from fsr.vlm import Encoding
 
@@ -22,7 +24,8 @@ class Request:
     budget: visual tokens to keep `of` so many; another model may have another number, then the share counts. of 0: the
     budget is meant for this model as it is. budget 0: a ninth. share: "global", or "per_group": each tile of a
     picture, or frame of a clip, keeps its equal share of the budget and is pruned by itself. picture: the id
-    of a picture or clip. frames: how many of a clip are read; 0: what the model reads by default.
+    of a picture or clip. frames: how many of a clip are read; 0: what the model reads by default. forced: tokens that
+    every method keeps, or never keeps.
     """
 
     picture: str
@@ -34,6 +37,7 @@ class Request:
     of: int = 0
     share: str = "global"
     frames: int = 0
+    forced: Forced = NOTHING
 
     def budget_for(self, n: int) -> int:
         """The budget for n visual tokens. Raises InvalidInput outside 1..n."""
@@ -46,7 +50,7 @@ class Request:
     @property
     def scene(self) -> str:
         """What the trace depends on, everything but the budget, as a short hash."""
-        return _short_hash(self.setting, self.method, sorted(self.parameters.items()), self.share)
+        return _short_hash(self.setting, self.method, sorted(self.parameters.items()), self.share, self.forced)
 
     @property
     def setting(self) -> str:
@@ -58,10 +62,12 @@ class Request:
         return self.shared(make(self.method, **self.parameters.get(self.method, {})), encoding)
 
     def shared(self, pruner: Pruner, encoding: Encoding | None) -> Pruner:
-        """The pruner with its budget for everything, or for each group of these tokens."""
-        if encoding is None or self.share == "global" or len(encoding.media.group.unique()) == 1:
-            return pruner
-        return with_share(pruner, self.share, encoding.media.group)
+        """The pruner with its budget for everything, or for each group of these tokens, around the forced tokens."""
+        if encoding is not None:
+            self.forced.check(len(encoding.tokens))
+            if self.share != "global" and len(encoding.media.group.unique()) > 1:
+                pruner = with_share(pruner, self.share, encoding.media.group)
+        return with_forced(pruner, self.forced)
 
 
 def _short_hash(*parts: object) -> str:

@@ -49,6 +49,7 @@ from app.studies import Answered, Study
 from app.work import Effort, Work
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
+from fsr.pruners.forced import NOTHING
 from fsr.tokens import Selection
 from fsr.vlm import Encoding
 from fsr.vlm.answers import greedy_answer
@@ -161,7 +162,7 @@ def _others(encoding: Encoding, request: Request) -> dict[str, Selection]:
     for name, kind in REGISTRY.items():
         able = all(getattr(encoding.tokens, score) is not None for score in kind.requires - kind.optional)
         if kind.stage == "before" and kind.exact_count and able and name != request.method:
-            other = replace(request, method=name)
+            other = replace(request, method=name, forced=NOTHING)
             chosen[name] = other.pruner(encoding)(encoding.tokens, request.budget)
     return chosen
 

@@ -22,15 +22,20 @@ from fsr.similarity import STEPS, TAKEN, AllSimilarities, Similarities, round_up
 FIRST_BATCH, LARGEST_BATCH = 32, 64
 
 
-def scan_order(similarities: Similarities, focus: Tensor | Sequence[int], count: int) -> tuple[Tensor, Tensor]:
+def scan_order(
+    similarities: Similarities, focus: Tensor | Sequence[int], count: int, closed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The `count` tokens that Scan adds to `focus`, in the order in which it adds them (Eq. 5).
 
     Ties go to the lower index; with no focus token the first pick is token 0. Returns (count,) int64 and, as a tensor
     of one number on the same device, the similarity in steps of the token that is then farthest from all that are kept:
     `chord` makes the covering radius of it, max_v min_u d(v, u), which is at most twice the best possible one given F
     (Eq. 6-7; the bound needs a metric, which the chord sqrt(2 (1 - cos)) is and 1 - cos is not).
+    closed: tokens that are neither centres nor picked, nor covered.
     """
     nearest = _nearest(similarities, focus)
+    if closed is not None:
+        nearest.index_fill_(0, hand(closed, nearest.device), TAKEN)
     if isinstance(similarities, AllSimilarities):
         order = farthest(similarities.matrix(), nearest[None], [count])[0] if count else nearest.new_empty(0).long()
         return order, nearest.min()

@@ -30,6 +30,7 @@ from app.ui import values
 from app.ui.running import MAX_RUNNING, Pace, Stoppable, Stops
 from app.ui.sent import (
     about_of,
+    checked_forced,
     checked_parameters,
     errors_as_sentences,
     received,
@@ -229,7 +230,7 @@ class Handlers:
         sent, about = sent_with(event), about_of(sent_with(event))
         method = sent.get("method")
         view = {"method": method, "budget": 0, "parameters": {str(method): sent.get("parameters")}}
-        view |= {"share": sent.get("share", "global")} | about | run_of(sent)
+        view |= {"share": sent.get("share", "global"), "forced": sent.get("forced")} | about | run_of(sent)
         if later := self.service.models.loads_later(session.model):
             yield gr.skip(), values.status_value("refused", later) | about, gr.skip()
             return
@@ -323,7 +324,8 @@ class Handlers:
         share = str(view.get("share", "global"))[:40]
         frames = whole(view.get("frames", 0), "number of frames")
         method = str(view.get("method"))[:40]
-        return Request(picture, text, method, budget, parameters, session.model, of, share, frames)
+        forced = checked_forced(view.get("forced"))
+        return Request(picture, text, method, budget, parameters, session.model, of, share, frames, forced)
 
     def _id(self, session: Session) -> str:
         """Of what is on the stage. An example's clip is not decoded for it: answering says that it does."""

@@ -16,6 +16,7 @@ from app.pictures import Picture
 from app.request import Parameters
 from app.service import Service
 from fsr.errors import FsrError, InvalidInput
+from fsr.pruners.forced import MOST, NOTHING, Forced
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,17 @@ def checked_parameters(value: Any) -> Parameters:
         return {}
     methods = [(str(k)[:40], v) for k, v in list(value.items())[:32] if isinstance(v, dict)]
     return {method: {str(name)[:40]: v for name, v in chosen.items()} for method, chosen in methods}
+
+
+def checked_forced(value: Any) -> Forced:
+    """{"in": [token, ...], "out": [...]} as the page sends it; nothing where it sends none."""
+    if value is None:
+        return NOTHING
+    ways = [value.get("in", []), value.get("out", [])] if isinstance(value, dict) else []
+    if not ways or not all(isinstance(tokens, list) and len(tokens) <= 10 * MOST for tokens in ways):
+        raise InvalidInput('forced tokens are sent as {"in": [tokens], "out": [tokens]}.')
+    inside, outside = ([whole(token, "token to force") for token in tokens] for tokens in ways)
+    return Forced(tuple(inside), tuple(outside))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class FocusOnly(FocusScanRefine):
 
     name: ClassVar[str] = "fsr-focus"
     label: ClassVar[str] = "FSR, Focus only"
+    counts_priority: ClassVar[bool] = False
 
     rho: ClassVar[float] = 1.0  # type: ignore[misc]
     kappa: ClassVar[float] = 0.0  # type: ignore[misc]
@@ -54,6 +55,7 @@ class ScanOnly(FocusScanRefine):
 
     name: ClassVar[str] = "fsr-scan"
     label: ClassVar[str] = "FSR, Scan only"
+    counts_priority: ClassVar[bool] = False
 
     rho: ClassVar[float] = 1.0  # type: ignore[misc]
     focus_cap: ClassVar[float] = 1.0  # type: ignore[misc]

@@ -39,7 +39,7 @@ class CDPruner(GreedyPruner):
     relevance_sign: int | None = choice(None, (None, -1, 1), "sign of the relevance; by default the model's own")
 
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
-        r, scores = self._quality(tokens)
+        r, scores = self.quality_of(tokens)
         similarities = tokens.similarities("projected")
         order = most_diverse(similarities, r, count)
         n_filled = fetch((order == NONE).sum())[0]
@@ -47,7 +47,7 @@ class CDPruner(GreedyPruner):
         facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
         return filled(order, r), scores, facts
 
-    def _quality(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
+    def quality_of(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
         """(N,) float32, r of L, and the relevance it is made of, where there is one."""
         r = torch.ones(len(tokens), device=tokens.embeddings.device)
         if tokens.relevance is None:
@@ -61,7 +61,7 @@ class CDPruner(GreedyPruner):
         picked before; 0 for the most relevant ones that fill the budget once nothing is new."""
         assert isinstance(plan, RankPlan)
         order = plan.rank.cpu().argsort()
-        r, _ = self._quality(tokens)
+        r, _ = self.quality_of(tokens)
         left = residuals(tokens.gram("projected").matrix().cpu(), order)
         return {"every": {"relevance": numbers(r), "residual": numbers(left)}}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fsr.media.video import DECODERS
+from fsr.pruners.forced import MOST
 from fsr.pruners.frames import SHARES
 from fsr.tokens import Grid, Selection
 from fsr.trace.sketch import check_sketch, sketched
@@ -139,13 +140,14 @@ def build_trace(
 
 def method_record(pruner: Pruner, plan: Plan, encoding: Encoding) -> dict[str, Any]:
     """label, parameters, plan (`Plan.to_json`) and facts that do not depend on the budget (k_focus, focus_cap); why
-    (`Pruner.why`) for methods that have more to say, of at most `WHY_UP_TO` tokens."""
+    (`Pruner.why`) for methods that have more to say, of at most `WHY_UP_TO` tokens; forced, {"in", "out"}, where tokens
+    were."""
     return _record(pruner, plan, _first(pruner, encoding), encoding)
 
 
 def _first(pruner: Pruner, encoding: Encoding) -> Selection | None:
     """The selection of one token, where there is nothing to scan or merge: scores and facts are those of any budget."""
-    return pruner(encoding.tokens, 1) if pruner.stage == "before" else None
+    return pruner(encoding.tokens, getattr(pruner, "least", 1)) if pruner.stage == "before" else None
 
 
 def _record(pruner: Pruner, plan: Plan, first: Selection | None, encoding: Encoding) -> dict[str, Any]:
@@ -153,7 +155,9 @@ def _record(pruner: Pruner, plan: Plan, first: Selection | None, encoding: Encod
     facts = {name: found[name] for name in FACTS if name in found}
     why = pruner.why(encoding.tokens, plan) if len(encoding.tokens) <= WHY_UP_TO else {}
     record = {"label": pruner.label, "parameters": pruner.parameters(), "plan": plan.to_json(), "facts": facts}
-    return record | {"why": why} if why else record
+    record |= {"why": why} if why else {}
+    forced = getattr(pruner, "forced", None)
+    return record | {"forced": forced.to_json()} if forced else record
 
 
 def answer_record(method: str, budget: int, step: Step, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -376,12 +380,24 @@ def _check_methods(check: Checker, methods: Any, n: int) -> None:
     check.table(methods, "methods", 64)
     for name, method in methods.items():
         at = f"methods.{name}"
-        check.keys(method, {"label", "parameters", "plan", "facts"}, {"why"}, at)
+        check.keys(method, {"label", "parameters", "plan", "facts"}, {"why", "forced"}, at)
         check.text(method["label"], 200, f"{at}.label")
         check.scalars(method["parameters"], f"{at}.parameters")
         check.scalars(method["facts"], f"{at}.facts")
         check.plan(method["plan"], n, f"{at}.plan")
         check_why(check, method.get("why", {}), n, f"{at}.why")
+        if "forced" in method:
+            check_forced(check, method["forced"], n, f"{at}.forced")
+
+
+def check_forced(check: Checker, forced: Any, n: int, at: str) -> None:
+    """Tokens that were forced in or out, of n tokens: at most 64 each way, and none both ways."""
+    check.keys(forced, {"in", "out"}, set(), at)
+    for way in ("in", "out"):
+        tokens = check.items(forced[way], f"{at}.{way}", 0, MOST)
+        check.wholes(tokens, len(tokens), 0, n - 1, f"{at}.{way}")
+    if len({*forced["in"], *forced["out"]}) < len(forced["in"]) + len(forced["out"]):
+        raise check.fail(at, "must name every token once")
 
 
 def check_why(check: Checker, why: Any, n: int, at: str) -> None:
