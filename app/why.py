@@ -206,5 +206,16 @@ def to_json(known: Study, what: str) -> dict[str, Any]:
     return record
 
 
+def studied_whole(service: Service, request: Request, repairing: bool) -> dict[str, Any]:
+    """Influence, largest first, and with `repairing` the repair as well, as plain values."""
+    record: dict[str, Any] = {}
+    for what in WHATS[: 1 + repairing]:
+        *_, last = study(service, request, what)
+        assert last.study is not None
+        record |= {name: value for name, value in to_json(last.study, what).items() if value is not None}
+    record["influence"].sort(key=lambda one: (-one["delta"], one["token"]))
+    return record
+
+
 def _short(value: float) -> float:
     return float(f"{value:.7g}")

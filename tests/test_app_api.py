@@ -20,7 +20,7 @@ from tests.test_video import written
 from tests.tiny import in_memory
 
 VISITORS = 12
-ENDPOINTS = {"/analyse", "/answer", "/compare", "/fidelity", "/figure", "/methods", "/models"}
+ENDPOINTS = {"/analyse", "/answer", "/compare", "/fidelity", "/figure", "/methods", "/models", "/why"}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,9 @@ def test_a_clip_goes_through_the_same_door_whatever_its_container(client, tmp_pa
     """The served model reads pictures only: the sentence is about that, so the file itself was taken."""
     for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "mp4v")):
         path = written(tmp_path / name, 3, codec=codec)
-        with pytest.raises(gradio_client.exceptions.AppError, match="reads pictures only; for a clip choose Shapes for clips"):
+        with pytest.raises(
+            gradio_client.exceptions.AppError, match="reads pictures only; for a clip choose Shapes for clips"
+        ):
             client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(gradio_client.exceptions.AppError, match="holds no video that can be read"):

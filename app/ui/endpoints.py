@@ -22,7 +22,8 @@ from app.request import Request
 from app.service import Service
 from app.settings import UPLOADS, Settings
 from app.ui.handlers import offered
-from app.ui.sent import checked_parameters, errors_as_sentences, received, whole
+from app.ui.sent import checked_forced, checked_parameters, errors_as_sentences, received, whole
+from app.why import studied_whole
 from fsr.bench.chart import FORMATS
 from fsr.errors import InvalidInput
 from fsr.pruners import describe
@@ -46,10 +47,13 @@ HELP = {
     "format": f"The file: {', '.join(FORMATS)}.",
     "layer": "Of a picture: roles (what becomes of every token), or a heat map of saliency, relevance or priority.",
     "frame": "Which frame of a clip is drawn, from 0.",
+    "repair": "Whether to look for dropped tokens that bring the unpruned answer back; takes longer.",
+    "forced": 'Tokens that are always or never kept, by number, e.g. {"in": [12], "out": [40, 41]}; 64 each at most.',
 }
 STRINGS = {"type": "array", "items": {"type": "string"}}
 SHAPES: dict[str, dict[str, Any]] = {  # of what Gradio calls "any valid json"
     "parameters": {"type": "object"},
+    "forced": {"type": "object"},
     "parameters_by_method": {"type": "object"},
     "methods": STRINGS,
     "some_methods": STRINGS,
@@ -69,6 +73,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share: Any = "global",
         frames: Any = 0,
         model: Any = "",
+        forced: Any = None,
     ) -> Request:
         if not picture:
             raise InvalidInput("there is no picture; send a JPEG, PNG or WebP file, or a clip.")
@@ -84,6 +89,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
             model,
             share=share or "global",
             frames=count,
+            forced=checked_forced(forced),
         )
 
     def requested(picture: str, question: str, parameters: Any, share: str, frames: float, model: str) -> Request:
@@ -99,10 +105,11 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share: str = "global",
         frames: float = 0,
         model: str = "",
+        forced: Parameters = None,
     ) -> dict[str, Any]:
         """What every budget keeps of a picture or clip for a question: the whole trace, as JSON. No answer is made."""
         with errors_as_sentences():
-            return service.analyse(request(picture, question, method, 0, parameters, share, frames, model))
+            return service.analyse(request(picture, question, method, 0, parameters, share, frames, model, forced))
 
     def answer(
         picture: str,
@@ -113,12 +120,13 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share: str = "global",
         frames: float = 0,
         model: str = "",
+        forced: Parameters = None,
     ) -> dict[str, Any]:
         """The answer with all visual tokens ("full") and with `budget` of them (e.g. "fsr@64"), each with its measured
         cost."""
         answers: dict[str, Any] = {}
         with errors_as_sentences():
-            asked = request(picture, question, method, budget, parameters, share, frames, model)
+            asked = request(picture, question, method, budget, parameters, share, frames, model, forced)
             for event in service.answer(asked):
                 if event.answer is not None:
                     answers[event.key] = event.answer
@@ -140,6 +148,25 @@ def add_endpoints(service: Service, settings: Settings) -> None:
             asked = requested(picture, question, parameters, share, frames, model)
             requests = requests_of(asked, methods, budgets)
             return report(compared(service, requests), requests)
+
+    def why(
+        picture: str,
+        question: str,
+        method: str = "fsr",
+        budget: float = 64,
+        repair: bool = False,
+        parameters: Parameters = None,
+        share: str = "global",
+        frames: float = 0,
+        model: str = "",
+        forced: Parameters = None,
+    ) -> dict[str, Any]:
+        """Which kept tokens the pruned answer rests on: by how much its log-probability (nats) falls without each,
+        largest first. With `repair` also what pruning lost and a few dropped tokens that bring the unpruned answer
+        back."""
+        with errors_as_sentences():
+            asked = request(picture, question, method, budget, parameters, share, frames, model, forced)
+            return studied_whole(service, asked, bool(repair))
 
     def fidelity(
         picture: str,
@@ -202,6 +229,8 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         "format": gr.Textbox("png", visible=False, label="format"),
         "layer": gr.Textbox("roles", visible=False, label="layer"),
         "frame": gr.Number(0, visible=False, label="frame"),
+        "repair": gr.Checkbox(False, visible=False, label="repair"),
+        "forced": gr.JSON(visible=False, label="forced"),
     }
     of = {name: described(name, component) for name, component in inputs.items()}
     result = gr.JSON(visible=False, label="result")
@@ -214,8 +243,10 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         function.__doc__ = tool_words(function, inputs)
         gr.Button(visible=False).click(function, inputs, output, api_name=function.__name__, **options)
 
-    serve(analyse, [*first, of["method"], kept, *last], result, **queue)
-    serve(answer, [*first, of["method"], of["budget"], kept, *last], result, **queue)
+    serve(analyse, [*first, of["method"], kept, *last, of["forced"]], result, **queue)
+    serve(answer, [*first, of["method"], of["budget"], kept, *last, of["forced"]], result, **queue)
+    asking_why = [*first, of["method"], of["budget"], of["repair"], kept, *last, of["forced"]]
+    serve(why, asking_why, result, **queue)
     serve(compare, [*first, of["methods"], of["budgets"], by_method, *last], result, **queue)
     serve(fidelity, [*first, of["some_methods"], by_method, *last], result, **queue)
     drawing = [of["figure"], of["format"], of["some_methods"], of["budget"], of["layer"], of["frame"]]

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fsr.cli import answer, bench, check, fidelity, listing, record
+from fsr.cli import answer, bench, check, fidelity, listing, record, why
 from fsr.cli.arguments import add_json
 from fsr.errors import FsrError
 
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
             "answer a question about a picture or clip, pruned and unpruned",
         ),
         ("fidelity", fidelity.add_arguments, fidelity.run, "how far pruning moves the distribution behind the answer"),
+        ("why", why.add_arguments, why.run, "which tokens the pruned answer rests on, and what would repair it"),
         ("methods", add_json, listing.run_methods, "list the pruning methods and their parameters"),
         ("models", add_json, listing.run_models, "list the models that can be given by name"),
         ("check", check.add_arguments, check.run, "compare a checkpoint with the unmodified model behind it"),
