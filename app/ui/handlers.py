@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from app.animation import MOVES, animated
 from app.asked_figure import pictures_of
 from app.clip_export import Sent, saved
 from app.clips import Film, is_clip_id
@@ -275,10 +276,15 @@ class Handlers:
         yield from offered(name, data)
 
     def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
-        """The clip on the stage with its tokens, as a film, a contact sheet or JSON, to download."""
+        """The clip on the stage with its tokens, as a film, a contact sheet or JSON, or what is kept of a picture in
+        motion, to download."""
         with errors_as_sentences():
-            sent = Sent.checked(sent_with(event))
-            name, data = saved(sent, self._frames(session, sent.trace))
+            asked = sent_with(event)
+            if asked.get("kind") in MOVES:
+                name, data = animated(asked, partial(self._frames, session))
+            else:
+                sent = Sent.checked(asked)
+                name, data = saved(sent, self._frames(session, sent.trace))
         yield from offered(name, data)
 
     def _frames(self, session: Session, trace: dict[str, Any]) -> list[Image.Image]:

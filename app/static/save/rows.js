@@ -134,11 +134,40 @@ function figureOf(state, config) {
   };
 }
 
+/** @param {Doors} doors @param {string} kind @param {string} title @param {string} hint @returns {Row} */
+function moving({ store, config, clip }, kind, title, hint) {
+  const ordered = ({ trace: shown, method }) => ["nested", "rank"].includes(shown.methods[method]?.plan.kind);
+  const send = (format) => () => {
+    store.set({ drawing: true });
+    const { runs, frame, trace: small } = pictureOf(store.state);
+    const known = Object.entries(store.state.answers).filter(([, a]) => ["full", runs[0][0]].includes(a.method));
+    const record = JSON.stringify({ ...JSON.parse(small), scores: {}, answers: Object.fromEntries(known) });
+    clip({ kind, format, method: runs[0][0], budget: runs[0][1], frame, trace: record });
+  };
+  return {
+    name: kind,
+    title,
+    hint: () => hint,
+    shown: (state) => Boolean(state.view) && state.mode !== "compare" && (kind === "sweep" || ordered(state)),
+    formats: [
+      {
+        label: config.film === "H.264" ? "MP4" : "WebM",
+        title: `a film, as ${config.film}`,
+        run: send("film"),
+        server: true,
+      },
+      { label: "WebP", title: "an animated picture, for pages and slides", run: send("webp"), server: true },
+    ],
+  };
+}
+
 /** @param {Doors} doors @returns {Row[]} */
 export function saveRows(doors) {
   return [
     picture(doors),
     film(doors),
+    moving(doors, "sweep", "Budget sweep", "from all tokens down to few, as an animation"),
+    moving(doors, "playback", "Playback", "this selection as it comes about, token by token"),
     compared(doors, "sheet", "Contact sheet", "the picture once for every method, with its answer"),
     compared(doors, "map", "Kept by how many", "for every token, how many methods keep it"),
     compared(doors, "overlap", "Overlap", "intersection over union of what methods keep, as a matrix"),
