@@ -3,6 +3,7 @@
 
 import { ROLE, entryBudgets, viewAt } from "./plan.js";
 import { isOfSetting, keepsAll, nearestAnswer, tunedOf, tunedText } from "./made.js";
+import { forcedKey, withForced } from "./why/forced.js";
 
 export const MOST = 6;
 export const LETTERS = ["A", "B", "C", "D", "E", "F"];
@@ -44,13 +45,15 @@ export function layerOf(state, method, plan) {
 
 const views = new WeakMap();
 
-function viewOf(plan, n, budget, layer) {
+/** forced: tokens kept or dropped by hand that the plan does not know of. */
+function viewOf(plan, n, budget, layer, forced) {
   if (!views.has(plan)) views.set(plan, new Map());
   const known = views.get(plan);
-  const key = `${budget}/${layer}`;
+  const key = `${budget}/${layer}/${forcedKey(forced)}`;
   if (!known.has(key)) {
     if (known.size >= 2 * MOST) known.clear();
-    known.set(key, viewAt(plan, n, budget, layer));
+    const view = viewAt(plan, n, budget, layer);
+    known.set(key, forced ? withForced(view, plan, n, forced) : view);
   }
   return known.get(key);
 }
@@ -60,8 +63,8 @@ let last = { on: [], entries: [] };
 /** One entry a run: letter (of one method at several budgets: the budget), method, label, tuned ("alpha 0"), budget asked, plan, view (what it keeps), answer, whether
  *  that is stale, or made with other parameters; whole: it keeps all tokens, so its answer is that of all tokens. */
 export function entriesOf(state, config) {
-  const { trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems } = state;
-  const on = [trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems];
+  const { trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems, forced } = state;
+  const on = [trace, budget, chosen, arrange, rowMethod, answers, aside, edited, layerAt, problems, forced];
   if (on.every((x, i) => x === last.on[i])) return last.entries;
   const letter = (k, i) => (arrange === "methods" ? LETTERS[i] : String(k)); // letters are methods' alone
   const entries = runsOf(state).map(([method, k], i) => entryOf(state, config, method, k, letter(k, i)));
@@ -78,7 +81,8 @@ function entryOf(state, config, method, budget, letter) {
   const about = config.compare.find((m) => m.name === method);
   const plan = trace?.methods[method]?.plan ?? null;
   const layer = layerOf(state, method, plan);
-  const view = plan ? viewOf(plan, trace.tokens.n, budget, layer) : null;
+  const unknown = forcedKey(trace?.methods[method]?.forced) === forcedKey(state.forced) ? null : state.forced;
+  const view = plan ? viewOf(plan, trace.tokens.n, budget, layer, unknown) : null;
   const known = Object.values(answers).filter((a) => a.method === method);
   const fixed = plan?.kind === "table" && plan.budgets.length === 1; // keeps its own number, whatever the budget
   const snapped = plan?.kind === "table" && answers[`${method}@${view.budget}`];

@@ -4,6 +4,7 @@
 import { sig3 } from "./format.js";
 import { isBusy } from "./answers.js";
 import { isForeign } from "./store.js";
+import { isApplied } from "./why/forced.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const SETTLE_MS = 180;
@@ -16,7 +17,7 @@ export function mountDrawer(root, store, config, ask, nextLook) {
   let opener = null;
   const waiting = new Map(); // by method: one selection at a time, so that the last change has the last word
   const replan = (detail) => {
-    const { trace, status, share, about } = store.state;
+    const { trace, status, share, about, forced } = store.state;
     if (!trace || aboutOf(config, detail.method)?.stage === "inside") return; // that one is known after an answer only
     if (isForeign(store.state)) {
       store.set({
@@ -28,9 +29,9 @@ export function mountDrawer(root, store, config, ask, nextLook) {
       return;
     }
     if (isBusy(status)) return void waiting.set(detail.method, detail);
-    if (isKnown(trace.methods[detail.method], detail.parameters)) return;
+    if (isKnown(trace.methods[detail.method], detail.parameters, forced)) return;
     store.set({ status: { phase: "planning", text: "Selecting again." } });
-    ask({ ...detail, question: trace.question, share, about, look: nextLook() });
+    ask({ ...detail, question: trace.question, share, about, forced, look: nextLook() });
   };
   const edit = (method, values) => {
     const edited = { ...store.state.edited };
@@ -84,9 +85,13 @@ export function mountDrawer(root, store, config, ask, nextLook) {
 }
 
 /** Whether the plan on screen was made with these parameters; none stand for the defaults, which only Python knows. */
-function isKnown(record, parameters) {
+function isKnown(record, parameters, forced) {
   const wanted = Object.entries(parameters);
-  return Boolean(record && wanted.length) && wanted.every(([name, value]) => record.parameters[name] === value);
+  return (
+    Boolean(record && wanted.length) &&
+    isApplied(record, forced) &&
+    wanted.every(([name, value]) => record.parameters[name] === value)
+  );
 }
 
 function aboutOf(config, name) {

@@ -73,12 +73,13 @@ export function start(config) {
       listen(io, page.hear);
     },
     tabs: ({ element }) => mountTabs(element, store),
-    why: ({ element }) => mountWhy(element, store),
+    why: (io) => listen(io, mountWhy(io.element, page, config, io)),
     words: ({ element }) => mountWords(element, store),
     lecture: ({ element }) => mountLecture(element, store, config),
     guide: ({ element }) => mountGuide(element, store),
     gallery: (io) => mountGallery(io.element, store, config, io),
-    drawer: (io) => mountDrawer(io.element, store, config, io.replan, () => ++page.look),
+    drawer: (io) =>
+      mountDrawer(io.element, store, config, io.replan, () => ((page.forced = store.state.forced), ++page.look)),
     topbar: (io) =>
       mountTopbar(io.element, store, config, {
         ...io,

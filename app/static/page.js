@@ -10,6 +10,9 @@ import { isLearning } from "./fidelity.js";
 import { MOST, entriesOf, runsOf, wantedOf } from "./comparing.js";
 import { seen } from "./spread.js";
 import { nextView } from "./views.js";
+import { NOTHING } from "./why/forced.js";
+import { mountForcing } from "./why/forcing.js";
+import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 import { mountNotices } from "./notices.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
@@ -17,7 +20,16 @@ const LOST = "The recorded answers could not be read from the server. Choose the
 
 export function createPage(config) {
   const store = createStore({ budget: config.budget, method: config.method, layers: new Set(LAYERS) });
-  const page = { config, store, repaints, before: {}, ask: 0, look: 0, setBudget: (k) => setBudget(store, k) };
+  const page = {
+    config,
+    store,
+    repaints,
+    before: {},
+    ask: 0,
+    look: 0,
+    forced: NOTHING,
+    setBudget: (k) => setBudget(store, k),
+  };
 
   /** Word about a picture that is no longer on the stage, or about an older question. */
   /** @param {{ about?: number, ask?: number }} word */
@@ -36,9 +48,10 @@ export function createPage(config) {
       if (trace === null) return store.set({ status: { phase: "refused", text: LOST } });
       value = { ...value, trace, file: null };
     }
-    if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting);
+    if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting, page.forced);
     const trace = value.trace && JSON.parse(value.trace);
     if (value.fresh || !sameSubject(store.state.trace, trace)) page.before = {}; // they do not belong to this one
+    if (trace && !value.fresh) trace.methods = madeWith(trace.methods, page.forced);
     applyTrace(store, { ...value, trace }, config);
   };
 
@@ -52,9 +65,10 @@ export function createPage(config) {
     if (patch.status.phase === "failed")
       Object.assign(patch, { answers: { ...page.before, ...state.answers }, asked: null });
     if (value.answers) {
-      const now = Object.values(value.answers).every((answer) => isOfSetting(config, state, answer));
-      const answers = { ...state.answers, ...value.answers };
-      const others = { ...state, aside: { ...state.aside, ...value.answers } }; // tuned on meanwhile
+      const told = madeWith(value.answers, page.forced);
+      const now = Object.values(told).every((answer) => isOfSetting(config, state, answer));
+      const answers = { ...state.answers, ...told };
+      const others = { ...state, aside: { ...state.aside, ...told } }; // tuned on meanwhile
       Object.assign(patch, now ? { answers } : parted(config, others), {
         question: value.question,
         where: value.where,
@@ -93,20 +107,22 @@ export function createPage(config) {
     if (what === "fidelity" && isLearning(fidelity))
       store.set({ fidelity: { ...fidelity, phase: "failed", text: FAILED } });
     if (what === "drawing") store.set({ drawing: false });
+    if (what === "why") store.act("unstudied");
   };
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
   page.view = () => {
-    const { method, budget, edited, trace, scene, share, about } = store.state;
+    const { method, budget, edited, trace, scene, share, about, forced } = store.state;
     const n = trace?.tokens.n ?? 0;
     const kept = { budget: n && snapBudget(planOf(store.state), n, budget), of: n };
-    return { method, ...kept, share, parameters: edited, shown: scene, about };
+    return { method, ...kept, share, parameters: edited, forced, shown: scene, about };
   };
 
   /** The first thing that Ask does, before any word from the server: old answers make room, the page shows it heard. */
   page.asking = (question) => {
     const { state } = store;
     const view = page.view();
+    page.forced = view.forced;
     const several = state.mode === "compare";
     const keys = several ? runsOf(state).map(([m, k]) => answerKey(m, k)) : [answerKey(view.method, view.budget)];
     const same = !isForeign(state) && (question === undefined || question.trim() === state.trace?.question);
@@ -125,12 +141,13 @@ export function createPage(config) {
 
   /** An uploaded picture is on the stage and the server looks at it. */
   page.analysing = () => {
+    page.forced = store.state.forced;
     store.set({ status: { phase: "planning", text: "Looking at the picture." } });
     return { ...page.view(), look: ++page.look };
   };
 
   store.on(["trace"], (state) => store.set({ focusSeen: seen(state) }));
-  store.on(["edited", "trace"], (state) => isParted(config, state) || store.set(parted(config, state)));
+  store.on(["edited", "trace", "forced"], (state) => isParted(config, state) || store.set(parted(config, state)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-looking", status.phase === "planning"));
   store.on(["method"], (state) => {
@@ -139,6 +156,7 @@ export function createPage(config) {
   });
   mountNotices(store);
   planMissing(store, config);
+  mountForcing(store, config);
   mountKeys(store, config);
   return page;
 }
@@ -209,6 +227,7 @@ function applyTrace(store, value, config) {
     ...(fresh
       ? {
           edited: {},
+          forced: NOTHING,
           where: "",
           status: { phase: "idle" },
           note: value.note ?? "",
@@ -267,13 +286,18 @@ function fromLink() {
 }
 
 /** One method of the trace on screen anew; not of an older one. setting: what it is about, see `Request.setting`. */
-function applyPatch(store, patch, setting) {
+function applyPatch(store, patch, setting, forced) {
   const { trace } = store.state;
   if (!trace || (patch.share ?? "global") !== store.state.share) return;
   if (store.state.setting && setting !== store.state.setting) return;
-  const methods = { ...trace.methods, ...patch.methods };
+  const methods = { ...trace.methods, ...madeWith(patch.methods, forced) };
   const scores = { ...trace.scores, ...patch.scores };
   store.set({ trace: { ...trace, methods, scores, recorded: null }, scene: "" });
+}
+
+/** Records of methods, or answers, with the tokens that were forced when they were asked for, unless they tell. */
+function madeWith(methods, forced) {
+  return Object.fromEntries(Object.entries(methods).map(([name, record]) => [name, { forced, ...record }]));
 }
 
 function typing(target) {
@@ -292,6 +316,8 @@ function mountKeys(store, config) {
     l: () => nextLayer(store),
     v: () => nextView(store),
     t: () => flipLayer(store, "ties"),
+    k: () => store.act("force", { tokens: [store.state.cursor], way: "in", flip: true }),
+    x: () => store.act("force", { tokens: [store.state.cursor], way: "out", flip: true }),
     "?": () => store.act("help"),
   };
   config.methods.slice(0, 9).forEach((m, i) => (actions[i + 1] = () => store.set({ method: m.name })));
@@ -310,7 +336,9 @@ export function flipMode(store) {
 
 function nextLayer(store) {
   const { trace, layer } = store.state;
-  const layers = ["roles", ...Object.keys(SCORES).filter((name) => trace?.scores?.[name])];
+  const scores = Object.keys(SCORES).filter((name) => trace?.scores?.[name]);
+  const measured = Object.keys(MEASURED).filter((name) => measuredOf({ ...store.state, layer: name }));
+  const layers = ["roles", ...scores, ...measured];
   store.set({ layer: layers[(layers.indexOf(layer) + 1) % layers.length] });
 }
 

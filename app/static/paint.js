@@ -5,7 +5,7 @@ import { ROLE } from "./plan.js";
 import { center } from "./geometry.js";
 import { heatColors } from "./color.js";
 import { HEAT_OPACITY, PAIR, VEILED } from "./look.js";
-import { paintMarks } from "./why/marks.js";
+import { paintLayer, paintMarks } from "./why/marks.js";
 
 /**
  * scene: { view, layers: Set of shown layer names, heat: values and their scale | null, cursor: token | -1, ties: bool,
@@ -16,6 +16,7 @@ export function paint(ctx, geometry, scene) {
   ctx.clearRect(0, 0, geometry.width, geometry.height);
   if (scene.heat) paintHeat(ctx, geometry, scene.heat);
   else if (scene.view && scene.layers.has("dropped")) paintVeil(ctx, geometry, scene);
+  if (scene.marks?.layer) paintLayer(ctx, geometry, scene.marks.layer);
   paintUnseen(ctx, geometry, scene);
   paintBorders(ctx, geometry, scene);
   if (!scene.view) return void (scene.cursor >= 0 && paintCursor(ctx, geometry, scene));

@@ -1,9 +1,12 @@
 // The rail beside the picture: method, heat layers, legend with counts, and the card of one token.
 
 import { ROLE } from "./plan.js";
+import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { flipLayer, planOf } from "./store.js";
+import { DIVERGING_GRADIENT } from "./why/diverging.js";
+import { LAYERS, measuredAt, measuredOf } from "./why/layer.js";
 import { whyNodes } from "./why/token.js";
 import { tunedOf, tunedText } from "./made.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
@@ -17,7 +20,7 @@ export function mountRail(root, store, config) {
   store.on(["method", "trace", "edited"], (state) => drawMethod(at, state, config));
   mountLayers(at, store);
   mountLegend(at.legend, store);
-  store.on(["cursor", "view"], (state) => drawCard(at.card, state, store));
+  store.on(["cursor", "view", "study"], (state) => drawCard(at.card, state, store));
 }
 
 function drawMethod(at, state, config) {
@@ -43,7 +46,7 @@ function paperLink(paper) {
 }
 
 function mountLayers(at, store) {
-  const names = ["roles", ...Object.keys(SCORES)];
+  const names = ["roles", ...Object.keys(SCORES), ...Object.keys(LAYERS)];
   const buttons = names.map((name) =>
     el(
       "button",
@@ -51,28 +54,32 @@ function mountLayers(at, store) {
         type: "button",
         role: "radio",
         "data-layer": name,
-        title: SCORES[name]?.help ?? "what becomes of every token",
+        title: (SCORES[name] ?? LAYERS[name])?.help ?? "what becomes of every token",
         onclick: () => store.set({ layer: name }),
       },
-      SCORES[name]?.label ?? "Roles",
+      (SCORES[name] ?? LAYERS[name])?.label ?? "Roles",
     ),
   );
   fill(at.layers, ...buttons);
   mountRadios(at.layers, buttons);
-  store.on(["layer", "trace"], (state) => {
-    const heat = heatOf(state.trace, state.layer);
+  store.on(["layer", "trace", "view", "study", "forced"], (state) => {
+    const { trace } = state;
+    const measured = (layer) => (LAYERS[layer] ? measuredOf({ ...state, layer }) : null);
+    const heat = heatOf(trace, state.layer);
+    const shown = measured(state.layer);
     for (const button of buttons) {
       const { layer } = button.dataset;
-      setChecked(button, layer === (heat ? state.layer : "roles"));
-      toggle(button, layer === "roles" || Boolean(heatOf(state.trace, layer)));
+      setChecked(button, layer === (heat || shown ? state.layer : "roles"));
+      toggle(button, layer === "roles" || Boolean(trace?.scores?.[layer] || measured(layer)));
     }
-    toggle(at.scale, Boolean(heat));
-    if (!heat) return;
-    const [low, high] = endsOf(heat);
+    toggle(at.scale, Boolean(heat || shown));
+    if (!heat && !shown) return;
+    const [low, high] = heat ? endsOf(heat) : [`−${sig3(shown.reach)}`, `+${sig3(shown.reach)} nats`];
+    at.gradient.style.background = heat ? VIRIDIS_GRADIENT : DIVERGING_GRADIENT;
     setText(at.low, low);
     setText(at.high, high);
-    setText(at.kind, heat.kind === "log" ? "log" : "");
-    at.scale.title = heat.kind === "log" ? "A logarithmic scale: equal steps are equal ratios" : "A linear scale";
+    setText(at.kind, heat?.kind === "log" ? "log" : "");
+    at.scale.title = heat?.kind === "log" ? "A logarithmic scale: equal steps are equal ratios" : "A linear scale";
   });
 }
 
@@ -120,6 +127,8 @@ function drawCard(card, state, store) {
   }
   const rows = facts(state, cursor);
   if (!planOf(state)) rows.push(["Role", "not analysed yet", ""]);
+  const measured = state.view && measuredAt(state, cursor, { method: state.method, budget: state.view.budget });
+  if (measured) rows.unshift([measured[0], `${sig3(measured[1])} nats`, "measured by leaving out or putting back"]);
   fill(
     card,
     el(

@@ -11,7 +11,9 @@ import { pictureOf, placeImage, windowOf } from "./views.js";
 import { place } from "./describe.js";
 import { makeCellTime } from "./film_cells.js";
 import { drawCount, drawPair, label } from "./sheet_shared.js";
+import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
+import { mountSheetMarking } from "./why/whatif.js";
 import { el, fill, setText, toggle } from "./dom.js";
 
 const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
@@ -104,7 +106,10 @@ export function mountSheet(at, store, config, stageOf) {
       if (!cell) return; // chosen just now: its cell is made in the next frame
       draw(`run${i}`, {
         view: entry.view,
-        marks: marksOf({ trace: state.trace, view: entry.view, cursor: state.cursor }),
+        marks: marksOf(
+          { ...state, view: entry.view },
+          entry.view && measuredOf(state, { ...entry, budget: entry.view.budget }),
+        ),
       });
       cell.time.draw(state, entry.view);
       Object.assign(cell.canvas.dataset, {
@@ -135,9 +140,11 @@ export function mountSheet(at, store, config, stageOf) {
     "layerAt",
     "pair",
     "problems",
+    "forced",
   ];
   store.on([...shape, "answers", "aside", "edited", "status"], draw);
-  store.on([...shape, "cursor", "veil"], repaint);
+  store.on([...shape, "cursor", "veil", "layer", "study"], repaint);
+  mountSheetMarking(at.sheet, store);
   store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));
   new ResizeObserver(() => repaint(store.state)).observe(at.sheet);
   store.when("theme", () => repaint(store.state));

@@ -13,7 +13,9 @@ import { mountSpread } from "./spread.js";
 import { mountPlaceless, mountViews, pictureOf, placeImage, windowOf } from "./views.js";
 import { foreignOf } from "./life.js";
 import { mountRegion } from "./region.js";
+import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
+import { mountMarking } from "./why/whatif.js";
 
 export function mountStage(root, store) {
   const at = refs(root);
@@ -60,7 +62,10 @@ export function mountStage(root, store) {
     redraw();
   });
   store.on(["trace", "frame", "tile", "pictures"], fit);
-  store.on(["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode", "playback"], redraw);
+  store.on(
+    ["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode", "forced", "study", "playback"],
+    redraw,
+  );
   store.on(["trace", "frame"], ({ trace, frame }) => {
     toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame]));
     setText(
@@ -82,6 +87,7 @@ export function mountStage(root, store) {
   new ResizeObserver(() => (fit(), redraw())).observe(at.frame);
   store.when("theme", () => ((stage.palette = readPalette(root)), redraw()));
   mountPointer(at, stage, store);
+  mountMarking(at, stage, store);
   mountKeys(at.canvas, stage, store);
   mountBudget(at, store);
   mountRegion({ layer: at.region, box: at.regionbox }, store);
@@ -109,8 +115,9 @@ function emptyText(state) {
 export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
   const heat = layer === "roles" ? null : heatOf(trace, layer);
+  const measured = measuredOf(state);
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
-  const marks = marksOf(state);
+  const marks = marksOf(state, measured);
   const played = state.playback === null ? null : sceneAt(state, state.playback);
   const whole = { view, layers, heat, cursor, foreign, marks, palette: stage.palette, veil: stage.veil, pixel };
   return played ? { ...whole, foreign: null, marks: null, ...played } : whole;

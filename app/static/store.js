@@ -1,6 +1,7 @@
 // One store that every panel reads: linked views for free. Changes are gathered and drawn once a frame.
 
 import { viewAt } from "./plan.js";
+import { NOTHING, forcedKey, withForced } from "./why/forced.js";
 
 export const LAYERS = ["focus", "scan", "kept", "merged", "dropped"];
 
@@ -15,11 +16,16 @@ export const NO_CURVES = {
   run: 0,
 };
 
+/** Studies of answers: by what and selection, the one that runs, the last of each kind. See why/studies.js. */
+export const NO_STUDY = { known: {}, now: null, last: {} };
+
 /**
  * What one part of the page asks of another, by name. plan: select with a method; released: the slider was let go;
  * models, drawer, help: open them; theme, projector: the looks have changed;
- * example: show one of the gallery; tour: begin a guided one.
- * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"} Action
+ * example: show one of the gallery; tour: begin a guided one;
+ * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way.
+ * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
+ *   | "force" | "unforce" | "unstudied"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State
@@ -58,6 +64,10 @@ export function createStore(initial) {
     mode: "one",
     tab: "answer",
     playback: null,
+    forced: NOTHING,
+    whatIf: { mode: "", said: "" },
+    whyAt: 0,
+    study: NO_STUDY,
     needs: {},
     chosen: [],
     arrange: "methods",
@@ -86,7 +96,7 @@ export function createStore(initial) {
     const started = performance.now();
     const keys = changed;
     changed = new Set();
-    if (["trace", "method", "budget"].some((k) => keys.has(k))) {
+    if (["trace", "method", "budget", "forced"].some((k) => keys.has(k))) {
       state.view = derive(state);
       keys.add("view");
     }
@@ -142,7 +152,10 @@ export function flipLayer(store, name) {
 
 function derive(state) {
   const plan = planOf(state);
-  return plan ? viewAt(plan, state.trace.tokens.n, state.budget) : null;
+  if (!plan) return null;
+  const view = viewAt(plan, state.trace.tokens.n, state.budget);
+  const known = forcedKey(state.trace.methods[state.method].forced) === forcedKey(state.forced);
+  return known ? view : withForced(view, plan, state.trace.tokens.n, state.forced);
 }
 
 /** Repaint times, newest last, for the page's own test: computing the roles, drawing the canvas, updating every panel. */

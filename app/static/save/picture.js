@@ -5,13 +5,15 @@ import { viridis } from "../color.js";
 import { endsOf, SCORES } from "../describe.js";
 import { linkTo, nameOf, save } from "../export.js";
 import { clock } from "../film_time.js";
-import { isNumber } from "../format.js";
+import { isNumber, sig3 } from "../format.js";
 import { makeGeometry } from "../geometry.js";
 import { GROUND, HALO, ROLES, VEILED } from "../look.js";
 import { paint } from "../paint.js";
 import { ROLE } from "../plan.js";
 import { sceneOf } from "../stage.js";
 import { viewsOf, windowOf } from "../views.js";
+import { diverging } from "../why/diverging.js";
+import { LAYERS } from "../why/layer.js";
 import { withWords } from "./png.js";
 
 const WIDTH = 1344; // pixels of the exported picture
@@ -39,7 +41,7 @@ export function wordsOf(state) {
     Method: labelOf(state),
     Parameters: parametersOf(trace.methods[method]?.parameters),
     Budget: view ? `${view.budget} of ${trace.tokens.n} visual tokens` : "",
-    Layer: layer === "roles" ? "" : (SCORES[layer]?.label ?? ""),
+    Layer: layer === "roles" ? "" : ((SCORES[layer] ?? LAYERS[layer])?.label ?? ""),
     "Answer with all tokens": full?.text ?? "",
     Answer: ours ? `${ours.text} (${ours.budget} tokens)` : "",
     Source: linkTo(state),
@@ -65,7 +67,8 @@ export function drawPicture(state, stage) {
   const lines = caption(state);
   const canvas = document.createElement("canvas");
   canvas.width = geometry.width;
-  const below = [scene.heat ? LINE : 0, state.view ? LINE + 8 : 0];
+  const measured = scene.marks?.layer;
+  const below = [scene.heat || measured ? LINE : 0, state.view ? LINE + 8 : 0];
   canvas.height = geometry.height + 40 + below[0] + below[1] + LINE * lines.length;
   const overlay = document.createElement("canvas");
   overlay.width = geometry.width;
@@ -83,7 +86,7 @@ export function drawPicture(state, stage) {
   ctx.drawImage(overlay, 0, 0);
   ctx.font = FONT;
   let y = geometry.height + 50;
-  if (scene.heat) (drawScale(ctx, state.layer, scene.heat, y), (y += below[0]));
+  if (scene.heat || measured) (drawScale(ctx, state.layer, scene.heat, measured, y), (y += below[0]));
   if (state.view) (drawLegend(ctx, state, scene, y), (y += below[1]));
   for (const [text, color] of lines) {
     ctx.fillStyle = color;
@@ -94,13 +97,14 @@ export function drawPicture(state, stage) {
 }
 
 /** The layer's name, and its colours between the values at their ends. */
-function drawScale(ctx, layer, heat, y) {
-  const [low, high] = endsOf(heat);
-  const { label, letter } = SCORES[layer];
-  let x = write(ctx, `${label} ${letter}, ${heat.kind === "log" ? "logarithmic" : "linear"}:`, PAD, y, INK) + 24;
+function drawScale(ctx, layer, heat, measured, y) {
+  const [low, high] = heat ? endsOf(heat) : [`−${sig3(measured.reach)}`, `+${sig3(measured.reach)} nats`];
+  const name = heat ? `${SCORES[layer].label} ${SCORES[layer].letter}` : LAYERS[layer].label;
+  const kind = heat ? (heat.kind === "log" ? "logarithmic" : "linear") : LAYERS[layer].help;
+  let x = write(ctx, `${name}, ${kind}:`, PAD, y, INK) + 24;
   x = Math.round(write(ctx, low, x, y, FAINT)) + 12;
   for (let i = 0; i < 320; i++) {
-    ctx.fillStyle = viridis(i / 319);
+    ctx.fillStyle = heat ? viridis(i / 319) : diverging((2 * i) / 319 - 1);
     ctx.fillRect(x + i, y - 20, 1, 22);
   }
   write(ctx, high, x + 332, y, FAINT);

@@ -114,7 +114,8 @@ function pictureOf(state) {
   const keys = ["full", `${method}@${budget}`].filter((key) => answers[key]);
   const known = Object.fromEntries(keys.map((key) => [key, answers[key]]));
   const small = { ...shown, methods, scores, answers: known };
-  return { runs: [[method, budget]], layer, frame, tile, link: linkTo(state), trace: JSON.stringify(small) };
+  const drawn = scores[layer] ? layer : "roles"; // what the Why tab measured is not in the trace
+  return { runs: [[method, budget]], layer: drawn, frame, tile, link: linkTo(state), trace: JSON.stringify(small) };
 }
 
 /** What a figure is drawn from: the runs on screen, their overlap, and the part of the trace that they need. */

@@ -3,11 +3,13 @@
 
 import { ROLE, entryBudgets } from "../plan.js";
 import { isNumber, percent, sig3 } from "../format.js";
+import { isForced, wayOf } from "./forced.js";
 import { nearest } from "./sketch.js";
 
 /**
  * What a sentence is about: method, its record, the view on screen (roles, budget, refine) and the trace.
- * @typedef {{ trace: any, method: string, view: any }} About
+ * forced: tokens kept or dropped by hand.
+ * @typedef {{ trace: any, method: string, view: any, forced?: any }} About
  */
 
 const firsts = new WeakMap(); // plan -> the budget at which each token is kept first
@@ -30,6 +32,9 @@ export function because(about, token) {
   const record = trace?.methods?.[method];
   if (!record?.plan || !view || token < 0) return "";
   const { plan } = record;
+  const byHand = about.forced ? wayOf(about.forced, token) : "";
+  if (byHand)
+    return `${byHand === "in" ? "Kept" : "Dropped"} by hand, whatever the method says. The rest of the budget is the method's.`;
   const facts = {
     ...about,
     record,
@@ -40,7 +45,8 @@ export function because(about, token) {
   };
   if (plan.kind === "nested") return ofStages(facts, token);
   if (plan.kind === "layers") return ofLayers(facts, token);
-  if (isShared(trace) && plan.kind === "rank") return ofShare(facts, token);
+  if ((isShared(trace) && plan.kind === "rank") || (plan.kind === "table" && record.forced && isForced(record.forced)))
+    return ofShare(facts, token);
   const own = OWN[method];
   return own ? own(facts, token) : plan.anchors ? ofCappedStages(facts, token) : ofShare(facts, token);
 }

@@ -5,7 +5,7 @@ import { aboutCosine, because } from "./sentences.js";
 import { nearestKept } from "./sketch.js";
 import { drawStrip, makeStrip } from "./strip.js";
 
-/** @param {{ trace: any, method: string, view: any }} about @param {number} token */
+/** @param {{ trace: any, view: any }} about @param {number} token */
 export function nearestText({ trace, view }, token) {
   const found = nearestKept(trace, view, token);
   return found && found.token !== view.refine.anchor[token]
@@ -14,7 +14,7 @@ export function nearestText({ trace, view }, token) {
 }
 
 /** Nodes for a card; nothing where the method has no plan. The strip is drawn once the nodes are in the page.
- *  @param {{ trace: any, method: string, view: any }} about @param {number} token */
+ *  @param {import("./sentences.js").About} about @param {number} token */
 export function whyNodes(about, token) {
   const { trace, method, view } = about;
   const text = because(about, token);

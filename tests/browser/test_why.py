@@ -1,0 +1,79 @@
+"""The Why tab and the card: why a token was kept, what the answer rests on, what was lost, and what if."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import frames
+from tests.browser.test_page import STATE, set_budget, until_quiet
+
+
+@pytest.fixture
+def counting(visit, app):
+    """The example where FSR answers 3 like all tokens do at 64, and fails at 32."""
+    if not app.embedded:
+        pytest.skip("random weights do not count")
+    page = visit("?example=count")
+    page.wait_for_function(f"{STATE}.example === 'count'")
+    return page
+
+
+def at_token(page, token: int) -> tuple[float, float]:
+    """The middle of a token on the canvas, in pixels of the window."""
+    rect = page.evaluate(f"{STATE}.trace.tokens.rect[{token}]")
+    box = page.locator(".fx-stage canvas").bounding_box()
+    scale = box["width"] / page.evaluate(f"{STATE}.trace.frames[0].width")
+    return box["x"] + scale * (rect[0] + rect[2]) / 2, box["y"] + scale * (rect[1] + rect[3]) / 2
+
+
+def study(page, name: str) -> None:
+    page.click(f"[data-ref={name}]")
+    page.wait_for_function(f"Object.values({STATE}.study.known).some((s) => s.what === '{name}' && s.phase === 'done')")
+
+
+def test_the_card_says_why_and_shows_the_role_at_every_budget(page):
+    set_budget(page, 64)
+    dropped = page.evaluate(f"{STATE}.view.roles.findIndex((r) => r === 0)")
+    page.mouse.move(*at_token(page, dropped))
+    page.wait_for_selector(f".fx-card header b:text('#{dropped}')")
+    sentence = page.locator(".fx-card .fx-because").inner_text()
+    assert sentence.startswith("Dropped. Priority ")
+    assert "Focus ended at" in sentence
+    page.wait_for_selector(".fx-card .fx-strip i")
+    assert "dropped at 1" in page.locator(".fx-card .fx-strip").get_attribute("aria-label")
+
+
+def test_influence_is_measured_shown_pinned_and_kept_for_its_selection(counting):
+    page = counting
+    set_budget(page, 64)
+    page.click("#fx-tab-why")
+    study(page, "influence")
+    rows = page.locator(".fx-why-list button")
+    assert rows.count() == 12
+    assert page.evaluate(f"{STATE}.layer") == "influence"
+    assert page.evaluate(f"Object.values({STATE}.study.known)[0].influence.length") == 64
+    rows.first.click()
+    token = int(rows.first.get_attribute("data-token"))
+    page.mouse.move(5, 5)
+    assert page.evaluate(f"{STATE}.cursor") == token
+    assert "Influence" in page.locator(".fx-card dl").inner_text()
+    until_quiet(page)
+    before = len(page.watch.requests)
+    set_budget(page, 40)
+    assert "no longer what is on the picture" in page.locator("[data-ref=influencestatus]").inner_text()
+    set_budget(page, 64)
+    assert page.locator("[data-ref=influencestatus]").is_hidden()
+    assert page.watch.requests[before:] == []
+
+
+def test_in_the_compare_view_the_tab_is_about_the_chosen_method(counting):
+    page = counting
+    page.click("[data-mode=compare]")
+    page.click("#fx-tab-why")
+    page.locator("#fx-why-about").select_option("1")
+    label = page.locator("#fx-why-about option:checked").inner_text()
+    page.evaluate("fsrExplorer.page.store.set({ cursor: 5 })")
+    frames(page, 3)
+    assert page.locator(".fx-why-token h3").inner_text() == f"#5, {label[2:].split(',')[0]}"
+    study(page, "influence")
+    assert page.locator(".fx-why-list button").count() > 0
