@@ -63,6 +63,21 @@ def test_answer_gives_both_answers_with_their_costs(client, picture_file):
     assert result["fsr@6"]["cost"]["visual_tokens"] == 6
 
 
+def test_why_tells_what_the_answer_rests_on_around_forced_tokens(client, picture_file):
+    from fsr.trace import Trace
+
+    file, forced = gradio_client.handle_file(picture_file), {"in": [0, 24], "out": [12]}
+    found = client.predict(file, "what?", budget=5, repair=True, forced=forced, api_name="/why")
+    tokens = {one["token"] for one in found["influence"]}
+    assert len(tokens) == 5
+    assert {0, 24} <= tokens
+    assert not found["repair"]["found"] or found["repair"]["answer"] == found["unpruned"]["text"]
+    trace = Trace.from_json(client.predict(file, "what?", forced=forced, api_name="/analyse"))
+    assert trace.methods["fsr"]["forced"] == forced
+    with pytest.raises(gradio_client.exceptions.AppError, match="forced in and out at once"):
+        client.predict(file, "what?", budget=5, forced={"in": [1], "out": [1]}, api_name="/why")
+
+
 def test_analyse_gives_a_valid_trace(client, picture_file):
     from fsr.trace import Trace
 
@@ -158,7 +173,7 @@ def test_an_upload_over_the_limit_is_refused(served):
 
 def test_only_the_endpoints_are_public_and_monitoring_is_closed(served, client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) - {"/why"} == ENDPOINTS
+    assert set(named) == ENDPOINTS
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{served}monitoring", timeout=20)
     assert refused.value.code == 403
