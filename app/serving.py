@@ -39,6 +39,7 @@ STYLES = (
     "words/words.css",
     "lecture/lecture.css",
     "guide/guide.css",
+    "wide.css",
     "narrow.css",
     "film.css",
 )

@@ -13,6 +13,7 @@ export function answerKey(method, budget) {
 export function mountAnswers(root, store, config, setBudget) {
   const at = refs(root);
   showWith(store, "answer", at.panel);
+  mountAllCosts(at);
   store.on(["answers", "method", "view"], (state) => drawSweep(at.sweep, state, setBudget));
   store.on(["answers", "aside", "status", "view", "method", "budget", "trace", "asked", "model", "note"], (state) =>
     draw(at, state, config),
@@ -192,8 +193,18 @@ const COSTS = [
   ["FLOPs, estimated", "flops_estimated", flops, "fewer", "more"],
 ];
 
+/** The table shows what matters most; the rest on request, so that the scenes below stay in sight. */
+function mountAllCosts(at) {
+  at.allcosts.addEventListener("click", () => {
+    const all = at.costs.toggleAttribute("data-all");
+    at.allcosts.setAttribute("aria-expanded", String(all));
+    setText(at.allcosts, all ? "Fewer costs" : "All costs");
+  });
+}
+
 function drawCosts(at, full, ours, n, running, mixed) {
   toggle(at.costs, Boolean(full || ours || running));
+  toggle(at.allcosts, !at.costs.hidden);
   const shown = [full, ours, n, running, mixed];
   if (at.costs.hidden || shown.every((x, i) => x === at.shown?.[i])) return; // nothing new: a drag leaves the table alone
   at.shown = shown;

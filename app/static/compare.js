@@ -1,5 +1,6 @@
 // The compare view's controls: which methods, how arranged, one budget for all, progress.
 
+import { mountTips } from "./tips.js";
 import { LETTERS, MOST, entriesOf, firstChoice, madeOf, problemOf } from "./comparing.js";
 import { isRunning, sourceText, unknownText } from "./answers.js";
 import { mountBudget } from "./budget.js";
@@ -10,6 +11,7 @@ import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.
 
 export function mountCompare(root, store, config, stageOf) {
   const at = refs(root);
+  mountTips(at.rolekeys);
   mountArrange(at, store);
   mountChips(at, store, config);
   mountSharedBudget(at, store);

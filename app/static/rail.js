@@ -4,6 +4,7 @@ import { ROLE } from "./plan.js";
 import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
+import { mountTips } from "./tips.js";
 import { flipLayer, planOf } from "./store.js";
 import { DIVERGING_GRADIENT } from "./why/diverging.js";
 import { LAYERS, measuredAt, measuredOf } from "./why/layer.js";
@@ -84,12 +85,16 @@ function mountLayers(at, store) {
 }
 
 const ENTRIES = [
-  ["focus", "Focus", "local evidence: the highest priority"],
-  ["scan", "Scan", "context: far from everything kept so far"],
-  ["ties", "Anchors", "scan tokens that absorbed others, ringed; pressed: lines to what they absorbed"],
-  ["kept", "Kept", "reaches the language model"],
-  ["merged", "Merged", "dropped, but averaged into an anchor"],
-  ["dropped", "Dropped", "never reaches the language model"],
+  ["focus", "Focus", "Focus, orange: the evidence. Tokens of the highest priority, what the question needs."],
+  ["scan", "Scan", "Scan, blue: the context. Each looked least like everything kept before it."],
+  [
+    "ties",
+    "Anchors",
+    "Anchors: Scan tokens that took in others, with a white ring. Press to see lines to what they took in.",
+  ],
+  ["kept", "Kept", "Kept: the language model reads it."],
+  ["merged", "Merged", "Merged: dropped, but averaged into an anchor, so not quite lost."],
+  ["dropped", "Dropped", "Dropped: the language model never reads it."],
 ];
 
 function countOf(view, name) {
@@ -100,13 +105,20 @@ function mountLegend(legend, store) {
   const entries = ENTRIES.map(([name, label, help]) =>
     el(
       "button",
-      { type: "button", class: "fx-entry", "data-layer": name, title: help, onclick: () => flipLayer(store, name) },
+      {
+        type: "button",
+        class: "fx-entry",
+        "data-layer": name,
+        "data-tip": help,
+        onclick: () => flipLayer(store, name),
+      },
       el("i", { class: `fx-swatch fx-swatch-${name}`, "aria-hidden": "true" }),
       el("span", {}, label),
       el("b", {}, "–"),
     ),
   );
   fill(legend, ...entries);
+  mountTips(legend);
   store.on(["view", "layers"], ({ view, layers }) => {
     const staged = !view?.counts[ROLE.KEPT];
     for (const entry of entries) {

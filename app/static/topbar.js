@@ -26,6 +26,7 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
       ...Object.entries(model.pathways ?? {}).map(([k, v]) => `${k}: ${v}`),
     ].join("\n");
   });
+  mountReach(at);
   for (const button of at.modes.children)
     button.addEventListener("click", () => store.set({ mode: button.dataset.mode, cursor: -1 }));
   store.on(["mode"], ({ mode }) => {
@@ -39,4 +40,22 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
   at.keys.addEventListener("click", (event) => event.target === at.keys && at.keys.close());
   store.when("help", () => at.keys.showModal());
   store.when("projector", (detail) => at.projector.setAttribute("aria-pressed", String(detail)));
+}
+
+/** The link that skips to the question, and the menu that holds the tools of a narrow window. */
+function mountReach(at) {
+  at.skip.addEventListener("click", (event) => {
+    event.preventDefault();
+    /** @type {HTMLElement | null} */ (document.querySelector("#fx-question :is(textarea, input)"))?.focus();
+  });
+  const open = (on) => {
+    at.menu.setAttribute("aria-expanded", String(on));
+    at.tools.toggleAttribute("data-open", on);
+  };
+  at.menu.addEventListener("click", () => open(at.menu.getAttribute("aria-expanded") !== "true"));
+  at.tools.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !at.tools.hasAttribute("data-open")) return;
+    open(false);
+    at.menu.focus();
+  });
 }

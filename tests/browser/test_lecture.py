@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tests.browser.conftest import frames
 
 STATE = "fsrExplorer.page.store.state"
@@ -147,3 +149,65 @@ def test_a_tour_that_is_not_there_is_told(visit):
     page.wait_for_selector(".fx-tour-problem:not([hidden])")
     assert page.locator(".fx-tour-problem").inner_text() == "there is no tour 'nobody'."
     page.watch.errors.clear()  # the browser's own word about the 404
+
+
+def test_the_question_is_one_step_away_and_headings_follow_each_other(visit):
+    page = visit("?example=count")
+    page.locator(".fx-skip").focus()
+    assert page.locator(".fx-skip").bounding_box()["y"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement === document.querySelector('#fx-question textarea')")
+    shown = "[...document.querySelectorAll('h1,h2,h3,h4')].filter((h) => h.getClientRects().length)"
+    levels = page.evaluate(f"{shown}.map((h) => Number(h.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    entry = page.locator(".fx-legend [data-layer=focus]")
+    entry.hover()
+    assert "what the question needs" in page.locator("#fx-tip").inner_text()
+    page.mouse.move(5, 5)
+    assert page.locator("#fx-tip").is_hidden()
+    page.locator(".fx-rail [role=radio][aria-checked=true]").focus()
+    page.keyboard.press("Tab")
+    assert page.locator("#fx-tip").is_visible()
+    assert entry.get_attribute("aria-describedby") == "fx-tip"
+    page.keyboard.press("Escape")
+    assert page.locator("#fx-tip").is_hidden()
+    assert page.locator(".fx-tile").first.bounding_box()["y"] < 900, "scenes are in sight without scrolling"
+
+
+def test_a_wall_shows_large_type_all_tools_and_a_comparison_on_one_screen(visit):
+    page = visit("?example=count", viewport={"width": 1920, "height": 1080})
+    page.keyboard.press("p")
+    size = "(s) => parseFloat(getComputedStyle(document.querySelector(s)).fontSize)"
+    assert page.evaluate(size, ".fx-legend .fx-entry") >= 22
+    assert page.evaluate(size, ".fx-answers .fx-text") >= 36
+    for tool in ("link", "help", "drawer", "save"):
+        assert page.locator(f"[data-ref={tool}]").is_visible(), tool
+    assert page.locator(".fx-tile").first.is_visible()
+    side = page.locator("#fx-col-side").bounding_box()
+    assert side["x"] + side["width"] > 1880
+    page.keyboard.press("c")
+    page.wait_for_selector(".fx-cell-run")
+    cells = page.locator(".fx-cell-run").all()
+    assert len(cells) == 5
+    for cell in cells:
+        box = cell.bounding_box()
+        assert box["y"] + box["height"] <= 1080
+
+
+def test_a_phone_has_the_legend_near_the_picture_and_every_tool(visit):
+    page = visit("?example=count", viewport={"width": 390, "height": 844})
+    tops = [page.locator(s).first.bounding_box()["y"] for s in (
+        ".fx-picture", ".fx-budget", ".fx-legend", ".fx-tile", "#fx-question", ".fx-tabs", ".fx-pair")]  # fmt: skip
+    assert tops == sorted(tops)
+    page.click("[data-ref=menu]")
+    for tool in ("link", "save", "projector", "theme", "help"):
+        box = page.locator(f"[data-ref={tool}]").bounding_box()
+        assert min(box["width"], box["height"]) >= 40, tool
+    small = page.evaluate(
+        "[...document.querySelectorAll('.fx-rail button, .fx-rail select, .fx-tabs button, .fx-tools button, "
+        ".fx-menu, .fx-modes button, .fx-sweep button')].filter((n) => n.getClientRects().length && "
+        "n.getBoundingClientRect().height < 40).map((n) => n.className + n.textContent)"
+    )
+    assert small == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
