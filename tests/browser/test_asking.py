@@ -63,6 +63,7 @@ def test_asking_streams_both_answers_one_after_the_other_with_their_costs(page):
         assert answer["cost"]["prefill_ms"] > 0
         assert answer["cost"]["kv_bytes"] > 0
     assert ours["cost"]["visual_tokens"] == ours["budget"] < full["cost"]["visual_tokens"]
+    page.click(".fx-all-costs")
     table = page.locator(".fx-costs").inner_text()
     for label in (
         "Visual tokens",

@@ -182,7 +182,7 @@ def test_a_wall_shows_large_type_all_tools_and_a_comparison_on_one_screen(visit)
     assert page.evaluate(size, ".fx-legend .fx-entry") >= 22
     assert page.evaluate(size, ".fx-answers .fx-text") >= 36
     for tool in ("link", "help", "drawer", "save"):
-        assert page.locator(f"[data-ref={tool}]").is_visible(), tool
+        assert page.locator(f"button[data-ref={tool}]").is_visible(), tool
     assert page.locator(".fx-tile").first.is_visible()
     side = page.locator("#fx-col-side").bounding_box()
     assert side["x"] + side["width"] > 1880
@@ -202,7 +202,7 @@ def test_a_phone_has_the_legend_near_the_picture_and_every_tool(visit):
     assert tops == sorted(tops)
     page.click("[data-ref=menu]")
     for tool in ("link", "save", "projector", "theme", "help"):
-        box = page.locator(f"[data-ref={tool}]").bounding_box()
+        box = page.locator(f"button[data-ref={tool}]").bounding_box()
         assert min(box["width"], box["height"]) >= 40, tool
     small = page.evaluate(
         "[...document.querySelectorAll('.fx-rail button, .fx-rail select, .fx-tabs button, .fx-tools button, "

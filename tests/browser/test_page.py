@@ -297,7 +297,14 @@ def test_the_save_menu_is_used_by_keyboard_and_closes_where_it_should(page):
 def test_a_phone_shows_picture_budget_question_answers_in_this_order_without_overflow(visit):
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, device_scale_factor=2)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    selectors = (".fx-picture", "#fx-range", "#fx-question textarea", "[data-ref=fulltext]", "[data-ref=method]")
+    selectors = (
+        ".fx-picture",
+        "#fx-range",
+        ".fx-legend",
+        "[data-ref=method]",
+        "#fx-question textarea",
+        "[data-ref=fulltext]",
+    )
     tops = [page.locator(s).bounding_box()["y"] for s in selectors]
     assert tops == sorted(tops)
     canvas = page.locator(".fx-stage canvas")
