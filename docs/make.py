@@ -127,6 +127,8 @@ def traces() -> str:
         n = trace["tokens"]["n"]
         places.add(trace["recorded"]["device"])
         full, ours = (trace["answers"][key]["cost"] for key in ("full", f"fsr@{round(n / 9)}"))
+        if full is None or ours is None:  # recorded where nothing could be measured
+            continue
         cells = [_time(full, "encode_ms"), _time(full, "prefill_ms")]
         cells += [_time(ours, name) for name in ("select_ms", "prefill_ms", "first_token_ms")]
         lines.append(f"| {path.stem} | {n} -> {round(n / 9)} | {' | '.join(cells)} | {ours.get('repeats', 1)} |")
