@@ -53,7 +53,7 @@ function drawBudget(at, state) {
   drawCount(at, state, state.view?.budget ?? state.budget);
   const focus = state.view ? state.view.counts[ROLE.FOCUS] : 0;
   at.track.style.setProperty("--focus", String(focus / n));
-  at.track.dataset.kind = state.view?.counts[ROLE.KEPT] ? "kept" : "stages";
+  at.track.dataset.kind = state.view?.counts[ROLE.KEPT] && !focus ? "kept" : "stages";
   setText(at.split, splitText(state));
   const note = isFocusOnly(state) ? "Focus used the whole budget: nothing was scanned." : budgetNote(planOf(state), n);
   setText(at.notice, note);
@@ -83,8 +83,9 @@ function drawCount(at, state, budget) {
 function splitText(state) {
   if (!state.view) return "";
   const { counts, anchors } = state.view;
-  if (counts[ROLE.KEPT]) return "";
-  return `${counts[ROLE.FOCUS]} focus + ${counts[ROLE.SCAN]} scan${anchors ? `, ${counts[ROLE.MERGED]} merged into ${anchors}` : ""}`;
+  const byHand = counts[ROLE.KEPT];
+  if (byHand && !(counts[ROLE.FOCUS] + counts[ROLE.SCAN])) return "";
+  return `${byHand ? `${byHand} by hand + ` : ""}${counts[ROLE.FOCUS]} focus + ${counts[ROLE.SCAN]} scan${anchors ? `, ${counts[ROLE.MERGED]} merged into ${anchors}` : ""}`;
 }
 
 export function isFocusOnly(state) {

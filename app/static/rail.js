@@ -120,10 +120,11 @@ function mountLegend(legend, store) {
   fill(legend, ...entries);
   mountTips(legend);
   store.on(["view", "layers"], ({ view, layers }) => {
-    const staged = !view?.counts[ROLE.KEPT];
+    const byHand = Boolean(view?.counts[ROLE.KEPT]); // beside stages: kept by hand
+    const staged = !byHand || view.counts[ROLE.FOCUS] + view.counts[ROLE.SCAN] > 0;
     for (const entry of entries) {
       const name = entry.dataset.layer;
-      toggle(entry, name === "dropped" || staged !== (name === "kept"));
+      toggle(entry, name === "dropped" || (name === "kept" ? byHand : staged));
       entry.setAttribute("aria-pressed", String(layers.has(name)));
       setText(entry.lastChild, view ? String(countOf(view, name)) : "–");
     }

@@ -57,7 +57,7 @@ export function withForced(view, plan, n, forced) {
   const roles = view.roles.slice();
   const staged = view.counts[ROLE.FOCUS] + view.counts[ROLE.SCAN] > 0;
   for (const i of forced.out) if (i < n) roles[i] = ROLE.DROPPED;
-  for (const i of forced.in) if (i < n && roles[i] < ROLE.KEPT) roles[i] = staged ? ROLE.FOCUS : ROLE.KEPT;
+  for (const i of forced.in) if (i < n && roles[i] < ROLE.KEPT) roles[i] = ROLE.KEPT;
   const fixed = new Set([...forced.in, ...forced.out]);
   const wanted = view.counts[ROLE.KEPT] + view.counts[ROLE.SCAN] + view.counts[ROLE.FOCUS];
   const entry = entryOf(plan, n);
