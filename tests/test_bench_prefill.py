@@ -24,11 +24,14 @@ CHECKPOINTS = {
     "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
     "llava-onevision-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
     "llava-video-7b": "lmms-lab/LLaVA-Video-7B-Qwen2",
+    "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
+    "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
+    "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
     "smolvlm2-256m": "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
     "smolvlm2-500m": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
     "smolvlm2-2.2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
 }
-AS_ANOTHER = ("qwen2.5-vl-7b", "smolvlm2-500m", "smolvlm2-2.2b")  # when small
+AS_ANOTHER = ("qwen2.5-vl-7b", "qwen3-vl-4b", "qwen3-vl-8b", "smolvlm2-500m", "smolvlm2-2.2b")  # when small
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import (
     LlamaConfig,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
     SmolVLMImageProcessor,
@@ -22,7 +27,7 @@ from transformers import (
 from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
-from tests.tiny_families import QUESTION, living, llama_config, marked_tokenizer, noise
+from tests.tiny_families import QUESTION, QWEN_MARKS, QWEN_TEMPLATE, living, llama_config, marked_tokenizer, noise
 
 TIMES = (0.0, 2.0, 4.0)
 FRAMES: dict[str, tuple[list[Image.Image], tuple[float, ...] | None]] = {
@@ -73,6 +78,58 @@ def save_smolvlm(folder: Path) -> Path:
     return folder
 
 
+def save_qwen3(folder: Path) -> Path:
+    """Qwen3-VL with rows for the first two of its three layers."""
+    torch.manual_seed(0)
+    tokenizer = marked_tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
+    vision = {
+        "depth": 4,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "out_hidden_size": 48,
+        "num_position_embeddings": 36,
+        "deepstack_visual_indexes": [0, 2],
+    }
+    text = {
+        **{name: value for name, value in llama_config(len(tokenizer)).to_dict().items() if name in QWEN3_TEXT},
+        "head_dim": 16,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [4, 2, 2],
+            "mrope_interleaved": True,
+        },
+        "bos_token_id": None,
+    }
+    config = Qwen3VLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    model = living(Qwen3VLForConditionalGeneration(config))
+    size = {"shortest_edge": 32 * 32 * 4, "longest_edge": 32 * 32 * 40}
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size, patch_size=16),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(size={**size, "longest_edge": 32 * 32 * 120}, cap_pixels_per_frame=False),
+        chat_template=QWEN_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+QWEN3_TEXT = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "max_position_embeddings", "eos_token_id", "pad_token_id"),
+)
+
+
 # -- the table of tests
 
 
@@ -83,7 +140,7 @@ class Row:
     layer: model -> the attention whose weights are saliency. saliency: these weights, (F, H, T, T) each, and the
     processor's inputs -> (N,), written down independently. by_hand: unmodified model, the processor's inputs and a
     selection -> (L, V), the logits of a prompt put together without our code. grids: case -> rows and columns of every
-    grid.
+    grid. inside: whether methods inside the language model work.
     """
 
     save: Callable[[Path], Path]
@@ -92,6 +149,7 @@ class Row:
     saliency: Callable[[Sequence[Tensor], dict[str, Tensor]], Tensor]
     by_hand: Callable[[Any, dict[str, Tensor], Any], Tensor]
     grids: dict[str, list[tuple[int, int]]]
+    inside: bool = True
 
 
 def smol_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
@@ -114,7 +172,65 @@ def embeddings_only(model: Any, inputs: dict[str, Tensor], selection: Any) -> Te
     return logits
 
 
+def qwen3_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
+    """Attention received, mean over the 2 x 2 patches of a token, which follow each other."""
+    return torch.cat([w[0].mean(dim=(0, 1)) for w in weights]).view(-1, 4).mean(dim=1)
+
+
+@torch.no_grad()
+def with_deepstack(model: Any, inputs: dict[str, Tensor], selection: Any) -> Tensor:
+    """Kept embeddings at their own positions, and the rows of every DeepStack layer, merged by their weights."""
+    ids = inputs["input_ids"][0]
+    grids = {name: inputs[name] for name in ("image_grid_thw", "video_grid_thw") if name in inputs}
+    video = "video_grid_thw" in inputs
+    positions, _ = model.model.get_rope_index(
+        inputs["input_ids"], mm_token_type_ids=inputs["mm_token_type_ids"], **grids
+    )
+    pixels = inputs["pixel_values_videos" if video else "pixel_values"]
+    seen = model.model.visual(pixels, grid_thw=next(iter(grids.values())))
+    rows = model.get_input_embeddings()(ids)
+    place = (ids == (model.config.video_token_id if video else model.config.image_token_id)).nonzero().flatten()
+    rows[place[selection.kept]] = selection.embeddings
+    stays = torch.ones(len(ids), dtype=torch.bool).index_fill_(0, place, False)
+    stays[place[selection.kept]] = True
+    visual = torch.zeros(len(ids), dtype=torch.bool).index_fill_(0, place, True)[stays]
+    deepstack = []
+    for layer in seen.deepstack_features:
+        carried = [
+            sum(
+                float(selection.weight[i]) * layer[i]
+                for i in range(len(layer))
+                if i == kept or (selection.roles[i] == 1 and selection.anchor[i] == kept)
+            )
+            for kept in selection.kept.tolist()
+        ]
+        deepstack.append(torch.stack(carried))
+    out = model.model.language_model(
+        inputs_embeds=rows[stays][None],
+        position_ids=positions[:, :, stays],
+        visual_pos_masks=visual[None],
+        deepstack_visual_embeds=deepstack,
+    )
+    logits: Tensor = model.lm_head(out.last_hidden_state)[0]
+    return logits
+
+
 ROWS = {
+    "qwen3": Row(
+        save_qwen3,
+        Qwen3VLForConditionalGeneration,
+        lambda model: model.model.visual.blocks[-1].attn,
+        qwen3_saliency,
+        with_deepstack,
+        {
+            "1:1": [(6, 6)],
+            "3:1": [(3, 9)],
+            "1:3": [(9, 3)],
+            "several": [(3, 8), (5, 3)],
+            "video": [(4, 6)] * 2,
+        },
+        inside=False,
+    ),
     "smolvlm": Row(
         save_smolvlm,
         SmolVLMForConditionalGeneration,
@@ -141,9 +257,13 @@ def case(vlm: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
     kind, count = ("image", len(frames)) if times is None else ("video", 1)
     content = [{"type": kind}] * count + [{"type": "text", "text": QUESTION}]
     text = vlm.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    given: dict[str, Any] = {"images": [frames]}
+    given: dict[str, Any] = {"images": [frames] if "smolvlm" in vlm.model.config.model_type else frames}
     if times is not None:
-        read = {"fps": 1 / (times[1] - times[0]), "frames_indices": range(len(times)), "total_num_frames": len(times)}
+        read = {
+            "fps": 1 / (times[1] - times[0]),
+            "frames_indices": [*range(len(times))],
+            "total_num_frames": len(times),
+        }
         given = {"videos": [frames], "video_metadata": [read], "do_sample_frames": False}
     inputs = vlm.processor(text=text, return_tensors="pt", **given)
     encoding = vlm.encode(vlm.encode_media(frames, times=times), QUESTION)

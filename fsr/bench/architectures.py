@@ -19,6 +19,11 @@ from fsr.bench.model_shapes import (
     CLIP_VISION,
     QWEN2_05B,
     QWEN2_7B,
+    QWEN3_2B,
+    QWEN3_4B,
+    QWEN3_8B,
+    QWEN3_VISION,
+    QWEN3_VISION_LARGE,
     QWEN25_3B,
     QWEN25_7B,
     QWEN25_VISION,
@@ -150,7 +155,8 @@ def small(one: Architecture) -> Architecture:
     clip = None if one.clip is None else {**one.clip, **SMALL_VISION, "vocab_size": SMALL_TEXT["vocab_size"]}
     if "depth" in one.vision:  # Qwen's tower, which takes pictures of any size
         vision = {**one.vision, **SMALL_QWEN_VISION}
-        return replace(one, text=text, vision=vision, picture=(504, 504), tokens=18 * 18)
+        side = 36 * one.vision.get("patch_size", 14)
+        return replace(one, text=text, vision=vision, picture=(side, side), tokens=18 * 18)
     return replace(one, text=text, vision={**one.vision, **SMALL_VISION}, clip=clip)
 
 
@@ -305,6 +311,31 @@ def _qwen(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     return config, processor
 
 
+def _qwen3(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    t: Any = transformers
+    words = tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    ids = {mark: words.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
+    config = t.Qwen3VLConfig(
+        vision_config=dict(one.vision),
+        text_config=text,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=text["tie_word_embeddings"],
+    )
+    size = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
+    processor = t.Qwen3VLProcessor(
+        image_processor=t.Qwen2VLImageProcessor(size=size, patch_size=one.vision["patch_size"]),
+        tokenizer=words,
+        video_processor=t.Qwen3VLVideoProcessor(cap_pixels_per_frame=True),
+        chat_template=QWEN_CHAT,
+    )
+    return config, processor
+
+
 def _original(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     words = tokenizer(("<|im_start|>", "<|im_end|>", "<video>"), image_token="<image>", video_token="<video>")
     original = {
@@ -441,5 +472,35 @@ ARCHITECTURES = {
         (1024, 1024),
         1377,
         join=3,
+    ),
+    "qwen3-vl-2b": Architecture(
+        "Qwen3-VL 2B",
+        "Qwen3VLForConditionalGeneration",
+        ("fsr.vlm.qwen3_vl", "Qwen3VL"),
+        _qwen3,
+        QWEN3_2B,
+        QWEN3_VISION,
+        (1024, 1024),
+        1024,
+    ),
+    "qwen3-vl-4b": Architecture(
+        "Qwen3-VL 4B",
+        "Qwen3VLForConditionalGeneration",
+        ("fsr.vlm.qwen3_vl", "Qwen3VL"),
+        _qwen3,
+        QWEN3_4B,
+        {**QWEN3_VISION, "out_hidden_size": 2560},
+        (1024, 1024),
+        1024,
+    ),
+    "qwen3-vl-8b": Architecture(
+        "Qwen3-VL 8B",
+        "Qwen3VLForConditionalGeneration",
+        ("fsr.vlm.qwen3_vl", "Qwen3VL"),
+        _qwen3,
+        QWEN3_8B,
+        QWEN3_VISION_LARGE,
+        (1024, 1024),
+        1024,
     ),
 }

@@ -133,6 +133,51 @@ SMOLLM2_1700M = SMOLLM2_135M | {
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
 }
+QWEN3_VISION = {
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_heads": 16,
+    "patch_size": 16,
+    "out_hidden_size": 2048,
+    "deepstack_visual_indexes": [5, 11, 17],
+}
+QWEN3_VISION_LARGE = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_heads": 16,
+    "patch_size": 16,
+    "out_hidden_size": 4096,
+    "deepstack_visual_indexes": [8, 16, 24],
+}
+QWEN3_2B = {
+    "vocab_size": 151936,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 262144,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 5e6,
+        "mrope_section": [24, 20, 20],
+        "mrope_interleaved": True,
+    },
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+}
+QWEN3_4B = QWEN3_2B | {
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+}
+QWEN3_8B = QWEN3_4B | {"hidden_size": 4096, "intermediate_size": 12288, "tie_word_embeddings": False}
 SMALL = "-small"  # behind the name of an architecture, for rehearsals
 SMALL_TEXT = {
     "hidden_size": 48,
@@ -150,4 +195,5 @@ SMALL_QWEN_VISION = {
     "num_heads": 4,
     "out_hidden_size": 48,
     "fullatt_block_indexes": [0, 2],
+    "deepstack_visual_indexes": [0, 1],
 }

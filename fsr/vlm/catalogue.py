@@ -47,6 +47,9 @@ FAMILIES = {
     "qwen2_5_vl": Registered(
         "Qwen2_5_VLForConditionalGeneration", "fsr.vlm.qwen2_5_vl", "Qwen25VL", "qwen2_5_vl", clip_frames=16
     ),
+    "qwen3_vl": Registered(
+        "Qwen3VLForConditionalGeneration", "fsr.vlm.qwen3_vl", "Qwen3VL", "qwen3_vl_vision", clip_frames=16
+    ),
     "smolvlm": Registered(
         "SmolVLMForConditionalGeneration",
         "fsr.vlm.smolvlm",
@@ -95,6 +98,9 @@ CATALOGUE: dict[str, Listed] = {
     "llava-hf/llava-v1.6-vicuna-13b-hf": Listed("LLaVA-NeXT 13B (Vicuna)", 13.35, LLAMA2, family="llava_next"),
     "Qwen/Qwen2.5-VL-3B-Instruct": Listed("Qwen2.5-VL 3B", 3.75, QWEN, family="qwen2_5_vl"),
     "Qwen/Qwen2.5-VL-7B-Instruct": Listed("Qwen2.5-VL 7B", 8.29, APACHE, family="qwen2_5_vl"),
+    "Qwen/Qwen3-VL-2B-Instruct": Listed("Qwen3-VL 2B", 2.13, APACHE, family="qwen3_vl"),
+    "Qwen/Qwen3-VL-4B-Instruct": Listed("Qwen3-VL 4B", 4.44, APACHE, family="qwen3_vl"),
+    "Qwen/Qwen3-VL-8B-Instruct": Listed("Qwen3-VL 8B", 8.77, APACHE, family="qwen3_vl"),
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
         "LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision", on_cpu_s=(26, 17)
     ),

@@ -243,5 +243,8 @@ def text_model(model: Any) -> Any:
     """The same where its kind is known to bear hooks that shorten the sequence. Raises FsrError for any other."""
     stack = decoder_stack(model)
     if stack.config.model_type not in DECODERS:
-        raise FsrError("methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders only.")
+        raise FsrError(
+            "methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders, not with "
+            f"{stack.config.model_type}; choose one that prunes before it."
+        )
     return stack

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -33,11 +33,27 @@ class QwenMedia(Media):
     """Media with the grids that positions are made of.
 
     grids: (pictures or videos, 3) int64, patches in time, height and width. seconds: what one step in time takes in a
-    video, None for pictures.
+    video, None for pictures. times: seconds, one a step in time of a video, where the prompt tells them. deepstack:
+    (N, D) each, what is added to the tokens behind the first layers of the language model (Qwen3-VL).
     """
 
     grids: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.long))
     seconds: float | None = None
+    times: tuple[float, ...] = ()
+    deepstack: tuple[Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + sum(x.numel() * x.element_size() for x in self.deepstack)
+
+
+class QwenRead(NamedTuple):
+    """What one pass of the tower shows, in raster order: see `QwenMedia`."""
+
+    embeddings: Tensor
+    features: Tensor
+    saliency: Tensor
+    deepstack: tuple[Tensor, ...] = ()
 
 
 class Qwen25VL(Family):
@@ -57,7 +73,11 @@ class Qwen25VL(Family):
         given = super().processor_input(frames, times)
         if times is None:
             return given
-        read = {"fps": 1 / (times[1] - times[0]), "frames_indices": range(len(times)), "total_num_frames": len(times)}
+        read = {
+            "fps": 1 / (times[1] - times[0]),
+            "frames_indices": [*range(len(times))],
+            "total_num_frames": len(times),
+        }
         return given | {"video_metadata": [read], "do_sample_frames": False}
 
     def masked_positions(self, inputs: Mapping[str, Tensor], mask: Tensor) -> Tensor:
@@ -69,7 +89,7 @@ class Qwen25VL(Family):
         self.tower.visual(pixels, grid_thw=inputs["image_grid_thw"])
 
     def read_saliency(self, pixels: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        saliency: Tensor = self.tower.read(pixels, inputs["image_grid_thw"])[2]
+        saliency: Tensor = self.tower.read(pixels, inputs["image_grid_thw"]).saliency
         return saliency
 
     def saliency_of(self, weights: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
@@ -88,9 +108,9 @@ class Qwen25VL(Family):
     def patch_reader(self) -> tuple[object, str, Callable[..., Any]]:
         tower = self.tower
 
-        def patches(pixels: Tensor, grids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def patches(pixels: Tensor, grids: Tensor) -> QwenRead:
             out = tower.visual.patch_embed(pixels).view(-1, tower.merge**2 * tower.visual.config.hidden_size)
-            return out, out, out[:, 0].float()
+            return QwenRead(out, out, out[:, 0].float())
 
         return tower, "read", patches
 
@@ -135,12 +155,15 @@ class Qwen25VL(Family):
             side = 2 * self.tower.merge
             self.tower.read(torch.zeros_like(pixels[:1]).expand(side * side, -1), torch.tensor([[1, side, side]]))
             self._vision_warm = True
-        (embeddings, features, saliency), ms = timed(lambda: self.tower.read(pixels, grids), self.device)
-        embeddings, features, saliency = (x.to(self.device) for x in (embeddings, features, saliency))
+        read, ms = timed(lambda: self.tower.read(pixels, grids), self.device)
+        embeddings, features, saliency = (x.to(self.device) for x in read[:3])
         layout = geometry.layout(views, self.tower.patch * self.tower.merge)
         if len(layout) != len(embeddings):
             raise FsrError(f"the model made {len(embeddings)} visual tokens where its grids have {len(layout)}.")
-        return QwenMedia(key, layout, embeddings, features, saliency, ms, grids=grids, seconds=seconds)
+        deepstack = tuple(rows.to(self.device) for rows in read.deepstack)
+        return QwenMedia(
+            key, layout, embeddings, features, saliency, ms, grids=grids, seconds=seconds, deepstack=deepstack
+        )
 
     def _pictures(self, frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
         values = self.processor.image_processor(images=list(frames), return_tensors="pt")
@@ -195,9 +218,12 @@ class Qwen25VL(Family):
         inputs = super().language_inputs(encoding, selection)
         positions = self.positions(encoding)
         if selection is not None:
-            source = replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
-            positions = positions[:, :, source]
+            positions = positions[:, :, self._source(encoding, selection)]
         return {**inputs, "position_ids": positions.to(self.device)}
+
+    def _source(self, encoding: Encoding, selection: Selection) -> Tensor:
+        """(L,) int64: whose place in the unpruned prompt every place of the pruned one has."""
+        return replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
 
     def positions(self, encoding: Encoding) -> Tensor:
         """(3, 1, L) int64: time, row and column of every place of the unpruned prompt."""
@@ -227,9 +253,12 @@ class QwenTower:
         vision = model.config.vision_config
         self.model, self.visual = model, find(model, "visual")
         self.patch, self.merge = int(vision.patch_size), int(vision.spatial_merge_size)
+        self._see(vision)
+        self.attention = self.visual.blocks[self.layer].attn
+
+    def _see(self, vision: Any) -> None:
         self.window = max(1, int(vision.window_size) // self.merge // self.patch)
         self.layer = max(vision.fullatt_block_indexes)
-        self.attention = self.visual.blocks[self.layer].attn
 
     def saliency_words(self) -> str:
         where = f"block {self.layer + 1} of {len(self.visual.blocks)}, the last that sees the whole picture"
@@ -237,20 +266,24 @@ class QwenTower:
         return f"attention every patch receives in {where}, mean over {heads} heads, all patches and each merged group"
 
     @torch.no_grad()
-    def read(self, pixels: Tensor, grids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, pixels: Tensor, grids: Tensor) -> QwenRead:
         """(N, D) embeddings, (N, C) features and (N,) saliency of pictures or videos, all in raster order.
 
         features: the blocks' output, mean over the patches of a merged token.
         """
         with self._watched() as seen:
             out = self.visual(pixels, grid_thw=grids.to(pixels.device))
-        order = window_order(grids, self.merge, self.window).to(pixels.device)
+        order = self.order(grids).to(pixels.device)
         received = self._received(seen["attention"], seen["qkv"][0])
         group = self.merge**2
         saliency = _unordered(received.view(-1, group).mean(dim=1), order)
         hidden = seen["merger"][0]
         features = _unordered(hidden.view(-1, group, hidden.shape[-1]).float().mean(dim=1).to(hidden), order)
-        return out.pooler_output, features, saliency
+        return QwenRead(out.pooler_output, features, saliency, tuple(getattr(out, "deepstack_features", None) or ()))
+
+    def order(self, grids: Tensor) -> Tensor:
+        """(N,) int64: the merged tokens in the order in which the blocks see them, as indices in raster order."""
+        return window_order(grids, self.merge, self.window)
 
     def _received(self, attention: dict[str, Any], qkv: Tensor) -> Tensor:
         """(patches,) float32: the attention every patch receives within its picture or step in time."""

@@ -71,7 +71,11 @@ class SmolVLM(Family):
     def processor_input(self, frames: Sequence[Image.Image], times: Sequence[float] | None) -> dict[str, Any]:
         if times is None:
             return {"images": [list(frames)]}
-        read = {"fps": 1 / (times[1] - times[0]), "frames_indices": range(len(times)), "total_num_frames": len(times)}
+        read = {
+            "fps": 1 / (times[1] - times[0]),
+            "frames_indices": [*range(len(times))],
+            "total_num_frames": len(times),
+        }
         return {"videos": [list(frames)], "video_metadata": [read], "do_sample_frames": False}
 
     def saliency_of(self, weights: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
