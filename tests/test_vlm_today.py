@@ -63,7 +63,7 @@ def test_pruned_prompts_equal_those_built_by_hand(opened, family, name, method, 
 
 
 @pytest.mark.parametrize(("family", "name"), CASES)
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("implementation", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 def test_saliency_equals_the_models_own_attention(opened, monkeypatch, family, name, implementation):
     """The weights that transformers' eager attention computes."""
     row, (folder, _, _) = ROWS[family], opened(family)
