@@ -79,6 +79,9 @@ class WithForced(Pruner):
     def parameters(self) -> dict[str, Any]:
         return self.pruner.parameters()
 
+    def tuned(self) -> dict[str, Any]:
+        return self.pruner.tuned()
+
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         self.forced.check(len(tokens))
         if self.takes_budget:

@@ -18,12 +18,21 @@ def counting(visit, app):
     return page
 
 
+def kept(page) -> set[int]:
+    return set(page.evaluate(f"[...{STATE}.view.roles.keys()].filter((i) => {STATE}.view.roles[i] >= 2)"))
+
+
 def at_token(page, token: int) -> tuple[float, float]:
     """The middle of a token on the canvas, in pixels of the window."""
     rect = page.evaluate(f"{STATE}.trace.tokens.rect[{token}]")
     box = page.locator(".fx-stage canvas").bounding_box()
     scale = box["width"] / page.evaluate(f"{STATE}.trace.frames[0].width")
     return box["x"] + scale * (rect[0] + rect[2]) / 2, box["y"] + scale * (rect[1] + rect[3]) / 2
+
+
+def ask(page) -> None:
+    page.click("#fx-askbutton")
+    page.wait_for_function(f"{STATE}.status.phase === 'done'")
 
 
 def study(page, name: str) -> None:
@@ -64,6 +73,75 @@ def test_influence_is_measured_shown_pinned_and_kept_for_its_selection(counting)
     set_budget(page, 64)
     assert page.locator("[data-ref=influencestatus]").is_hidden()
     assert page.watch.requests[before:] == []
+
+
+def test_what_was_lost_is_found_put_back_and_answered(counting):
+    page = counting
+    set_budget(page, 32)
+    page.click("#fx-tab-why")
+    assert "Pruning changed the answer" in page.locator("[data-ref=repairnote]").inner_text()
+    study(page, "repair")
+    assert "would have saved it: #" in page.locator("[data-ref=found]").inner_text()
+    page.click("[data-ref=putback]")
+    page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.forced.in.length > 0")
+    missing = set(page.evaluate(f"{STATE}.forced.in"))
+    assert missing <= kept(page)
+    assert len(kept(page)) == 32 + len(missing)
+    full = page.locator("[data-ref=fulltext]").inner_text()
+    ask(page)
+    page.click("#fx-tab-answer")
+    assert page.locator("[data-ref=ourstext]").inner_text() == full
+
+
+def test_tokens_are_kept_and_dropped_by_mouse(counting):
+    page = counting
+    set_budget(page, 64)
+    page.click("#fx-tab-why")
+    page.click("[data-mode=keep]")
+    page.mouse.move(*at_token(page, 0))
+    page.mouse.down()
+    page.mouse.move(*at_token(page, 26), steps=4)
+    page.mouse.up()
+    frames(page, 3)
+    assert page.evaluate(f"{STATE}.forced") == {"in": [0, 1, 2, 24, 25, 26], "out": []}
+    assert {0, 1, 2, 24, 25, 26} <= kept(page)  # at once, before the server has selected again
+    assert len(kept(page)) == 64
+    page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.trace.methods.fsr.forced?.in.length === 6")
+    assert {0, 1, 2, 24, 25, 26} <= kept(page)
+    assert len(kept(page)) == 64
+    page.click(".fx-why [data-ref=reset]")
+    frames(page, 3)
+    assert page.evaluate(f"{STATE}.forced") == {"in": [], "out": []}
+    assert page.locator("[data-ref=ourstext]").inner_text() == "3"  # the recorded answer is back
+
+
+def test_what_if_by_keyboard_alone(counting):
+    page = counting
+    set_budget(page, 64)
+    page.locator(".fx-stage canvas").focus()
+    page.keyboard.press("ArrowRight")
+    token = page.evaluate(f"{STATE}.cursor")
+    page.keyboard.press("k")
+    frames(page, 3)
+    assert page.evaluate(f"{STATE}.forced") == {"in": [token], "out": []}
+    assert "Kept by hand" in page.locator(".fx-card .fx-because").inner_text()
+    page.keyboard.press("x")
+    frames(page, 3)
+    assert page.evaluate(f"{STATE}.forced") == {"in": [], "out": [token]}
+    assert token not in kept(page)
+    page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.trace.methods.fsr.forced?.out.length === 1")
+    page.locator("#fx-tab-answer").focus()
+    page.keyboard.press("ArrowRight")
+    assert "1 dropped" in page.locator("[data-ref=forced]").inner_text()
+    page.locator("[data-ref=influence]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".fx-why-list button")
+    page.locator(".fx-why-list button").first.focus()
+    page.wait_for_function(f"{STATE}.cursor >= 0")
+    page.locator(".fx-why [data-ref=reset]").focus()
+    page.keyboard.press("Enter")
+    frames(page, 3)
+    assert page.evaluate(f"{STATE}.forced") == {"in": [], "out": []}
 
 
 def test_in_the_compare_view_the_tab_is_about_the_chosen_method(counting):

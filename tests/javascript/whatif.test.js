@@ -130,7 +130,7 @@ test("answers differ as texts; nobody knows without both", () => {
   assert.equal(differs({ full: null, answer: null }, null), null);
 });
 
-test("a rectangle takes the tokens whose middle is in it", () => {
+test("a rectangle takes the tokens that it touches", () => {
   const geometry = { index: [0, 1, 2], at: [0, 1, 2], box: [0, 0, 10, 10, 10, 0, 20, 10, 20, 0, 30, 10] };
   assert.deepEqual(tokensWithin(geometry, [16, 8], [4, 2]), [0, 1]);
 });

@@ -1,19 +1,19 @@
 // What if, on the picture: a click forces one token, a drag all tokens of a rectangle; K and X force the one under the
 // cursor.
 
-import { center, tokenAt } from "../geometry.js";
+import { tokenAt } from "../geometry.js";
 import { el } from "../dom.js";
 
 export const MODES = { keep: "in", drop: "out", clear: "" };
 const FAR = 5; // CSS pixels that make a drag of a click
 
-/** Tokens whose middle lies in a rectangle, given in device pixels. */
-export function tokensWithin(geometry, [x0, y0], [x1, y1]) {
+/** Tokens that a rectangle touches, given in device pixels. */
+export function tokensWithin({ index, at, box }, [x0, y0], [x1, y1]) {
   const [left, right] = [Math.min(x0, x1), Math.max(x0, x1)];
   const [top, bottom] = [Math.min(y0, y1), Math.max(y0, y1)];
-  return geometry.index.filter((i) => {
-    const [x, y] = center(geometry, i);
-    return x >= left && x <= right && y >= top && y <= bottom;
+  return index.filter((i) => {
+    const b = at[i] * 4;
+    return box[b] < right && box[b + 2] > left && box[b + 1] < bottom && box[b + 3] > top;
   });
 }
 
