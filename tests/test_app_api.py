@@ -20,7 +20,7 @@ from tests.test_video import written
 from tests.tiny import in_memory
 
 VISITORS = 12
-ENDPOINTS = {"/analyse", "/answer", "/compare", "/fidelity", "/figure", "/methods", "/models", "/why"}
+ENDPOINTS = {"/analyse", "/answer", "/compare", "/fidelity", "/figure", "/methods", "/models", "/why", "/words"}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,15 @@ def test_why_tells_what_the_answer_rests_on_around_forced_tokens(client, picture
     assert trace.methods["fsr"]["forced"] == forced
     with pytest.raises(gradio_client.exceptions.AppError, match="forced in and out at once"):
         client.predict(file, "what?", budget=5, forced={"in": [1], "out": [1]}, api_name="/why")
+
+
+def test_words_tells_where_each_word_looked(client, picture, tmp_path):
+    picture.save(tmp_path / "picture.png")
+    file = gradio_client.handle_file(tmp_path / "picture.png")
+    result = client.predict(file, "what is it?", budget=6, layers="first", api_name="/words")
+    assert list(result) == ["full", "method"]
+    for side in result.values():
+        assert all(sum(w["attention"]) == pytest.approx(w["share"], abs=0.02) for w in side["words"])
 
 
 def test_analyse_gives_a_valid_trace(client, picture_file):

@@ -74,7 +74,7 @@ export function start(config) {
     },
     tabs: ({ element }) => mountTabs(element, store),
     why: (io) => listen(io, mountWhy(io.element, page, config, io)),
-    words: ({ element }) => mountWords(element, store),
+    words: (io) => listen(io, mountWords(io.element, store, config, page, io)),
     lecture: ({ element }) => mountLecture(element, store, config),
     guide: ({ element }) => mountGuide(element, store),
     gallery: (io) => mountGallery(io.element, store, config, io),

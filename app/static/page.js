@@ -108,6 +108,7 @@ export function createPage(config) {
       store.set({ fidelity: { ...fidelity, phase: "failed", text: FAILED } });
     if (what === "drawing") store.set({ drawing: false });
     if (what === "why") store.act("unstudied");
+    if (what === "words") store.act("unread");
   };
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */

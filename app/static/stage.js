@@ -16,6 +16,8 @@ import { mountRegion } from "./region.js";
 import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
 import { mountMarking } from "./why/whatif.js";
+import { mountCaption } from "./words/caption.js";
+import { pinnedHeat } from "./words/maps.js";
 
 export function mountStage(root, store) {
   const at = refs(root);
@@ -66,6 +68,8 @@ export function mountStage(root, store) {
     ["view", "trace", "frame", "tile", "layer", "layers", "cursor", "mode", "forced", "study", "playback"],
     redraw,
   );
+  store.on(["looked", "word", "tab", "part"], redraw);
+  mountCaption(at.frame, store);
   store.on(["trace", "frame"], ({ trace, frame }) => {
     toggle(at.unseen, Boolean(trace) && !seesAll(trace.frames[frame]));
     setText(
@@ -114,8 +118,9 @@ function emptyText(state) {
 
 export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
-  const heat = layer === "roles" ? null : heatOf(trace, layer);
-  const measured = measuredOf(state);
+  const pinned = pinnedHeat(state);
+  const heat = pinned ?? (layer === "roles" ? null : heatOf(trace, layer));
+  const measured = pinned ? null : measuredOf(state);
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
   const marks = marksOf(state, measured);
   const played = state.playback === null ? null : sceneAt(state, state.playback);

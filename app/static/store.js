@@ -23,9 +23,10 @@ export const NO_STUDY = { known: {}, now: null, last: {} };
  * What one part of the page asks of another, by name. plan: select with a method; released: the slider was let go;
  * models, drawer, help: open them; theme, projector: the looks have changed;
  * example: show one of the gallery; tour: begin a guided one;
- * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way.
+ * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way;
+ * unread: the Words tab will hear no more.
  * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
- *   | "force" | "unforce" | "unstudied"} Action
+ *   | "force" | "unforce" | "unstudied" | "unread"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State
@@ -68,6 +69,11 @@ export function createStore(initial) {
     whatIf: { mode: "", said: "" },
     whyAt: 0,
     study: NO_STUDY,
+    part: "look",
+    looked: { phase: "idle" },
+    crossed: { phase: "idle" },
+    word: null,
+    glance: null,
     needs: {},
     chosen: [],
     arrange: "methods",

@@ -24,6 +24,7 @@ from app.settings import UPLOADS, Settings
 from app.ui.handlers import offered
 from app.ui.sent import checked_forced, checked_parameters, errors_as_sentences, received, whole
 from app.why import studied_whole
+from app.words import words as words_of_both
 from fsr.bench.chart import FORMATS
 from fsr.errors import InvalidInput
 from fsr.pruners import describe
@@ -46,6 +47,7 @@ HELP = {
     "figure": f"What is drawn: {', '.join(KINDS)}.",
     "format": f"The file: {', '.join(FORMATS)}.",
     "layer": "Of a picture: roles (what becomes of every token), or a heat map of saliency, relevance or priority.",
+    "layers": 'Of the language model: "all", "first", "middle" or "last" (a third each), or the number of one, from 1.',
     "frame": "Which frame of a clip is drawn, from 0.",
     "repair": "Whether to look for dropped tokens that bring the unpruned answer back; takes longer.",
     "forced": 'Tokens that are always or never kept, by number, e.g. {"in": [12], "out": [40, 41]}; 64 each at most.',
@@ -168,6 +170,26 @@ def add_endpoints(service: Service, settings: Settings) -> None:
             asked = request(picture, question, method, budget, parameters, share, frames, model, forced)
             return studied_whole(service, asked, bool(repair))
 
+    def words(
+        picture: str,
+        question: str,
+        method: str = "fsr",
+        budget: float = 64,
+        layers: str = "all",
+        parameters: Parameters = None,
+        share: str = "global",
+        frames: float = 0,
+        model: str = "",
+        forced: Parameters = None,
+    ) -> dict[str, Any]:
+        """Where each word looked, of the answer with all visual tokens ("full") and of the pruned one ("method"): the
+        language model's attention to every visual token, which is not influence."""
+        with errors_as_sentences():
+            asked = request(picture, question, method, budget, parameters, share, frames, model, forced)
+            *_, last = words_of_both(service, asked)
+            assert last.looks is not None
+            return {side: look.record(layers or "all") for side, look in last.looks.items()}
+
     def fidelity(
         picture: str,
         question: str,
@@ -228,6 +250,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         "figure": gr.Textbox("picture", visible=False, label="figure"),
         "format": gr.Textbox("png", visible=False, label="format"),
         "layer": gr.Textbox("roles", visible=False, label="layer"),
+        "layers": gr.Textbox("all", visible=False, label="layers"),
         "frame": gr.Number(0, visible=False, label="frame"),
         "repair": gr.Checkbox(False, visible=False, label="repair"),
         "forced": gr.JSON(visible=False, label="forced"),
@@ -247,6 +270,8 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     serve(answer, [*first, of["method"], of["budget"], kept, *last, of["forced"]], result, **queue)
     asking_why = [*first, of["method"], of["budget"], of["repair"], kept, *last, of["forced"]]
     serve(why, asking_why, result, **queue)
+    asking_words = [*first, of["method"], of["budget"], of["layers"], kept, *last, of["forced"]]
+    serve(words, asking_words, result, **queue)
     serve(compare, [*first, of["methods"], of["budgets"], by_method, *last], result, **queue)
     serve(fidelity, [*first, of["some_methods"], by_method, *last], result, **queue)
     drawing = [of["figure"], of["format"], of["some_methods"], of["budget"], of["layer"], of["frame"]]

@@ -17,6 +17,7 @@ from app.ui import values
 from app.ui.endpoints import add_endpoints
 from app.ui.handlers import Handlers, Session
 from app.ui.panels import panel
+from app.ui.reading import Reading
 from app.ui.studies import StudyHandlers
 from fsr.pruners import describe
 
@@ -31,7 +32,9 @@ ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(question 
 STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
-FAILED_JS = {what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing", "why")}
+FAILED_JS = {
+    what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing", "why", "words")
+}
 # Who waits for the model waits in the line of `Service`, which says for how long; Gradio's own queue holds nobody back.
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "show_progress": "hidden"}
 FILM_EVENTS: dict[str, Any] = {"concurrency_id": "film", "concurrency_limit": 1, "show_progress": "hidden"}
@@ -74,7 +77,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 answers = panel("answers")
                 panel("overlap")
                 why = panel("why")
-                panel("words")
+                words = panel("words")
                 panel("lecture")
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
@@ -101,6 +104,12 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
         curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
         study = why.study(StudyHandlers(handlers).study, [question, state], [why, topbar], **several)
+        reading = Reading(handlers)
+        read_words = [
+            words.look(reading.look, [question, state], [words, topbar], **several),
+            words.cross(reading.cross, [question, state], [words, topbar], **several),
+        ]
+        words.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
         drawing = [
             topbar.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
             topbar.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
@@ -109,7 +118,13 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         ]
         for event in drawing:
             event.success(None, None, None, js=DOWNLOAD_JS)
-        for what, events in (("answers", answering), ("fidelity", [curves]), ("drawing", drawing), ("why", [study])):
+        for what, events in (
+            ("answers", answering),
+            ("fidelity", [curves]),
+            ("drawing", drawing),
+            ("why", [study]),
+            ("words", read_words),
+        ):
             for event in events:
                 event.failure(None, None, None, js=FAILED_JS[what])
         for panel_ in (fidelity, why):

@@ -16,7 +16,8 @@ _DOORS = {
     "overlap": "",
     "tabs": "",
     "why": "study: (detail) => trigger('study', detail), halt: (detail) => trigger('halt', detail)",
-    "words": "",
+    "words": "look: (detail) => trigger('look', detail), cross: (detail) => trigger('cross', detail), "
+    "halt: (detail) => trigger('halt', detail)",
     "lecture": "",
     "guide": "",
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "

@@ -45,7 +45,7 @@ def about_of(view: Any) -> dict[str, int]:
 
 def run_of(view: Any) -> dict[str, int]:
     """The page's number of this question, of these curves, of this selection or of this study."""
-    return _numbers(view, "ask", "curves", "look", "why")
+    return _numbers(view, "ask", "curves", "look", "why", "words")
 
 
 def _numbers(view: Any, *names: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fsr.cli import answer, bench, check, fidelity, listing, record, why
+from fsr.cli import answer, bench, check, fidelity, listing, record, why, words
 from fsr.cli.arguments import add_json
 from fsr.errors import FsrError
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Every command adds its own arguments and says what runs it."""
     parser = argparse.ArgumentParser(prog="fsr", description="Focus-Scan-Refine visual token pruning.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, add_arguments, run, words in (
+    for name, add_arguments, run, help_ in (
         (
             "answer",
             answer.add_arguments,
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         ),
         ("fidelity", fidelity.add_arguments, fidelity.run, "how far pruning moves the distribution behind the answer"),
         ("why", why.add_arguments, why.run, "which tokens the pruned answer rests on, and what would repair it"),
+        ("words", words.add_arguments, words.run, "where each word of the answer looked, pruned and unpruned"),
         ("methods", add_json, listing.run_methods, "list the pruning methods and their parameters"),
         ("models", add_json, listing.run_models, "list the models that can be given by name"),
         ("check", check.add_arguments, check.run, "compare a checkpoint with the unmodified model behind it"),
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
             "record answers to examples, to be replayed without the model",
         ),
     ):
-        command = commands.add_parser(name, help=words)
+        command = commands.add_parser(name, help=help_)
         add_arguments(command)
         command.set_defaults(run=run)
     bench.add_commands(commands.add_parser("bench", help="measure the pruners on this machine"))

@@ -20,7 +20,7 @@ from fsr.tokens import Grid, Layout, Selection
 from fsr.vlm.base import CAPTURES, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
-from fsr.vlm.family import Family, pixels_in, replaced
+from fsr.vlm.family import Family, pixels_in
 from fsr.vlm.geometry import View
 from fsr.vlm.tower import Tower
 
@@ -324,21 +324,12 @@ class Anyres(Family):
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
         """The prompt with the kept visual tokens and the newlines of their rows, at positions by `kept_positions`."""
-        ids, visual, media = encoding.prompt, encoding.visual, encoding.media
-        assert isinstance(media, RowMedia)
-        token = self.visual_token(media)[0]
-        every = (ids == token).nonzero().flatten()
-        is_newline = torch.zeros(len(ids), dtype=torch.bool)
-        is_newline[every] = True
-        is_newline[visual] = False
+        ids, token = encoding.prompt, self.visual_token(encoding.media)[0]
+        is_newline = self._newlines(encoding)
         source, embeddings, places = torch.arange(len(ids)), encoding.tokens.embeddings, {}
         if selection is not None:
             embeddings = selection.sent
-            closing = media.newline[selection.kept.cpu()]
-            unread = is_newline.clone()
-            unread[every[closing[closing >= 0]]] = False
-            source = replaced(source, visual, selection)
-            source = source[~unread[source]]
+            source = self.source(encoding, selection)
             places = self._places(source)
         self._check_room(len(source))
         is_newline, ids = is_newline[source].to(self.device), ids[source].to(self.device)
@@ -347,6 +338,22 @@ class Anyres(Family):
         embeds[is_visual] = embeddings.to(self.device, embeds.dtype)
         embeds[is_newline] = self._newline.to(embeds)
         return {"inputs_embeds": embeds[None], **places}
+
+    def source(self, encoding: Encoding, selection: Selection) -> Tensor:
+        media = encoding.media
+        assert isinstance(media, RowMedia)
+        every = (encoding.prompt == self.visual_token(media)[0]).nonzero().flatten()
+        closing = media.newline[selection.kept.cpu()]
+        unread = self._newlines(encoding)
+        unread[every[closing[closing >= 0]]] = False
+        source = super().source(encoding, selection)
+        return source[~unread[source]]
+
+    def _newlines(self, encoding: Encoding) -> Tensor:
+        """(L,) bool: which places of the unpruned prompt are newlines."""
+        is_newline = encoding.prompt == self.visual_token(encoding.media)[0]
+        is_newline[encoding.visual] = False
+        return is_newline
 
     @property
     def _newline(self) -> Tensor:

@@ -7,8 +7,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from fsr.vlm.decode import Around, Decoder, Progress
 from fsr.vlm.inside import InsidePruning
 
 Chosen = Selection | InsideSelection | None  # None: every visual token
+Watch = Callable[[InsidePruning | None], AbstractContextManager[None]]  # given what prunes inside the language model
 
 EVERYTHING = frozenset({"saliency", "relevance"})
 CAPTURES = frozenset({"keys", "last_keys", "last_saliency", "summary"})  # read in the vision tower when asked for
@@ -218,6 +220,13 @@ class VLM(ABC):
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Tensor]:
         """`inputs_embeds` (1, L, D), and whatever else the language model's positions need."""
 
+    @abstractmethod
+    def source(self, encoding: Encoding, selection: Selection) -> Tensor:
+        """(L',) int64: for every position of the pruned prompt its place in the unpruned one.
+
+        What a selection sends besides tokens of the grid has the place of the first or the last image token.
+        """
+
     def remember(self, media: Media) -> None:
         """Hold this media as if it had been encoded here; it must come from this model."""
         self._media.put(media)
@@ -323,11 +332,17 @@ class VLM(ABC):
         inputs = self.language_inputs(encoding, _before(selection))
         return self.decoder.logits(inputs.pop("inputs_embeds"), _around(pruning), **inputs)
 
-    def forced(self, encoding: Encoding, selection: Chosen, answer_ids: Sequence[int]) -> Tensor:
-        """(A, V) next-token scores before each of the A tokens of a given answer."""
+    def forced(
+        self, encoding: Encoding, selection: Chosen, answer_ids: Sequence[int], watch: Watch | None = None
+    ) -> Tensor:
+        """(A, V) next-token scores before each of the A tokens of a given answer.
+
+        watch: entered around the pass over the prompt, and again around that over the answer.
+        """
         pruning = self._pruning(encoding, selection, len(answer_ids))
         inputs = self.language_inputs(encoding, _before(selection))
-        return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, _around(pruning), **inputs)
+        around = _around(pruning) if watch is None else partial(_watched, pruning, watch)
+        return self.decoder.forced(inputs.pop("inputs_embeds"), answer_ids, around, **inputs)
 
     def forced_batches(
         self, encoding: Encoding, selections: Sequence[Selection | None], answer_ids: Sequence[int]
@@ -422,6 +437,12 @@ def _before(selection: Chosen) -> Selection | None:
 
 def _around(pruning: InsidePruning | None) -> Around:
     return pruning.hooks if pruning else nullcontext
+
+
+@contextmanager
+def _watched(pruning: InsidePruning | None, watch: Watch) -> Iterator[None]:
+    with _around(pruning)(), watch(pruning):
+        yield
 
 
 def _visual_tokens(encoding: Encoding, selection: Chosen) -> int:

@@ -336,11 +336,11 @@ class Family(VLM):
 
         Raises InvalidInput where that is more than the language model can read.
         """
-        ids, visual = encoding.prompt, encoding.visual
+        ids = encoding.prompt
         embeddings, places = encoding.tokens.embeddings, {}
         if selection is not None:
             embeddings = selection.sent
-            source = replaced(torch.arange(len(ids)), visual, selection)
+            source = self.source(encoding, selection)
             ids = ids[source]
             places = self._places(source)
         self._check_room(len(ids))
@@ -349,6 +349,9 @@ class Family(VLM):
         embeds = table(ids.to(self.device).masked_fill(is_image, 0))
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None], **places}
+
+    def source(self, encoding: Encoding, selection: Selection) -> Tensor:
+        return replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
 
     def _places(self, source: Tensor) -> dict[str, Tensor]:
         """What tells the language model where the prompt's tokens stand. source: (L,) their places before pruning."""

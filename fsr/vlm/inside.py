@@ -82,6 +82,12 @@ class InsidePruning:
                 handle.remove()
             self._seen.clear()
 
+    @property
+    def alive(self) -> tuple[Tensor, Tensor]:
+        """While the prompt is read, in the layer that it has come to: positions of the visual tokens, and which each of
+        them is, -1 for one made of several. Both (V,) int64."""
+        return self._visual, self._token
+
     # -- the prompt
 
     def _begin(self) -> None:

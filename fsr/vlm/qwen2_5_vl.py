@@ -23,7 +23,7 @@ from fsr.vlm import geometry, prompt
 from fsr.vlm.base import EVERYTHING, Chosen, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
-from fsr.vlm.family import Family, pixels_in, replaced
+from fsr.vlm.family import Family, pixels_in
 
 QUERIES_AT_ONCE = 1024
 
@@ -218,12 +218,8 @@ class Qwen25VL(Family):
         inputs = super().language_inputs(encoding, selection)
         positions = self.positions(encoding)
         if selection is not None:
-            positions = positions[:, :, self._source(encoding, selection)]
+            positions = positions[:, :, self.source(encoding, selection)]
         return {**inputs, "position_ids": positions.to(self.device)}
-
-    def _source(self, encoding: Encoding, selection: Selection) -> Tensor:
-        """(L,) int64: whose place in the unpruned prompt every place of the pruned one has."""
-        return replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
 
     def positions(self, encoding: Encoding) -> Tensor:
         """(3, 1, L) int64: time, row and column of every place of the unpruned prompt."""

@@ -98,7 +98,7 @@ class Qwen3VL(Qwen25VL):
 
         embeds, ids = inputs["inputs_embeds"], encoding.prompt
         if selection is not None:
-            ids = ids[self._source(encoding, selection)]
+            ids = ids[self.source(encoding, selection)]
         places = (ids == self.visual_token(encoding.media)[0]).to(embeds.device)
         rows = embeds[0, places]
         mark = torch.tensor(self.model.config.image_token_id, device=embeds.device)

@@ -1,0 +1,80 @@
+"""The Words tab in a real browser: attention by keyboard, layers, the picture's layer, two questions crosswise."""
+
+from __future__ import annotations
+
+PINNED = ".fx-said button[aria-pressed=true]"
+
+
+def looked(page):
+    page.click("#fx-tab-words")
+    page.click("text=Show where each word looked")
+    page.wait_for_selector(PINNED)
+
+
+def drawn(page, name):
+    return page.locator(f"[data-ref={name}] canvas").evaluate("c => ({...c.dataset, pixels: c.toDataURL()})")
+
+
+def test_words_show_what_they_looked_at_by_keyboard_and_nothing_stays_on_the_picture(visit):
+    page = visit("?example=list")
+    page.wait_for_function("fsrExplorer.page.store.state.example === 'list'")
+    plain = page.locator(".fx-stage canvas").evaluate("c => c.toDataURL()")
+    looked(page)
+    lead = page.inner_text(".fx-words-lead")
+    assert "Attention of the language model, which is not influence" in lead
+    assert page.inner_text("[data-ref=fullwords]").split() == page.inner_text("[data-ref=ourswords]").split()
+    requests = len(page.watch.requests)
+    full, ours = drawn(page, "fullmap"), drawn(page, "oursmap")
+    assert full["high"] == ours["high"], "one scale"
+    assert full["pixels"] != ours["pixels"]
+    page.focus(PINNED)
+    page.keyboard.press("Home")
+    page.keyboard.press("Escape")
+    first = drawn(page, "oursmap")
+    page.keyboard.press("ArrowRight")
+    second = drawn(page, "oursmap")
+    assert first["word"] != second["word"] == drawn(page, "fullmap")["word"]
+    assert first["pixels"] != second["pixels"]
+    assert page.locator(".fx-attention").is_hidden()
+    page.keyboard.press("Enter")
+    assert second["word"].strip(",") in page.inner_text(".fx-attention")
+    on_picture = page.locator(".fx-stage canvas").evaluate("c => c.toDataURL()")
+    assert on_picture != plain
+    page.select_option("[data-ref=group]", "last")
+    assert drawn(page, "oursmap")["pixels"] != second["pixels"]
+    page.hover("[data-ref=fullmap] canvas")
+    assert "with all tokens" in page.inner_text(".fx-words [data-ref=token]")
+    assert drawn(page, "fullmap")["cursor"] == drawn(page, "oursmap")["cursor"] != "-1"
+    page.mouse.move(5, 5)
+    page.evaluate("document.activeElement.blur()")
+    page.click("#fx-tab-answer")
+    page.wait_for_function("(plain) => document.querySelector('.fx-stage canvas').toDataURL() === plain", arg=plain)
+    assert len(page.watch.requests) == requests, "nothing of this asks the server"
+    page.click("#fx-tab-words")
+    page.evaluate("fsrExplorer.page.setBudget(32)")
+    page.click("text=Look again with FSR at 32 tokens")
+    page.wait_for_function("document.querySelector('[data-ref=ourstitle]').textContent === 'FSR, 32 tokens'")
+
+
+def test_two_questions_crosswise_on_a_phone(visit):
+    page = visit(viewport={"width": 390, "height": 844})
+    page.click("#fx-tab-words")
+    page.click("[data-part=cross]")
+    page.fill("#fx-other-question", page.evaluate("fsrExplorer.page.store.state.trace.question"))
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-ref=crossstatus][data-phase=failed]")
+    assert "the other question is the same" in page.inner_text("[data-ref=crossstatus]").lower()
+    page.fill("#fx-other-question", "what color is the ring?")
+    page.click("text=Compare the questions")
+    page.wait_for_selector("[data-ref=crosswise]:not(:empty)")
+    cells = page.locator(".fx-words-table td").all_inner_texts()
+    assert len(cells) == 6
+    assert all(cells)
+    assert "IoU" in page.inner_text(".fx-words [data-ref=overlap]")
+    kept = drawn(page, "mapapart")["pixels"]
+    for kind in ("relevance", "priority"):
+        page.click(f"[data-kind={kind}]")
+        page.wait_for_selector(f"[data-ref=mapapart] canvas[data-kind={kind}]")
+        assert drawn(page, "mapapart")["pixels"] != kept
+        assert "more for 2" in page.inner_text("[data-ref=apartscale]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
