@@ -27,7 +27,6 @@ export function mountFilm(root, store, { exportClip, format }) {
     const clip = state.trace?.clip ?? state.clip;
     setText(at.about, shown && clip ? aboutText(clip, frames) : "");
   });
-  store.on(["about"], () => store.set({ playing: false, marking: false, region: null }));
   store.on(["frame", "trace"], ({ frame }) => strip.show(frame));
   store.when("theme", () => ((palette = readPalette(root)), strip.paint()));
   mountPlay(at, store);

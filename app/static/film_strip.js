@@ -9,6 +9,7 @@ import { foreignOf, framesOf, heldBy, tokensByFrame } from "./life.js";
 import { inksOf, paintThumb, pixel, thumbGeometry } from "./film_paint.js";
 import { nameOf } from "./film_time.js";
 import { el, fill } from "./dom.js";
+import { leave } from "./inspect.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST_LINKS = 400; // beyond, lines are a blot
@@ -212,7 +213,7 @@ function mountPointer(row, strip, store) {
       cursor: tokenAt(thumb.geometry, (event.clientX - box.left) * scale, (event.clientY - box.top) * scale),
     });
   });
-  row.addEventListener("pointerleave", () => store.set({ cursor: -1 }));
+  row.addEventListener("pointerleave", () => leave(store));
   row.addEventListener("click", (event) => {
     const thumb = thumbAt(event);
     if (thumb) store.set({ frame: thumb.frame, playing: false });

@@ -12,7 +12,7 @@ import { mountCompare } from "./compare.js";
 import { mountOverlap } from "./overlap.js";
 import { mountFidelity } from "./fidelity.js";
 import { mountFilm } from "./film.js";
-import { copyLink } from "./export.js";
+import { copyLink } from "./share_link.js";
 import { drawPicture } from "./save/picture.js";
 import { saveRows } from "./save/rows.js";
 import { mountTabs } from "./tabs.js";
@@ -53,6 +53,7 @@ export function start(config) {
     stage(io) {
       stage = mountStage(io.element, store);
       listen(io, page.receive);
+      store.when("look", io.look);
       store.when(
         "released",
         () => /** @type {HTMLInputElement} */ (document.querySelector("#fx-again input"))?.checked && io.again(),
@@ -77,14 +78,17 @@ export function start(config) {
     words: (io) => listen(io, mountWords(io.element, store, config, page, io)),
     lecture: ({ element }) => mountLecture(element, store, config),
     guide: ({ element }) => mountGuide(element, store),
-    gallery: (io) => mountGallery(io.element, store, config, io),
+    gallery(io) {
+      mountGallery(io.element, store, config, io);
+      store.when("open", io.open);
+    },
     drawer: (io) =>
       mountDrawer(io.element, store, config, io.replan, () => ((page.forced = store.state.forced), ++page.look)),
     topbar: (io) =>
       mountTopbar(io.element, store, config, {
         ...io,
         tools: {
-          copyLink: (button) => copyLink(store.state, button),
+          copyLink: (button) => copyLink(store, button),
           rows: saveRows({ store, config, stage: () => stage, figure: io.figure, clip: io.exportClip }),
           flipTheme: () => flipTheme(store),
           flipProjector: () => flipProjector(store),

@@ -5,6 +5,7 @@ import { isNumber, sig3 } from "./format.js";
 import { SCORES, place } from "./describe.js";
 import { showWith } from "./tabs.js";
 import { el, fill, refs, setText, toggle } from "./dom.js";
+import { hold } from "./inspect.js";
 
 export function mountOverlap(root, store, config) {
   const at = refs(root);
@@ -26,7 +27,7 @@ function drawCard(card, state, all, store) {
   const cursor = trace ? state.cursor : -1;
   const entries = all.filter((e) => e.view);
   card.classList.toggle("fx-linked-empty", cursor < 0);
-  const close = { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) };
+  const close = { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => hold(store, -1) };
   const enters = "smallest budget at which it is kept: its rank where the method has one order";
   const head = el(
     "tr",

@@ -7,7 +7,10 @@ import { SCORES } from "./describe.js";
 import { answerKey, isBusy, isRunning } from "./answers.js";
 import { isOfSetting, isParted, marked, parted, sameSubject } from "./made.js";
 import { isLearning } from "./fidelity.js";
-import { MOST, entriesOf, runsOf, wantedOf } from "./comparing.js";
+import { firstView } from "./address.js";
+import { createAddress } from "./addressing.js";
+import { entriesOf, runsOf, wantedOf } from "./comparing.js";
+import { mountInspection } from "./inspect.js";
 import { seen } from "./spread.js";
 import { nextView } from "./views.js";
 import { NOTHING } from "./why/forced.js";
@@ -30,6 +33,7 @@ export function createPage(config) {
     forced: NOTHING,
     setBudget: (k) => setBudget(store, k),
   };
+  page.address = createAddress(store, config);
 
   /** Word about a picture that is no longer on the stage, or about an older question. */
   /** @param {{ about?: number, ask?: number }} word */
@@ -40,12 +44,16 @@ export function createPage(config) {
 
   /** A new record from the server: a whole trace, a patch of the one on screen, or where to get a recorded trace. */
   page.receive = async (value) => {
-    if (!value || isOld(value)) return;
+    if (!value || isOld(value) || (value.fresh && page.address.waits(value))) return;
+    if (!value.patch && value.run === latest) return; // Gradio may tell it twice
     if (!value.patch) latest = value.run;
     if (value.file) {
       const trace = await fetched(value.file.url);
       if (latest !== value.run) return;
-      if (trace === null) return store.set({ status: { phase: "refused", text: LOST } });
+      if (trace === null) {
+        latest = 0;
+        return store.set({ status: { phase: "refused", text: LOST } });
+      }
       value = { ...value, trace, file: null };
     }
     if (value.patch) return applyPatch(store, JSON.parse(value.patch), value.setting, page.forced);
@@ -53,6 +61,7 @@ export function createPage(config) {
     if (value.fresh || !sameSubject(store.state.trace, trace)) page.before = {}; // they do not belong to this one
     if (trace && !value.fresh) trace.methods = madeWith(trace.methods, page.forced);
     applyTrace(store, { ...value, trace }, config);
+    page.address.arrived({ ...value, trace });
   };
 
   /** A step of the running answer. */
@@ -109,6 +118,7 @@ export function createPage(config) {
     if (what === "drawing") store.set({ drawing: false });
     if (what === "why") store.act("unstudied");
     if (what === "words") store.act("unread");
+    if (what === "link") page.receive(page.address.failed());
   };
 
   /** What Python needs to know of the view when it is asked for something. `of`: the tokens that the budget is out of. */
@@ -156,8 +166,18 @@ export function createPage(config) {
       store.act("plan", { method: state.method, parameters: state.edited[state.method] ?? {} });
   });
   mountNotices(store);
+  store.on(["projector"], ({ projector }) => {
+    document.body.classList.toggle("fx-projector", projector);
+    store.act("projector", projector);
+  });
+  store.on(["theme"], ({ theme }) => {
+    if (!theme) return; // as the visitor's own machine has it
+    document.body.classList.toggle("dark", theme === "dark");
+    store.act("theme");
+  });
   planMissing(store, config);
   mountForcing(store, config);
+  mountInspection(store);
   mountKeys(store, config);
   return page;
 }
@@ -192,22 +212,20 @@ function planMissing(store, config) {
   });
 }
 
+const LET_GO = { pinned: -1, region: null, playing: false, marking: false }; // of the picture before
+
 /** A new picture (`fresh`) starts anew; a live trace of the picture on screen keeps the view and clears old answers. */
 function applyTrace(store, value, config) {
   const { trace, fresh } = value;
   const { state } = store;
   const n = trace?.tokens.n ?? 0;
-  const link = fresh && !state.about ? fromLink() : {};
-  const method = known(config, link.method) ?? state.method;
   const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
-  const budget = link.budget ?? Math.max(1, Math.round(n * share));
+  const budget = Math.max(1, Math.round(n * share));
   store.set({
-    ...comparisonOf(link, config),
     ...(fresh ? { fidelity: NO_CURVES } : {}),
     share: trace?.share ?? (fresh ? "global" : state.share),
     held: value.setting && value.setting === state.setting ? state.held : {},
     trace,
-    method,
     scene: value.scene ?? "",
     setting: value.setting ?? "",
     problems: {},
@@ -224,16 +242,9 @@ function applyTrace(store, value, config) {
           question: trace?.question ?? "",
         }
       : {}),
-    ...(fresh || !sameGrids(trace, state.trace) ? firstView(trace, link.frame) : {}),
+    ...(fresh || !sameGrids(trace, state.trace) ? (trace ? firstView(trace) : { frame: 0, tile: -1 }) : {}),
     ...(fresh
-      ? {
-          edited: {},
-          forced: NOTHING,
-          where: "",
-          status: { phase: "idle" },
-          note: value.note ?? "",
-          layer: link.layer ?? state.layer,
-        }
+      ? { edited: {}, forced: NOTHING, where: "", status: { phase: "idle" }, note: value.note ?? "", ...LET_GO }
       : {}),
   });
 }
@@ -246,44 +257,8 @@ function answersWith(config, state, trace, fresh) {
   return parted(config, { ...state, edited, trace, aside, answers: { ...answers, ...marked(config, trace) } });
 }
 
-/** Where a picture is first looked at: its tiles all together, which show more than the base picture. `wanted`: of a
- *  clip the frame, from 1, that a link asks for. */
-function firstView(trace, wanted) {
-  if (trace?.clip) return { frame: wanted <= trace.frames.length ? wanted - 1 : 0, tile: -1 };
-  return { frame: Math.max(0, trace?.frames.findIndex((f) => f.part === "tiles") ?? 0), tile: -1 };
-}
-
 function sameGrids(a, b) {
   return a?.frames.length === b?.frames.length && a?.tokens.n === b?.tokens.n;
-}
-
-function known(config, method) {
-  return config.methods.some((m) => m.name === method) ? method : null;
-}
-
-/** What a shared link says about the compare view. */
-function comparisonOf(link, config) {
-  if (!link.compare) return {};
-  const chosen = [...new Set(link.methods)]
-    .filter((name) => config.compare.some((m) => m.name === name))
-    .slice(0, MOST);
-  return { mode: "compare", ...(chosen.length > 1 ? { chosen } : {}) };
-}
-
-/** ?method=...&budget=...&layer=...&view=compare&methods=... of a shared link; every part is checked before use. */
-function fromLink() {
-  const query = new URLSearchParams(window.location.search);
-  const budget = Number(query.get("budget"));
-  const layer = query.get("layer");
-  const frame = Number(query.get("frame"));
-  return {
-    method: query.get("method"),
-    compare: query.get("view") === "compare",
-    methods: (query.get("methods") ?? "").slice(0, 400).split(","),
-    budget: Number.isInteger(budget) && budget > 0 ? budget : undefined,
-    frame: Number.isInteger(frame) && frame > 0 ? frame : undefined,
-    layer: Object.hasOwn(SCORES, layer ?? "") ? layer : undefined,
-  };
 }
 
 /** One method of the trace on screen anew; not of an older one. setting: what it is about, see `Request.setting`. */
@@ -344,11 +319,9 @@ function nextLayer(store) {
 }
 
 export function flipProjector(store, on) {
-  const shown = document.body.classList.toggle("fx-projector", on);
-  store.act("projector", shown);
+  store.set({ projector: on ?? !store.state.projector });
 }
 
 export function flipTheme(store) {
-  document.body.classList.toggle("dark");
-  store.act("theme");
+  store.set({ theme: document.body.classList.contains("dark") ? "light" : "dark" });
 }

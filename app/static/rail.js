@@ -4,6 +4,7 @@ import { ROLE } from "./plan.js";
 import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
 import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
+import { hold } from "./inspect.js";
 import { mountTips } from "./tips.js";
 import { flipLayer, planOf } from "./store.js";
 import { DIVERGING_GRADIENT } from "./why/diverging.js";
@@ -151,11 +152,7 @@ function drawCard(card, state, store) {
       state.view
         ? el("span", { class: "fx-role", "data-role": state.view.roles[cursor] }, roleName(state, cursor))
         : null,
-      el(
-        "button",
-        { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => store.set({ cursor: -1 }) },
-        "×",
-      ),
+      el("button", { type: "button", class: "fx-close", "aria-label": "Close", onclick: () => hold(store, -1) }, "×"),
     ),
     el("p", { class: "fx-place" }, place(trace, cursor)),
     ...whyNodes(state, cursor),

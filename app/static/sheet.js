@@ -15,6 +15,7 @@ import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
 import { mountSheetMarking } from "./why/whatif.js";
 import { el, fill, setText, toggle } from "./dom.js";
+import { hold, leave } from "./inspect.js";
 
 const SHOWN = new Set(["focus", "scan", "kept", "merged", "dropped"]);
 const LOOKS = { ...ROLES, halo: HALO };
@@ -196,23 +197,23 @@ function mountPointer(canvas, sheet, store) {
   canvas.addEventListener("pointermove", (event) => {
     if (event.pointerType === "mouse" || event.pressure > 0) store.set({ cursor: pick(event) });
   });
-  canvas.addEventListener("pointerdown", (event) => store.set({ cursor: pick(event) }));
+  canvas.addEventListener("pointerdown", (event) => hold(store, pick(event)));
   canvas.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse" && document.activeElement !== canvas) store.set({ cursor: -1 });
+    if (event.pointerType === "mouse") leave(store);
   });
-  canvas.addEventListener("blur", () => store.set({ cursor: -1 }));
+  canvas.addEventListener("blur", () => leave(store));
   canvas.addEventListener("focus", () => {
     if (store.state.cursor < 0 && sheet.geometry && canvas.matches(":focus-visible"))
-      store.set({ cursor: step(sheet.geometry, -1, 0) });
+      hold(store, step(sheet.geometry, -1, 0));
   });
   canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") store.set({ cursor: -1 });
+    if (event.key === "Escape") hold(store, -1);
     const side = { ArrowLeft: 0, ArrowUp: 1, ArrowRight: 2, ArrowDown: 3 }[event.key];
     if (side === undefined || !sheet.geometry) return;
     event.preventDefault();
     let token = store.state.cursor;
     for (let i = 0; i < (event.shiftKey ? 5 : 1); i++) token = step(sheet.geometry, token, side);
-    store.set({ cursor: token });
+    hold(store, token);
   });
 }
 

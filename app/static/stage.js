@@ -18,6 +18,7 @@ import { marksOf } from "./why/marks.js";
 import { mountMarking } from "./why/whatif.js";
 import { mountCaption } from "./words/caption.js";
 import { pinnedHeat } from "./words/maps.js";
+import { hold, leave } from "./inspect.js";
 
 export function mountStage(root, store) {
   const at = refs(root);
@@ -156,28 +157,28 @@ function mountPointer(at, stage, store) {
   at.canvas.addEventListener("pointermove", (event) => {
     if (event.pointerType === "mouse" || event.pressure > 0) store.set({ cursor: pick(event) });
   });
-  at.canvas.addEventListener("pointerdown", (event) => store.set({ cursor: pick(event) }));
+  at.canvas.addEventListener("pointerdown", (event) => hold(store, pick(event)));
   at.canvas.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse" && document.activeElement !== at.canvas) store.set({ cursor: -1 });
+    if (event.pointerType === "mouse") leave(store);
   });
-  at.canvas.addEventListener("blur", () => store.set({ cursor: -1 }));
+  at.canvas.addEventListener("blur", () => leave(store));
 }
 
 const SIDES = { ArrowLeft: 0, ArrowUp: 1, ArrowRight: 2, ArrowDown: 3 };
 
 function mountKeys(canvas, stage, store) {
   canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") store.set({ cursor: -1 });
+    if (event.key === "Escape") hold(store, -1);
     if (!(event.key in SIDES) || !stage.geometry) return;
     event.preventDefault();
     const times = event.shiftKey ? 5 : 1;
     let token = store.state.cursor;
     for (let i = 0; i < times; i++) token = step(stage.geometry, token, SIDES[event.key]);
-    store.set({ cursor: token });
+    hold(store, token);
   });
   canvas.addEventListener("focus", () => {
     if (store.state.cursor < 0 && stage.geometry && canvas.matches(":focus-visible")) {
-      store.set({ cursor: step(stage.geometry, -1, 0) });
+      hold(store, step(stage.geometry, -1, 0));
     }
   });
 }

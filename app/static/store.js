@@ -24,9 +24,10 @@ export const NO_STUDY = { known: {}, now: null, last: {} };
  * models, drawer, help: open them; theme, projector: the looks have changed;
  * example: show one of the gallery; tour: begin a guided one;
  * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way;
- * unread: the Words tab will hear no more.
+ * unread: the Words tab will hear no more;
+ * open: a picture that the address names; choose: a model; look: at a picture that came back.
  * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
- *   | "force" | "unforce" | "unstudied" | "unread"} Action
+ *   | "force" | "unforce" | "unstudied" | "unread" | "open" | "choose" | "look"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State
@@ -54,6 +55,7 @@ export function createStore(initial) {
     layer: "roles",
     layers: new Set(LAYERS),
     cursor: -1,
+    pinned: -1,
     view: null,
     answers: {},
     aside: {},
@@ -89,6 +91,10 @@ export function createStore(initial) {
     speed: 1,
     marking: false,
     region: null,
+    theme: "",
+    projector: false,
+    notes: [],
+    linkOf: /** @type {(() => string) | null} */ (null),
     ...initial,
   };
   const listeners = [];

@@ -194,7 +194,7 @@ export function mountPlaceless(node, store) {
           {
             type: "button",
             "data-token": i,
-            onclick: () => store.set({ cursor: i }),
+            onclick: () => store.set({ cursor: i, pinned: i }),
             onpointerenter: () => store.set({ cursor: i }),
           },
           `#${i}`,

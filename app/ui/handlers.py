@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -68,21 +68,66 @@ class Handlers:
 
     # -- pictures
 
-    def open_link(self, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
-        """A shared link: ?example=...; method, budget and layer are read in the browser."""
-        name, wanted = request.query_params.get("example"), request.query_params.get("recording")
-        recording = wanted if wanted in self.examples.recordings else session.recording
-        if name not in self.examples.all or (name, recording) == (session.example, session.recording):
-            return gr.skip(), gr.skip(), session, gr.skip()
+    def open_link(self, view: Any, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
+        """A shared link: example, recording, model and question; the rest of an address is read in the browser.
+
+        view: has the id of a visitor's own picture, where this browser's history remembers one.
+        """
+        query = request.query_params
+        sent: dict[str, Any] = {"id": session.example, "recording": session.recording}
+        if (name := query.get("example")) in self.examples.all:
+            sent["id"] = name
+        if (recording := query.get("recording")) in self.examples.recordings:
+            sent["recording"] = recording
+        if (model := query.get("model")) in self.service.settings.offers:
+            sent["model"] = model
+        if (question := query.get("question", "")).strip() and len(question) <= self._longest:
+            sent["question"] = question
+        own = view.get("picture") if isinstance(view, dict) and query.get("picture") == "own" else None
+        if own:
+            with suppress(InvalidInput):  # it was forgotten: the page says that the link does not hold it
+                return self._opened(sent | {"picture": own}, session)
+        here = sent["id"] == session.example and sent["recording"] == session.recording
+        if sent["id"] is None or (here and not own and len(sent) == 2):
+            return gr.skip(), sent.get("question", gr.skip()), session, gr.skip()
         with errors_as_sentences():
-            return self._example(name, session, recording)
+            stage, *rest = self._opened(sent, session)
+            return (gr.skip() if here and not own else stage, *rest)
 
     def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar."""
         self.stop(request)  # an answer about the picture before
         with errors_as_sentences():
-            sent = sent_with(event)
-            return self._example(sent.get("id"), session, sent.get("recording", session.recording))
+            return self._opened(sent_with(event), session)
+
+    def _opened(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
+        """What a click or an address asks for: an example, or a picture opened before; a model and a question with it.
+
+        Raises InvalidInput where it is none, or no longer here.
+        """
+        chosen = session
+        if (model := sent.get("model")) is not None and self.service.check_model(model) != session.model:
+            chosen = self._choosing(session, model)
+        if isinstance(own := sent.get("picture"), str) and own:
+            stage, chosen, _ = self._own(own, chosen)
+            question: Any = ""
+        else:
+            recording = sent.get("recording", chosen.recording)
+            stage, question, chosen, _ = self._example(sent.get("id"), chosen, recording)
+        if isinstance(asked := sent.get("question"), str) and asked.strip():
+            question = asked[: self._longest]
+        same = chosen.model == session.model
+        return stage, question, chosen, gr.skip() if same else values.chosen_value(self.service, chosen.model)
+
+    @property
+    def _longest(self) -> int:
+        return self.service.settings.max_question_chars
+
+    def _own(self, picture: str, session: Session) -> tuple[Any, Session, Any]:
+        """Values for stage, session and topbar: a visitor's own picture or clip."""
+        session, bar, note = self._reading(session, is_clip_id(picture))
+        session = replace(session, picture=picture, example=None)
+        return values.upload_value(self._shown(session)) | note, session, bar
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
@@ -108,13 +153,11 @@ class Handlers:
     def show_upload(self, uploaded: str, question: str, session: Session) -> tuple[Any, Any, Session, Any, Any]:
         """Values for stage, question, session, answers and topbar. The session may be another than when the upload
         began: its model. An example's own question goes with the example; what the visitor typed stays."""
-        session, bar, note = self._reading(session, is_clip_id(uploaded))
-        session = replace(session, picture=uploaded, example=None)
         with errors_as_sentences():
-            shown = self._shown(session)
+            stage, session, bar = self._own(uploaded, session)
         examples = {example.question for example in self.examples.all.values()}
         kept = "" if str(question).strip() in examples else gr.skip()
-        return values.upload_value(shown) | note, kept, session, values.status_value("idle"), bar
+        return stage, kept, session, values.status_value("idle"), bar
 
     # -- questions
 

@@ -31,9 +31,11 @@ NOTES = {
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(question ?? ''), session]"
 STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
+LINK_JS = "(_, session) => [{picture: history.state?.picture ?? null}, session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {
-    what: f"() => fsrExplorer.page.failed('{what}')" for what in ("answers", "fidelity", "drawing", "why", "words")
+    what: f"() => fsrExplorer.page.failed('{what}')"
+    for what in ("answers", "fidelity", "drawing", "why", "words", "link")
 }
 # Who waits for the model waits in the line of `Service`, which says for how long; Gradio's own queue holds nobody back.
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "show_progress": "hidden"}
@@ -91,7 +93,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         answering = [gr.on([ask.click, question.submit], handlers.ask, **asking), stage.again(handlers.ask, **asking)]
         stop.click(handlers.stop_run, [view], None, js=STOP_JS, **QUICK_EVENTS, **private)
         chosen = [stage, question, state, topbar]
-        gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)
+        linked = [gallery.pick(handlers.pick, [state], chosen, **QUICK_EVENTS, **private)]
         read = upload.upload(handlers.upload, [upload, state], [uploaded, answers], **QUICK_EVENTS, **private)
         shown = read.success(
             handlers.show_upload,
@@ -101,6 +103,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             **private,
         )
         answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
+        answering.append(stage.look(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
         curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
         study = why.study(StudyHandlers(handlers).study, [question, state], [why, topbar], **several)
@@ -118,20 +121,22 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         ]
         for event in drawing:
             event.success(None, None, None, js=DOWNLOAD_JS)
-        for what, events in (
-            ("answers", answering),
-            ("fidelity", [curves]),
-            ("drawing", drawing),
-            ("why", [study]),
-            ("words", read_words),
-        ):
+        linked.append(demo.load(handlers.open_link, [view, state], chosen, js=LINK_JS, **QUICK_EVENTS, **private))
+        reported = {
+            "answers": answering,
+            "fidelity": [curves],
+            "drawing": drawing,
+            "why": [study],
+            "words": read_words,
+            "link": linked,
+        }
+        for what, events in reported.items():
             for event in events:
                 event.failure(None, None, None, js=FAILED_JS[what])
         for panel_ in (fidelity, why):
             panel_.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
         topbar.chosen(handlers.choose_model, [state], [topbar, state], **QUICK_EVENTS, **private)
         topbar.look(handlers.look, [state], [topbar], **QUICK_EVENTS, **private)
-        demo.load(handlers.open_link, [state], chosen, **QUICK_EVENTS, **private)
     demo.queue(max_size=FLOOD, default_concurrency_limit=4, api_open=False)
     demo._queue.sleep_when_free = POLL_S
     return demo
@@ -201,8 +206,11 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "compare": compared,
         "compareFirst": COMPARED_FIRST,
         "models": models,
-        "maxQuestion": settings.max_question_chars,
         "method": "fsr",
+        "examples": [{"id": one.id, "question": one.question} for one in examples.all.values()],
+        "recordings": list(examples.recordings),
+        "recording": examples.recording_of(settings.first),
+        "maxQuestion": settings.max_question_chars,
         "film": film_format(),
         "tours": tours_in(examples.folder, frozenset(examples.all)),
     }

@@ -10,7 +10,7 @@ from app.serving import STATIC, markup
 
 # What each panel hands to its JavaScript. Names in quotes become events of the component, e.g. gallery.pick(fn, ...).
 _DOORS = {
-    "stage": "again: () => trigger('again', {})",
+    "stage": "again: () => trigger('again', {}), look: () => trigger('look', {})",
     "rail": "",
     "compare": "",
     "overlap": "",
@@ -25,7 +25,7 @@ _DOORS = {
     "film": "exportClip: (detail) => trigger('export_clip', detail)",
     "asking": "",
     "answers": "",
-    "gallery": "pick: (id, recording) => trigger('pick', { id, recording })",
+    "gallery": "pick: (id, recording) => trigger('pick', { id, recording }), open: (asked) => trigger('pick', asked)",
     "drawer": "replan: (detail) => trigger('replan', detail)",
     "topbar": "chosen: (id) => trigger('chosen', { id }), look: () => trigger('look', {}), "
     "figure: (detail) => trigger('figure', detail), exportClip: (detail) => trigger('export_clip', detail)",

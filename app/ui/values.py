@@ -60,7 +60,8 @@ def example_value(example: Example) -> dict[str, Any]:
 
 def upload_value(shown: Picture | Film) -> dict[str, Any]:
     """A visitor's picture or clip that nothing is known about yet."""
-    value = {"run": run_id(), "fresh": True, "example": None, "question": "", "trace": None}
+    value = {"run": run_id(), "fresh": True, "example": None, "picture": shown.id}
+    value |= {"question": "", "trace": None}
     if isinstance(shown, Film):
         return value | {"pictures": film_values(shown), "clip": clip_record(shown.clip, shown.name)}
     return value | {"pictures": [picture_value(shown.file, shown.image.size)]}

@@ -56,5 +56,12 @@ export const CONFIG = {
     { name: "grid", label: "Grid", exact_count: true, stage: "before" },
   ],
   compareFirst: ["fsr", "grid"],
-  models: [],
+  models: [{ id: "tiny", title: "Tiny" }],
+  examples: [
+    { id: "star", question: "what?" },
+    { id: "digit", question: "what digit?" },
+  ],
+  recordings: ["", "large"],
+  recording: "",
+  maxQuestion: 500,
 };
