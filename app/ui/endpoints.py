@@ -143,12 +143,13 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         share: str = "global",
         frames: float = 0,
         model: str = "",
+        forced: Parameters = None,
     ) -> dict[str, Any]:
         """The answers with all visual tokens and with what each method keeps: measured costs, agreement with the full
         answer, kept tokens, and overlap of every pair."""
         with errors_as_sentences():
             asked = requested(picture, question, parameters, share, frames, model)
-            requests = requests_of(asked, methods, budgets)
+            requests = requests_of(replace(asked, forced=checked_forced(forced)), methods, budgets)
             return report(compared(service, requests), requests)
 
     def why(
@@ -272,7 +273,7 @@ def add_endpoints(service: Service, settings: Settings) -> None:
     serve(why, asking_why, result, **queue)
     asking_words = [*first, of["method"], of["budget"], of["layers"], kept, *last, of["forced"]]
     serve(words, asking_words, result, **queue)
-    serve(compare, [*first, of["methods"], of["budgets"], by_method, *last], result, **queue)
+    serve(compare, [*first, of["methods"], of["budgets"], by_method, *last, of["forced"]], result, **queue)
     serve(fidelity, [*first, of["some_methods"], by_method, *last], result, **queue)
     drawing = [of["figure"], of["format"], of["some_methods"], of["budget"], of["layer"], of["frame"]]
     serve(figure, [*first, *drawing, by_method, *last], file, **queue)
