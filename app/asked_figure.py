@@ -84,4 +84,4 @@ def pictures_of(shown: Picture | Film, trace: dict[str, Any]) -> list[Image.Imag
     return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
 
 
-KINDS = tuple(NAMES)
+KINDS = tuple(name for name in NAMES if name != "page")  # a page is for people

@@ -13,15 +13,23 @@ from fsr.bench.chart import FORMATS
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.trace import Trace
+from fsr.trace.page import to_html
 
-NAMES = {"picture": "picture", "sheet": "contact-sheet", "map": "token-map", "overlap": "overlap", "curves": "fidelity"}
+NAMES = {
+    "picture": "picture",
+    "page": "page",
+    "sheet": "contact-sheet",
+    "map": "token-map",
+    "overlap": "overlap",
+    "curves": "fidelity",
+}
 MAX_POINTS = 64
 
 
 def file_name(kind: Any, fmt: Any) -> str:
     """What the download is called. Raises InvalidInput for another figure or format."""
-    if kind not in NAMES or fmt not in FORMATS:
-        raise InvalidInput(f"a figure is one of {', '.join(NAMES)} as {', '.join(FORMATS)}.")
+    if kind not in NAMES or fmt not in (("html",) if kind == "page" else FORMATS):
+        raise InvalidInput(f"a figure is one of {', '.join(NAMES)} as {', '.join(FORMATS)}, the page as html.")
     return f"fsr-{NAMES[kind]}.{fmt}"
 
 
@@ -29,8 +37,9 @@ def figure(
     kind: str, fmt: str, sent: dict[str, Any], pictures: Callable[[dict[str, Any]], Sequence[Image.Image]]
 ) -> bytes:
     """The bytes. Each kind needs: picture: `trace` as JSON text, one run, [method, budget], `layer`, `frame`, `tile`
-    and `link`. sheet, map: `trace`, `runs` and `frame`. overlap: `runs` and `values`, their matrix. curves: `points`
-    with method, budget, kl and probability, the `order` of the methods, and the `question`.
+    and `link`. page: `trace` and one run, see `fsr.trace.page`. sheet, map: `trace`, `runs` and `frame`. overlap:
+    `runs` and `values`, their matrix. curves: `points` with method, budget, kl and probability, the `order` of the
+    methods, and the `question`.
 
     pictures: gives one for every frame of a trace. Raises InvalidInput.
     """
@@ -53,6 +62,8 @@ def figure(
     shown = pictures(trace)
     if len(shown) != len(trace["frames"]):
         raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
+    if kind == "page":
+        return page_of(trace, shown, *runs[0])
     if kind == "picture":
         layer, tile, link = str(sent.get("layer", "roles"))[:40], sent.get("tile", -1), str(sent.get("link", ""))[:2000]
         tile = tile if isinstance(tile, int) and not isinstance(tile, bool) else -1
@@ -65,6 +76,15 @@ def figure(
     overlays = [figures.Overlay(f"All {trace['tokens']['n']} tokens", None, _text(trace, "full"))]
     overlays += [figures.Overlay.of(trace, name, budget) for name, budget in runs]
     return figures.contact_sheet(shown[frame], trace, overlays, fmt, frame)
+
+
+def page_of(trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int) -> bytes:
+    """shown: one picture for every frame of the trace; the parts of one picture share it."""
+    of = {
+        f.get("picture", i) if "part" in f else i: picture
+        for i, (f, picture) in enumerate(zip(trace["frames"], shown, strict=True))
+    }
+    return to_html(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget).encode()
 
 
 def _runs(value: Any) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["prune"]
+__all__ = ["explain", "prune"]
 
 
 def __getattr__(name: str) -> Any:
@@ -12,4 +12,8 @@ def __getattr__(name: str) -> Any:
         from fsr.vlm.plug import prune
 
         return prune
+    if name == "explain":
+        from fsr.trace.page import explain
+
+        return explain
     raise AttributeError(f"module 'fsr' has no attribute {name!r}")

@@ -95,6 +95,23 @@ function curves({ store, figure }) {
 }
 
 /** @param {Doors} doors @returns {Row} */
+function page({ store, figure }) {
+  const run = () => {
+    const { trace: shown, answers, method, view } = store.state;
+    store.set({ drawing: true });
+    const record = JSON.stringify({ ...shown, answers });
+    figure({ figure: "page", format: "html", runs: [[method, view?.budget ?? shown.tokens.n]], trace: record });
+  };
+  return {
+    name: "page",
+    title: "Page",
+    hint: () => "picture, tokens, slider, cards and playback in one file; opens without a network",
+    shown: (state) => Boolean(state.view) && state.mode !== "compare",
+    formats: [{ label: "HTML", title: "For a colleague, or a lecture without network", run, server: true }],
+  };
+}
+
+/** @param {Doors} doors @returns {Row} */
 function trace({ store }) {
   return {
     name: "trace",
@@ -173,6 +190,7 @@ export function saveRows(doors) {
     compared(doors, "map", "Kept by how many", "for every token, how many methods keep it"),
     compared(doors, "overlap", "Overlap", "intersection over union of what methods keep, as a matrix"),
     curves(doors),
+    page(doors),
     trace(doors),
   ];
 }

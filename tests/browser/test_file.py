@@ -1,0 +1,91 @@
+"""A view in one file: opened from disk, without any network, it is the same canvas, slider, cards and playback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+import fsr
+from app.settings import ROOT
+from fsr.errors import InvalidInput
+from fsr.trace import Trace
+from fsr.trace.page import to_html
+from tests.browser.conftest import READY
+
+HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
+
+
+def recorded(name: str, folder: str = "") -> Trace:
+    return Trace.from_json((ROOT / "assets/traces" / folder / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def offline(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
+    yield page
+    assert not page.errors
+    context.close()
+
+
+def test_a_view_is_saved_on_the_page_and_opens_from_disk(browser, app, offline, tmp_path):
+    page = browser.new_context(accept_downloads=True).new_page()
+    page.goto(f"{app.url}/?example=count&budget=32")
+    page.wait_for_selector(READY)
+    page.click("[data-ref=save]")
+    with page.expect_download(timeout=60_000) as download:
+        page.click("[data-save='page.html']")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    page.context.close()
+    assert file.suffix == ".html"
+    assert file.stat().st_size < 3_000_000
+    offline.goto(file.as_uri())
+    offline.wait_for_selector("canvas[data-budget='32']")
+    assert offline.inner_text("h1") == "how many triangles are there?"
+    assert "The answers differ." in offline.inner_text("[data-ref=answers]")
+    offline.fill("#budget", "128")
+    offline.wait_for_selector("canvas[data-budget='128']")
+    assert "The same answer." in offline.inner_text("[data-ref=answers]")
+    offline.select_option("[data-ref=method]", "cdpruner")
+    offline.wait_for_selector("canvas[data-method='cdpruner']")
+    offline.focus("[data-ref=canvas]")
+    offline.keyboard.press("ArrowRight")
+    assert offline.inner_text("[data-ref=card]").startswith("#")
+    offline.select_option("[data-ref=method]", "fsr")
+    offline.click("[data-ref=forward]")
+    assert "are all that the model gets" in offline.inner_text("[data-ref=step]")
+
+
+def test_an_explanation_is_shown_in_a_notebook_and_nothing_in_it_becomes_markup(offline, tmp_path):
+    found = fsr.explain("shapes", ROOT / "assets/examples/count.png", "how many triangles are there?", budget=64)
+    assert (found.answer, found.unpruned) == ("3", "3")
+    found.trace.question = HOSTILE
+    (tmp_path / "cell.html").write_text(found._repr_html_())
+    offline.goto((tmp_path / "cell.html").as_uri())
+    cell = offline.frame_locator("iframe")
+    cell.locator("canvas[data-budget='64']").wait_for()
+    assert cell.locator("h1").inner_text() == HOSTILE
+    with pytest.raises(InvalidInput, match="prunes inside the language model"):
+        fsr.explain("shapes", ROOT / "assets/examples/count.png", "how many?", method="fastv")
+
+
+def test_a_clip_is_gone_through_frame_by_frame(offline, tmp_path):
+    trace = recorded("overtake")
+    pictures = [
+        Image.new("RGB", (f["width"], f["height"]), (40 * i % 255, 90, 120)) for i, f in enumerate(trace.frames)
+    ]
+    with pytest.raises(InvalidInput, match="pictures, not 1"):
+        to_html(trace, pictures[:1])
+    page = to_html(trace, pictures, "fsr")
+    held = json.loads(page.partition('id="fsr-data">')[2].partition("</script>")[0])
+    assert len(held["pictures"]) == len(trace.frames)
+    (tmp_path / "clip.html").write_text(page)
+    offline.goto((tmp_path / "clip.html").as_uri())
+    offline.click("[data-at='3/-1']")
+    offline.wait_for_selector("[data-at='3/-1'][aria-pressed=true]")
