@@ -105,9 +105,10 @@ def test_a_method_that_runs_out_of_memory_leaves_the_others_their_answers(servic
 
     with full(tiny_vlm.model.model.language_model, first_pruned_prompt):
         events = list(compare(service, requests_of(request_, ["grid", "random"], [6])))
-    assert [event.key for event in events if event.problem] == ["grid@6"]
+    (refused,) = (event.key for event in events if event.problem)
+    (other,) = {"grid@6", "random@6"} - {refused}  # whose turn comes first depends on the question
     assert next(event.problem for event in events if event.problem).startswith("this machine's memory is full")
-    assert {event.key for event in events if event.answer} == {"full", "random@6"}
+    assert {event.key for event in events if event.answer} == {"full", other}
     assert events[-1].phase == "done"
 
 

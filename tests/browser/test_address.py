@@ -62,6 +62,7 @@ def test_reload_restores_the_whole_view(visit, app):
     assert (before["pinned"], before["cursor"]) == (token, token), "what was clicked stays inspected"
     page.reload()
     page.wait_for_selector(f"{READY}[data-cursor='{token}']")
+    page.wait_for_function("document.querySelector('#fx-question textarea').value.startsWith('is there a star')")
     assert view(page) == before
     assert "dark" in page.get_attribute("body", "class")
     page.wait_for_selector("[data-kind=question] >> text=Ask answers it")

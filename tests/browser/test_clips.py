@@ -31,6 +31,9 @@ def showing(page, clip, budget: int = 102):
     page.evaluate("(v) => fsrExplorer.page.receive(v)", clip)
     page.wait_for_selector(f".fx-film:visible .fx-thumb[data-frame='{len(clip['pictures']) - 1}']")
     set_budget(page, budget)
+    page.locator(
+        ".fx-strip-row"
+    ).scroll_into_view_if_needed()  # on a phone it is below; what is out of sight is not painted
     page.wait_for_selector(f"{THUMB}[data-budget='{budget}']")
     return page
 
@@ -58,7 +61,7 @@ def test_pictures_have_no_film_and_clips_have_one(visit, clip):
     showing(page, clip)
     assert page.locator(".fx-thumb").count() == FRAMES
     assert page.locator(".fx-thumb").nth(2).inner_text().replace("\u202f", " ") == "0.96 s"
-    said = page.locator("[data-ref=about]").inner_text()
+    said = page.locator(".fx-film-about").inner_text()
     assert "8 of 85 frames sampled (0, 12, 24, 36, 48, 60, 72, 84)" in said
     assert "OpenCV" in said
     for selector in (".fx-picture", ".fx-count", "[data-ref=play]", ".fx-strip", "#fx-question textarea"):
@@ -332,7 +335,7 @@ def test_a_clip_is_uploaded_played_asked_about_and_saved(clip_app, browser, file
     )
     page.set_input_files("#fx-choose input[type=file]", str(file))
     page.wait_for_selector(".fx-film:visible .fx-thumb")
-    assert "disc.mp4" in page.locator("[data-ref=about]").inner_text()
+    assert "disc.mp4" in page.locator(".fx-film-about").inner_text()
     n = page.locator(".fx-thumb").count()
     page.locator(".fx-strip-row").focus()
     page.keyboard.press("End")

@@ -193,9 +193,9 @@ def test_curves_are_drawn_from_measured_points(page):
     points = page.evaluate(f"{STATE}.fidelity.points")
     assert page.locator("[data-ref=klchart] circle").count() == len(points) == 12
     assert all(0 <= p["probability"] <= 1 and p["kl"] >= 0 for p in points)
-    page.locator(".fx-numbers .fx-plain").last.click()
+    page.locator("#fx-fidelity .fx-numbers .fx-plain").last.click()
     page.wait_for_function(f"Object.keys({STATE}.fidelity.found).length === 1", timeout=SLOW)
-    assert "tried" in page.locator(".fx-numbers").inner_text()
+    assert "tried" in page.locator("#fx-fidelity .fx-numbers").inner_text()
 
 
 @each("figure", ["sheet", "map", "overlap"])

@@ -165,11 +165,11 @@ def test_the_legend_counts_and_hides_layers(page):
 
 @each("layer", ["saliency", "relevance", "priority"])
 def test_heat_layers_show_their_scale(page, layer):
-    page.locator(f".fx-segments [data-layer={layer}]").click()
-    page.wait_for_selector("[data-ref=scale]:not([hidden])")
-    low, high = (page.locator(f"[data-ref={end}]").inner_text().replace("−", "-") for end in ("low", "high"))
+    page.locator(f".fx-rail .fx-segments [data-layer={layer}]").click()
+    page.wait_for_selector(".fx-rail [data-ref=scale]:not([hidden])")
+    low, high = (page.locator(f".fx-rail [data-ref={end}]").inner_text().replace("−", "-") for end in ("low", "high"))
     assert float(low.removeprefix("≤")) < float(high)
-    assert page.locator("[data-ref=kind]").inner_text() == ("log" if layer == "priority" else "")
+    assert page.locator(".fx-rail [data-ref=kind]").inner_text() == ("log" if layer == "priority" else "")
     canvas = page.locator(".fx-stage canvas")
     assert painted(page) == canvas.evaluate("(c) => c.width * c.height")
     values, drawn = page.evaluate(HEAT, layer)
@@ -194,7 +194,7 @@ HEAT = """(layer) => {
 
 
 def test_the_layers_are_one_tab_stop_and_arrows_choose_among_them(page):
-    stops = page.locator(".fx-segments button:not([tabindex='-1'])")
+    stops = page.locator(".fx-rail .fx-segments button:not([tabindex='-1'])")
     stops.and_(page.locator("[data-layer=roles]")).focus()
     for key, layer in (("ArrowRight", "saliency"), ("ArrowLeft", "roles"), ("ArrowLeft", "priority")):
         page.keyboard.press(key)

@@ -81,7 +81,7 @@ def test_what_was_lost_is_found_put_back_and_answered(counting):
     page.click("#fx-tab-why")
     assert "Pruning changed the answer" in page.locator("[data-ref=repairnote]").inner_text()
     study(page, "repair")
-    assert "would have saved it: #" in page.locator("[data-ref=found]").inner_text()
+    assert "would have saved it: #" in page.locator(".fx-why [data-ref=found]").inner_text()
     page.click("[data-ref=putback]")
     page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.forced.in.length > 0")
     missing = set(page.evaluate(f"{STATE}.forced.in"))
