@@ -102,6 +102,7 @@ def test_other_devices_keep_and_answer_the_same(family, methods, tmp_path, pictu
         assert answers(vlm, picture, methods) == expected
 
 
+@pytest.mark.slow
 def test_every_method_selects_the_same_in_half_precision(monkeypatch):
     with emulated(monkeypatch):
         assert selections(torch.device("cuda:0"), torch.float16) == []
@@ -122,7 +123,8 @@ def shown(vlm, asked):
         service.close()
 
 
-@pytest.mark.parametrize("family", ["llava", pytest.param("onevision", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["llava", "onevision"])
+@pytest.mark.slow
 def test_the_page_shows_the_same(family, tmp_path, picture, monkeypatch):
     """Plans, traces, answers, comparisons and curves, of a picture and of a clip."""
     folder = tmp_path / "tiny"

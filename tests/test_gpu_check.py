@@ -25,6 +25,8 @@ from fsr.cli.main import main
 from fsr.pruners import REGISTRY
 from tests.test_docs import made as made  # the fixture
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NAMES = [part.name for part in gpu.parts(gpu.REHEARSAL)]
 FACTS = {"card": "a card", "rehearsal": True}

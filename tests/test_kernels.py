@@ -28,6 +28,7 @@ BOTH = (compiled, loops)
 
 
 @each("way", BOTH)
+@pytest.mark.slow
 def test_farthest_points_are_those_of_the_cpu(way: ModuleType) -> None:
     assert device.farthest_points(way, DEVICE) == []
 

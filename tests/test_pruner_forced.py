@@ -33,6 +33,7 @@ def forced_cases(count: int):
 @each("id_, name, parameters", BEFORE, [row[0] for row in BEFORE])
 @each("kind", ["random", "all tokens equal", "two frames with newline tokens"])
 @each("inside, outside", WAYS[2:])
+@pytest.mark.slow
 def test_they_are_kept_and_never_kept_at_every_budget_and_in_the_plan(id_, name, parameters, kind, inside, outside):
     tokens, forced = TOKENS[kind](), Forced(inside, outside)
     pruner = with_forced(make(name, **parameters), forced)

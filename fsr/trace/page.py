@@ -113,7 +113,7 @@ def explain(
     from fsr.trace.record import answer_record, build_trace
     from fsr.vlm import VLM, load
 
-    vlm: VLM = load(model) if isinstance(model, str | Path) else model
+    vlm: VLM = load(str(model)) if isinstance(model, str | Path) else model
     image = picture if isinstance(picture, Image.Image) else load_image(picture)
     pruner = make(method, **parameters)
     if pruner.stage != "before":

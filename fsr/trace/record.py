@@ -422,7 +422,11 @@ def _check_answers(check: Checker, answers: Any, methods: dict[str, Any], n: int
     costs, newer = set(Cost.__dataclass_fields__), {"first_token_ms", "repeats", "spread"}
     for key, answer in answers.items():
         at = f"answers.{key}"
-        check.keys(answer, {"method", "budget", "text", "done", "cost"}, {"end", "parameters", "recorded"}, at)
+        check.keys(
+            answer, {"method", "budget", "text", "done", "cost"}, {"end", "parameters", "recorded", "forced"}, at
+        )
+        if answer.get("forced") is not None:
+            check_forced(check, answer["forced"], n, f"{at}.forced")
         check.scalars(answer.get("parameters", {}), f"{at}.parameters")
         if answer.get("recorded") is not None:
             _check_recorded(check, answer["recorded"], f"{at}.recorded")

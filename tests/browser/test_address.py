@@ -124,6 +124,7 @@ def test_a_clips_frame_and_region_come_back(visit, app):
     assert page.evaluate(f"{STATE}.model.id") == "shapes-video"
 
 
+@pytest.mark.slow
 def test_a_visitors_own_picture_is_not_in_the_link(visit, app, contexts):
     page = visit()
     page.set_input_files("#fx-choose input[type=file]", str(ROOT / "assets/examples/left.png"))

@@ -85,6 +85,7 @@ def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
     page.wait_for_selector("#fx-askbutton:visible")
 
 
+@pytest.mark.slow
 def test_the_line_is_shown_moves_up_and_is_left_by_a_stop(page, browser, talkative):
     other = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     other.goto(talkative.url)
