@@ -42,8 +42,7 @@ FLOORS = (
     ("fsr.pruners",),
     ("fsr.media", "fsr.shapes"),
     ("fsr.vlm",),
-    ("fsr",),  # `fsr.prune`
-    ("fsr.trace", "fsr.why"),
+    ("fsr", "fsr.trace", "fsr.why"),  # fsr: `fsr.prune` and `fsr.explain`
     ("fsr.bench", "fsr.check"),
     ("fsr.cli",),
     ("fsr.__main__", "training"),
