@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from fsr.vlm import VLM, Encoding
-from fsr.vlm.base import CAPTURES, EVERYTHING, Media
+from fsr.vlm.media import CAPTURES, EVERYTHING, Media
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from fsr.bench.chart import FORMATS
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.trace import Trace
-from fsr.trace.page import to_html
+from fsr.trace.page import picture_of, to_html
 
 NAMES = {
     "picture": "picture",
@@ -80,10 +80,7 @@ def figure(
 
 def page_of(trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int) -> bytes:
     """shown: one picture for every frame of the trace; the parts of one picture share it."""
-    of = {
-        f.get("picture", i) if "part" in f else i: picture
-        for i, (f, picture) in enumerate(zip(trace["frames"], shown, strict=True))
-    }
+    of = dict(zip(picture_of(trace["frames"]), shown, strict=True))
     return to_html(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget).encode()
 
 

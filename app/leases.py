@@ -33,7 +33,7 @@ from app.settings import Settings
 from app.work import Act, Effort, Work
 from fsr.errors import FsrError, OutOfMemory, within_memory
 from fsr.vlm import VLM
-from fsr.vlm.base import Media
+from fsr.vlm.media import Media
 from fsr.vlm.memory import release
 
 log = logging.getLogger(__name__)

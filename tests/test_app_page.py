@@ -220,7 +220,7 @@ def test_word_about_another_picture_can_be_told_apart(handlers, session):
 def test_the_next_question_stops_the_one_before(handlers, session):
     first = handlers.ask("what?", {"method": "fsr", "budget": 4, "ask": 1}, session, VISITOR)
     next(first)
-    with handlers._stoppable({}, VISITOR):
+    with handlers.stoppable({}, VISITOR):
         rest = list(first)
     assert rest[-1][1]["status"]["phase"] == "stopped"
     assert rest[-1][1]["ask"] == 1
@@ -303,7 +303,7 @@ def test_an_event_without_data_gets_its_sentence(handlers, session):
 
 def test_stop_reaches_only_the_visitor_who_pressed_it(handlers):
     one, other = (SimpleNamespace(session_hash=name) for name in ("one", "other"))
-    with handlers._stoppable({}, one) as first, handlers._stoppable({}, other) as second:
+    with handlers.stoppable({}, one) as first, handlers.stoppable({}, other) as second:
         handlers.stop(one)
         assert first.is_set()
         assert not second.is_set()

@@ -14,7 +14,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, describe, make
 from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
 from fsr.tokens import Role
-from fsr.vlm.base import CAPTURES
+from fsr.vlm.media import CAPTURES
 from tests import plan_reader
 from tests.looping import each
 from tests.methods import METHODS, in_dtype, random_tokens

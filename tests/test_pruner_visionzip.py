@@ -11,7 +11,7 @@ from PIL import Image
 
 from fsr.pruners import make
 from fsr.tokens import Layout, Role, VisualTokens
-from fsr.vlm.base import CAPTURES
+from fsr.vlm.media import CAPTURES
 from tests.looping import each
 from tests.methods import random_tokens, two_frames
 from tests.references import CLEAR, Margin, by_value, cosine

@@ -16,7 +16,7 @@ from app.service import Service
 from app.settings import Settings
 from fsr.check.device import hooks_of
 from fsr.cli.main import main
-from fsr.vlm.base import CAPTURES, Media, MediaCache
+from fsr.vlm.media import CAPTURES, Media, MediaCache
 from tests.test_vlm_llava import other
 from tests.tiny import PATCH, SIDE, in_memory, save_tiny
 

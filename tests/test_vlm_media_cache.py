@@ -9,7 +9,7 @@ from PIL import Image
 
 import fsr.vlm
 from fsr.pruners import make
-from fsr.vlm.base import MediaCache
+from fsr.vlm.media import MediaCache
 from tests.test_vlm_llava import last, other
 
 

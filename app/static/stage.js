@@ -3,7 +3,8 @@
 import { makeGeometry, step, tokenAt } from "./geometry.js";
 import { paintStep } from "./lecture/paint_step.js";
 import { sceneAt } from "./lecture/steps.js";
-import { BRIGHT, HALO, VEIL_ON_BRIGHT, VEIL_ON_DARK } from "./look.js";
+import { HALO, VEIL_ON_BRIGHT } from "./look.js";
+import { veilOver } from "./veil.js";
 import { planOf } from "./store.js";
 import { refs, setText, toggle } from "./dom.js";
 import { describe, heatOf } from "./describe.js";
@@ -59,7 +60,7 @@ export function mountStage(root, store) {
   });
   at.image.addEventListener("load", () => {
     if (store.state.trace?.clip && store.state.frame > 0) return; // one veil a clip: it must not flicker
-    stage.veil = brightness(at.image) > BRIGHT ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
+    stage.veil = veilOver(at.image);
     store.set({ veil: stage.veil });
     document.body.style.setProperty("--fx-veil", stage.veil); // the legend's swatches show the veil that lies there
     redraw();
@@ -133,18 +134,6 @@ function readPalette(root) {
   const style = getComputedStyle(root);
   const read = (name) => style.getPropertyValue(`--fx-${name}`).trim();
   return { focus: read("focus"), scan: read("scan"), kept: read("kept"), halo: HALO };
-}
-
-/** Mean luminance of the picture, 0 to 1: bright pictures get a dark veil, dark pictures a light one. */
-function brightness(image) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 16;
-  const ctx = canvas.getContext("2d", { willReadFrequently: true });
-  ctx.drawImage(image, 0, 0, 16, 16);
-  const { data } = ctx.getImageData(0, 0, 16, 16);
-  let sum = 0;
-  for (let i = 0; i < data.length; i += 4) sum += 0.2126 * data[i] + 0.7152 * data[i + 1] + 0.0722 * data[i + 2];
-  return sum / 256 / 255;
 }
 
 function mountPointer(at, stage, store) {

@@ -164,11 +164,11 @@ class Handlers:
     def ask(self, question: str, view: Any, session: Session, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yields values for stage, answers and topbar; each says which picture on the page it is about."""
         about = about_of(view)
-        with self._stoppable(view, request) as stop:
+        with self.stoppable(view, request) as stop:
             try:
-                yield from self._steps(self._request(question, view, session), view, stop)
+                yield from self._steps(self.request_of(question, view, session), view, stop)
             except Exception as error:
-                said, bar = self._failed(error, session)
+                said, bar = self.failed(error, session)
                 yield gr.skip(), values.status_value("failed", said) | about, bar
                 raise gr.Error(said, duration=8, print_exception=False) from error
 
@@ -188,7 +188,7 @@ class Handlers:
             if event.answer is None or event.answer["end"] or pace.due():
                 yield stage, values.event_value(event, asked.question, self._where(asked)) | about, bar
 
-    def _failed(self, error: Exception, session: Session) -> tuple[str, Any]:
+    def failed(self, error: Exception, session: Session) -> tuple[str, Any]:
         """What is said of it, and the value for the topbar: the choice of a model that cannot be loaded goes back."""
         said, bar = sentence(error), values.model_value(self.service, session.model)
         if isinstance(error, NotLoaded) and session.before in self.service.settings.offers:
@@ -232,9 +232,9 @@ class Handlers:
     ) -> Iterator[tuple[Any, Any, Any]]:
         """Values for stage, answers and topbar while a trace, or a patch of one, is made; it can be stopped."""
         about = about_of(view)
-        with self._stoppable(view, request, "look") as stop:
+        with self.stoppable(view, request, "look") as stop:
             try:
-                asked = self._request(question, view, session)
+                asked = self.request_of(question, view, session)
                 for event in self.service.looking(asked, stop, whole):
                     stage = gr.skip()
                     if event.trace is not None:
@@ -246,7 +246,7 @@ class Handlers:
                     bar = values.model_value(self.service, session.model) if phase == "idle" else gr.skip()
                     yield stage, values.status_value(phase, event.text) | about, bar
             except Exception as error:
-                said, bar = self._failed(error, session)
+                said, bar = self.failed(error, session)
                 yield gr.skip(), values.status_value("refused", said) | about, bar
 
     def stop_run(self, view: Any, request: gr.Request) -> None:
@@ -289,9 +289,9 @@ class Handlers:
         sent, pace = sent_with(event), Pace(self.service.settings.yields_per_second)
         about = about_of(sent)
         shown = values.FidelityValue()
-        with self._stoppable(sent, request) as stop:
+        with self.stoppable(sent, request) as stop:
             try:
-                asked = self._request(sent.get("question", question), sent | {"budget": 0}, session)
+                asked = self.request_of(sent.get("question", question), sent | {"budget": 0}, session)
                 asked = replace(asked, of=0)
                 requests = requests_of(asked, sent.get("methods"), [1], least=1)
                 loads = self.service.models.loads
@@ -307,7 +307,7 @@ class Handlers:
                     if step.point is None or pace.due():
                         yield shown.value() | about, bar
             except Exception as error:
-                said, bar = self._failed(error, session)
+                said, bar = self.failed(error, session)
                 yield values.failed_value(said) | about, bar
 
     def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
@@ -363,7 +363,7 @@ class Handlers:
         before = session.model if worked or not session.before else session.before
         return replace(session, model=model, before=before if before != model else "")
 
-    def _request(self, question: object, view: Any, session: Session) -> Request:
+    def request_of(self, question: object, view: Any, session: Session) -> Request:
         """Everything in `view` comes from the browser: any type, any value."""
         view = view if isinstance(view, dict) else {}
         picture = self._id(session)
@@ -391,7 +391,7 @@ class Handlers:
         return self.service.media(session.picture, session.model, frames)
 
     @contextmanager
-    def _stoppable(self, view: Any, request: gr.Request, slot: str = "answer") -> Iterator[threading.Event]:
+    def stoppable(self, view: Any, request: gr.Request, slot: str = "answer") -> Iterator[threading.Event]:
         visitor = request.session_hash or ""
         stopped = self._stopped.get(visitor, {})
         with Stoppable(self._stops, (visitor, slot)) as stop:

@@ -60,9 +60,9 @@ class Reading:
         def value(shown: dict[str, Any]) -> dict[str, Any]:
             return {"run": run_id(), "words": text_of(common | shown)} | about_of(sent)
 
-        with self.handlers._stoppable(sent, visitor) as stop:
+        with self.handlers.stoppable(sent, visitor) as stop:
             try:
-                asked = self.service.checked(self.handlers._request(sent.get("question", question), sent, session))
+                asked = self.service.checked(self.handlers.request_of(sent.get("question", question), sent, session))
                 if task == "cross":
                     steps = questions(self.service, asked, str(sent.get("other", "")), stop)
                 else:
@@ -76,7 +76,7 @@ class Reading:
                         shown["pair"] = step.pair
                     yield value(shown), self._bar(step, asked)
             except Exception as error:
-                said, bar = self.handlers._failed(error, session)
+                said, bar = self.handlers.failed(error, session)
                 yield value({"phase": "failed", "text": said}), bar
 
     def _bar(self, step: Step, asked: Request) -> Any:

@@ -29,9 +29,9 @@ class StudyHandlers:
         number = {"why": sent["why"]} if isinstance(sent.get("why"), int) else {}
         about = {name: value for name, value in about_of(sent).items() if name == "about"} | number
         what, scene, last = str(sent.get("what"))[:40], "", ""
-        with handlers._stoppable(sent, request) as stop:
+        with handlers.stoppable(sent, request) as stop:
             try:
-                asked = handlers._request(sent.get("question", question), sent, session)
+                asked = handlers.request_of(sent.get("question", question), sent, session)
                 scene = service.checked(asked).scene
                 for step in study(service, asked, what, stop):
                     before, loads = loads, service.models.loads
@@ -40,7 +40,7 @@ class StudyHandlers:
                         last = step.phase
                         yield study_value(step, what, scene) | about, bar
             except Exception as error:
-                said, bar = handlers._failed(error, session)
+                said, bar = handlers.failed(error, session)
                 yield study_value(Step("failed", said), what, scene) | about, bar
 
 

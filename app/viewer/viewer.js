@@ -7,10 +7,11 @@ import { makeGeometry, step as stepTo, tokenAt } from "../static/geometry.js";
 import { paintStep } from "../static/lecture/paint_step.js";
 import { sceneAt, stepsOf, textOf } from "../static/lecture/steps.js";
 import { foreignOf } from "../static/life.js";
-import { BRIGHT, HALO, ROLES, VEIL_ON_BRIGHT, VEIL_ON_DARK } from "../static/look.js";
+import { HALO, ROLES, VEIL_ON_BRIGHT } from "../static/look.js";
 import { ROLE, snapBudget, viewAt } from "../static/plan.js";
 import { LAYERS } from "../static/store.js";
-import { placeImage, viewsOf, windowOf } from "../static/views.js";
+import { veilOver } from "../static/veil.js";
+import { pictureOf, placeImage, viewsOf, windowOf } from "../static/views.js";
 import { because } from "../static/why/sentences.js";
 
 const STEP_MS = 350;
@@ -137,8 +138,7 @@ function draw() {
 
 function look(frame, tile = -1) {
   Object.assign(state, { frame, tile, cursor: -1 });
-  const part = trace.frames[frame];
-  at.image.src = pictures[part.part ? part.picture : frame] ?? pictures[0];
+  at.image.src = pictureOf(state, frame);
   [...at.frames.children].forEach((button) =>
     button.setAttribute("aria-pressed", String(button.dataset.at === `${frame}/${tile}`)),
   );
@@ -242,19 +242,6 @@ function mountCanvas() {
     event.preventDefault();
     hold(stepTo(state.geometry, state.cursor, SIDES[event.key]));
   });
-}
-
-/** Bright pictures get a dark veil, dark pictures a light one. */
-function veilOver(image) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 16;
-  const ctx = canvas.getContext("2d");
-  ctx.drawImage(image, 0, 0, 16, 16);
-  const pixels = ctx.getImageData(0, 0, 16, 16).data;
-  let sum = 0;
-  for (let i = 0; i < pixels.length; i += 4)
-    sum += 0.2126 * pixels[i] + 0.7152 * pixels[i + 1] + 0.0722 * pixels[i + 2];
-  return sum / 256 / 255 > BRIGHT ? VEIL_ON_BRIGHT : VEIL_ON_DARK;
 }
 
 mount();

@@ -7,13 +7,14 @@ neither changes how long anything takes, and nothing is downloaded.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fsr.bench.configurations import Architecture, llava_parts, original_parts, qwen_parts, smol_parts, tokenizer
 from fsr.bench.model_shapes import (
     CLIP_TEXT,
     CLIP_VISION,
@@ -42,7 +43,7 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.base import VLM
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes
 from fsr.vlm.memory import free_bytes, weight_bytes
-from fsr.vlm.original_weights import TOWERS, config_of, processor_of
+from fsr.vlm.original_weights import TOWERS
 from fsr.vlm.relevance import ClipRelevance
 
 __all__ = ["ARCHITECTURES", "SMALL", "Architecture", "build", "memory", "named"]
@@ -51,53 +52,6 @@ RESERVE = 1_000_000_000  # Python, libraries and what a forward pass holds besid
 WORKING = 4  # copies of the widest activation that a decoder layer holds at once
 TEXT = 200  # positions that are no visual tokens, at most, in the memory check
 NOISE = 1_000_003  # numbers that all weights are filled with, over and over; prime, so that rows differ
-
-CHAT = (
-    "{% for m in messages %}{{ 'USER: ' }}{% for part in m['content'] %}"
-    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ '<image>\n' }}{% endif %}{% endfor %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
-)
-QWEN_CHAT = (
-    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for part in m['content'] %}"
-    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}"
-    "{{ '<|vision_start|><|' + part['type'] + '_pad|><|vision_end|>' }}{% endif %}{% endfor %}"
-    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-QWEN_MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-SMOL_MARKS = (
-    *("<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<global-img>"),
-    *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)),
-)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One model's shape. text, vision: what differs from the defaults of their configurations in transformers.
-
-    make: (architecture, text settings) -> configuration and processor. kind: the class in transformers. family: our
-    module and class. picture: (width, height) of the picture, or of every frame of a video, that gives `tokens` visual
-    tokens. clip: the text tower that relevance needs, None where the family has no relevance. join:
-    patches along each edge that a pixel shuffle makes one token.
-    """
-
-    title: str
-    kind: str
-    family: tuple[str, str]
-    make: Callable[[Architecture, dict[str, Any]], tuple[Any, Any]]
-    text: Mapping[str, Any]
-    vision: Mapping[str, Any]
-    picture: tuple[int, int]
-    tokens: int
-    video: bool = False
-    clip: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    join: int = 1
-
-    @property
-    def layers(self) -> int:
-        """Decoder layers of the language model."""
-        return int(self.text["num_hidden_layers"])
 
 
 def build(
@@ -239,148 +193,12 @@ def _clip_parameters(text: Mapping[str, Any]) -> int:
     return weights
 
 
-def tokenizer(marks: tuple[str, ...], **names: str) -> Any:
-    """One token a byte, and one for every mark. names: attributes such as image_token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    special = ("<pad>", "<unk>", "<s>", "</s>", "<image>", *marks)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({t: i for i, t in enumerate([*special, *alphabet])}, merges=[], unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    begin = "" if marks else "<s> "
-    core.post_processor = processors.TemplateProcessing(single=f"{begin}$A", special_tokens=[("<s>", 2)])
-    core.add_special_tokens(list(special))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token=None if marks else "<s>",
-        eos_token="</s>",
-        extra_special_tokens=names,
-        padding_side="left",
-    )
-
-
-def _llava(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    import transformers
-
-    t: Any = transformers
-    words, side = tokenizer((), image_token="<image>"), one.vision["image_size"]
-    parts = {"vision_config": t.CLIPVisionConfig(**one.vision), "text_config": t.LlamaConfig(**text)}
-    image: int = words.convert_tokens_to_ids("<image>")
-    frame = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
-    to: dict[str, Any] = {
-        "tokenizer": words,
-        "patch_size": one.vision["patch_size"],
-        "vision_feature_select_strategy": "default",
-        "num_additional_image_tokens": 1,
-        "chat_template": CHAT,
-    }
-    if one.kind == "LlavaForConditionalGeneration":
-        config = t.LlavaConfig(**parts, image_token_id=image)
-        return config, t.LlavaProcessor(image_processor=t.CLIPImageProcessor(**frame), **to)
-    places = [[side * down, side * across] for down, across in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
-    config = t.LlavaNextConfig(**parts, image_token_index=image, image_grid_pinpoints=places)
-    pictures = t.LlavaNextImageProcessor(**frame, image_grid_pinpoints=places)
-    return config, t.LlavaNextProcessor(image_processor=pictures, **to)
-
-
-def _qwen(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    import transformers
-
-    t: Any = transformers
-    words = tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
-    ids = {mark: words.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
-    config = t.Qwen2_5_VLConfig(
-        vision_config=dict(one.vision),
-        text_config=text,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=text["tie_word_embeddings"],
-    )
-    processor = t.Qwen2_5_VLProcessor(
-        image_processor=t.Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 16384}),
-        tokenizer=words,
-        video_processor=t.Qwen2VLVideoProcessor(),
-        chat_template=QWEN_CHAT,
-    )
-    return config, processor
-
-
-def _qwen3(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    import transformers
-
-    t: Any = transformers
-    words = tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
-    ids = {mark: words.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
-    config = t.Qwen3VLConfig(
-        vision_config=dict(one.vision),
-        text_config=text,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=text["tie_word_embeddings"],
-    )
-    size = {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096}
-    processor = t.Qwen3VLProcessor(
-        image_processor=t.Qwen2VLImageProcessor(size=size, patch_size=one.vision["patch_size"]),
-        tokenizer=words,
-        video_processor=t.Qwen3VLVideoProcessor(cap_pixels_per_frame=True),
-        chat_template=QWEN_CHAT,
-    )
-    return config, processor
-
-
-def _original(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    words = tokenizer(("<|im_start|>", "<|im_end|>", "<video>"), image_token="<image>", video_token="<video>")
-    original = {
-        **text,
-        "mm_vision_tower": one.vision["tower"],
-        "mm_projector_type": "mlp2x_gelu",
-        "mm_newline_position": "grid",
-        "image_aspect_ratio": "anyres_max_9",
-    }
-    config = config_of(original, words)
-    for name in one.vision.keys() - {"tower"}:  # what differs from the tower's own shape
-        setattr(config.vision_config, name, one.vision[name])
-    return config, processor_of(config, words)
-
-
-def _smol(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    import transformers
-    from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
-    from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
-
-    t: Any = transformers
-    words, side, scale = tokenizer(SMOL_MARKS, image_token="<image>"), one.vision["image_size"], one.join
-    config = t.SmolVLMConfig(
-        vision_config=SmolVLMVisionConfig(**one.vision),
-        text_config=t.LlamaConfig(**text),
-        image_token_id=words.convert_tokens_to_ids("<image>"),
-        scale_factor=scale,
-    )
-    look = {"max_image_size": {"longest_edge": side}}
-    processor = t.SmolVLMProcessor(
-        image_processor=t.SmolVLMImageProcessor(size={"longest_edge": 4 * side}, **look),
-        tokenizer=words,
-        video_processor=t.SmolVLMVideoProcessor(size={"longest_edge": side}, **look),
-        image_seq_len=(side // one.vision["patch_size"] // scale) ** 2,
-        chat_template=DEFAULT_CHAT_TEMPLATE,
-    )
-    return config, processor
-
-
 ARCHITECTURES = {
     "llava-1.5-7b": Architecture(
         "LLaVA-1.5 7B",
         "LlavaForConditionalGeneration",
         ("fsr.vlm.llava", "Llava"),
-        _llava,
+        llava_parts,
         VICUNA_7B,
         CLIP_VISION,
         (336, 336),
@@ -391,7 +209,7 @@ ARCHITECTURES = {
         "LLaVA-NeXT 7B (Vicuna), as papers count it",
         "LlavaNextForConditionalGeneration",
         ("fsr.vlm.llava_next", "LlavaNext"),
-        _llava,
+        llava_parts,
         VICUNA_7B,
         CLIP_VISION,
         (672, 672),
@@ -403,7 +221,7 @@ ARCHITECTURES = {
         "Qwen2.5-VL 3B",
         "Qwen2_5_VLForConditionalGeneration",
         ("fsr.vlm.qwen2_5_vl", "Qwen25VL"),
-        _qwen,
+        qwen_parts,
         QWEN25_3B,
         QWEN25_VISION,
         (1008, 1008),
@@ -413,7 +231,7 @@ ARCHITECTURES = {
         "Qwen2.5-VL 7B",
         "Qwen2_5_VLForConditionalGeneration",
         ("fsr.vlm.qwen2_5_vl", "Qwen25VL"),
-        _qwen,
+        qwen_parts,
         QWEN25_7B,
         {**QWEN25_VISION, "out_hidden_size": 3584},
         (1008, 1008),
@@ -423,7 +241,7 @@ ARCHITECTURES = {
         "LLaVA-OneVision 0.5B",
         "LlavaOnevisionForConditionalGeneration",
         ("fsr.vlm.llava_onevision", "LlavaOnevision"),
-        _original,
+        original_parts,
         QWEN2_05B,
         {"tower": next(iter(TOWERS))},
         (384, 384),
@@ -433,7 +251,7 @@ ARCHITECTURES = {
         "LLaVA-Video 7B",
         "LlavaOnevisionForConditionalGeneration",
         ("fsr.vlm.llava_video", "LlavaVideo"),
-        _original,
+        original_parts,
         QWEN2_7B,
         {"tower": next(iter(TOWERS))},
         (640, 360),
@@ -444,7 +262,7 @@ ARCHITECTURES = {
         "SmolVLM2 256M",
         "SmolVLMForConditionalGeneration",
         ("fsr.vlm.smolvlm", "SmolVLM"),
-        _smol,
+        smol_parts,
         SMOLLM2_135M,
         SMOL_VISION,
         (1024, 1024),
@@ -455,7 +273,7 @@ ARCHITECTURES = {
         "SmolVLM2 500M",
         "SmolVLMForConditionalGeneration",
         ("fsr.vlm.smolvlm", "SmolVLM"),
-        _smol,
+        smol_parts,
         SMOLLM2_360M,
         SMOL_VISION,
         (1024, 1024),
@@ -466,7 +284,7 @@ ARCHITECTURES = {
         "SmolVLM2 2.2B",
         "SmolVLMForConditionalGeneration",
         ("fsr.vlm.smolvlm", "SmolVLM"),
-        _smol,
+        smol_parts,
         SMOLLM2_1700M,
         SMOL_VISION_LARGE,
         (1024, 1024),
@@ -477,7 +295,7 @@ ARCHITECTURES = {
         "Qwen3-VL 2B",
         "Qwen3VLForConditionalGeneration",
         ("fsr.vlm.qwen3_vl", "Qwen3VL"),
-        _qwen3,
+        qwen_parts,
         QWEN3_2B,
         QWEN3_VISION,
         (1024, 1024),
@@ -487,7 +305,7 @@ ARCHITECTURES = {
         "Qwen3-VL 4B",
         "Qwen3VLForConditionalGeneration",
         ("fsr.vlm.qwen3_vl", "Qwen3VL"),
-        _qwen3,
+        qwen_parts,
         QWEN3_4B,
         {**QWEN3_VISION, "out_hidden_size": 2560},
         (1024, 1024),
@@ -497,7 +315,7 @@ ARCHITECTURES = {
         "Qwen3-VL 8B",
         "Qwen3VLForConditionalGeneration",
         ("fsr.vlm.qwen3_vl", "Qwen3VL"),
-        _qwen3,
+        qwen_parts,
         QWEN3_8B,
         QWEN3_VISION_LARGE,
         (1024, 1024),

@@ -21,7 +21,8 @@ from fsr.pruners.base import Pruner
 from fsr.pruners.inside import InsidePruner, InsideSelection
 from fsr.tokens import check_budget
 from fsr.vlm.answers import answers_the_same, greedy_answer
-from fsr.vlm.base import VLM, Chosen, Encoding
+from fsr.vlm.base import VLM, Chosen
+from fsr.vlm.media import Encoding
 
 MEASURES = ("kl", "probability", "agreement")
 

@@ -17,8 +17,9 @@ from typing import Any
 from fsr.errors import InvalidInput
 from fsr.pruners import Pruner
 from fsr.pruners.inside import InsidePruner
-from fsr.vlm.base import VLM, Chosen, Encoding, Step
+from fsr.vlm.base import VLM, Chosen, Step
 from fsr.vlm.cost import Cost, timed
+from fsr.vlm.media import Encoding
 
 FULL = "full"  # the side that reads every visual token
 DECODED = 8  # tokens of an answer that a repeat decodes at most

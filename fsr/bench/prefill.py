@@ -28,8 +28,9 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.base import Pruner
 from fsr.tokens import check_budget
-from fsr.vlm.base import VLM, Encoding, Media
+from fsr.vlm.base import VLM
 from fsr.vlm.cost import Cost, timed
+from fsr.vlm.media import Encoding, Media
 
 QUESTION = "What is the person holding"  # 45 positions of text in LLaVA-1.5's prompt: 621 with 576 visual tokens
 FOCUS_CAP = 1 / 3

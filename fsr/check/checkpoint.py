@@ -21,9 +21,10 @@ from fsr.check.sign import scene, sign
 from fsr.errors import FsrError
 from fsr.pruners import make
 from fsr.tokens import Selection
-from fsr.vlm.base import VLM, Encoding, Media
+from fsr.vlm.base import VLM
 from fsr.vlm.decode import Decoder
 from fsr.vlm.family import Family
+from fsr.vlm.media import Encoding, Media
 
 QUESTION = "What is left of the ring?"
 NEW = 10  # generated tokens

@@ -137,12 +137,20 @@ def most_diverse(similarities: Similarities, r: Tensor, count: int) -> Tensor:
 
 
 def _in_panels(similarities: AllSimilarities, r: Tensor, count: int) -> Tensor:
-    """`most_diverse` where all rows are there and nothing may be asked: all of S - C^T C after every `PICKS` picks."""
-    n, device, first = len(similarities), r.device, similarities.first
-    weight, u = r.square(), torch.full((n,), float(STEPS), device=device)
-    residual, orders = similarities.matrix(), []
+    """`most_diverse` where all rows are there and nothing may be asked."""
+    u = torch.full((len(similarities),), float(STEPS), device=r.device)
+    return picked(similarities.matrix(), similarities.first, r.square(), u, count)
+
+
+def picked(residual: Tensor, first: Tensor, weight: Tensor, u: Tensor, count: int) -> Tensor:
+    """(count,) int64: greedy MAP inference from any point on, NONE where nothing is left.
+
+    residual: (N, N), S - C^T C so far, made anew after every `PICKS` picks. first: (N,), the first of equal tokens.
+    weight: (N,), r^2, 0 for those that must not be picked. u: (N,), the diagonal of the residual. Both are written to.
+    """
+    orders = []
     for start in range(0, count, PICKS):
-        factor = torch.zeros(min(PICKS, count - start), n, device=device)
+        factor = torch.zeros(min(PICKS, count - start), len(first), device=weight.device)
         orders.append(panel(residual, first, weight, u, factor, NOISE))
         if start + PICKS < count:
             with exact_products():

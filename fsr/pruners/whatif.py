@@ -25,16 +25,16 @@ from torch import Tensor
 
 from fsr.errors import InvalidInput
 from fsr.host import fetch, hand
-from fsr.kernels import NONE, panel
+from fsr.kernels import NONE
 from fsr.pruners.base import Pruner, RankPruner, highest_first, keep
-from fsr.pruners.cdpruner import NOISE, PICKS, CDPruner
+from fsr.pruners.cdpruner import NOISE, CDPruner, picked
 from fsr.pruners.divprune import DivPrune
 from fsr.pruners.forced import Forced
 from fsr.pruners.frames import PRUNER, PerGroup, split
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.plan import EVERY_BUDGET_UP_TO, SLOW_UP_TO, TABLE_BUDGETS, Plan, TablePlan, table_budgets
 from fsr.scan import scan_order
-from fsr.similarity import STEPS, exact_products
+from fsr.similarity import STEPS
 from fsr.tokens import Role, Selection, VisualTokens
 
 
@@ -227,15 +227,8 @@ def conditioned(pruner: CDPruner, tokens: VisualTokens, forced: Forced) -> tuple
         left = torch.where(u[token] > NOISE, u[token], math.inf)  # a token that the others span adds nothing
         row = residual[gram.first[token]] / left.sqrt()
         u, residual = (u - row * row)[gram.first], (residual - row[:, None] * row)[:, gram.first]
-    orders, count = [], len(tokens)
-    for start in range(0, count, PICKS):
-        factor = torch.zeros(min(PICKS, count - start), count, device=r.device)
-        orders.append(panel(residual, gram.first, weight, u, factor, NOISE))
-        if start + PICKS < count:
-            with exact_products():
-                residual = torch.addmm(residual, factor.T, factor, alpha=-1)
-            residual = residual.index_select(1, gram.first)
-    picks, r, inside, outside = fetch(torch.cat(orders), r, inside, outside)
+    order = picked(residual, gram.first, weight, u, len(tokens))
+    picks, r, inside, outside = fetch(order, r, inside, outside)
     picks = picks[picks != NONE]
     others = highest_first(r)
     done = (inside | outside).index_fill(0, picks, True)

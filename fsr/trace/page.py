@@ -28,8 +28,7 @@ def to_html(trace: Trace, pictures: Sequence[Image.Image], method: str = "", bud
     pictures: those that the trace is about, or one a frame of a clip. method, budget: shown first. Raises InvalidInput
     where the pictures are not as many as the trace needs.
     """
-    frames = trace.frames
-    needed = 1 + max((f.get("picture", i) if "part" in f else i) for i, f in enumerate(frames))
+    needed = 1 + max(picture_of(trace.frames))
     if len(pictures) != needed:
         raise InvalidInput(f"the trace is about {needed} pictures, not {len(pictures)}.")
     data = {
@@ -40,6 +39,11 @@ def to_html(trace: Trace, pictures: Sequence[Image.Image], method: str = "", bud
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
     return _viewer().replace("{{DATA}}", text)
+
+
+def picture_of(frames: Sequence[dict[str, Any]]) -> list[int]:
+    """Which picture each frame of a trace is about: parts of one say it, other frames are pictures of their own."""
+    return [frame["picture"] if "part" in frame else i for i, frame in enumerate(frames)]
 
 
 @cache

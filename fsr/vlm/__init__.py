@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fsr.vlm.base import VLM, Encoding, Media, Step, without_picture
+from fsr.vlm.base import VLM, Step, without_picture
 from fsr.vlm.checkpoint import available, load
+from fsr.vlm.media import Encoding, Media
 
 __all__ = ["VLM", "Encoding", "Media", "Step", "available", "load", "without_picture"]

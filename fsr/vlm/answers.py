@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from fsr.vlm.base import VLM, Chosen, Encoding
+from fsr.vlm.base import VLM, Chosen
+from fsr.vlm.media import Encoding
 
 
 def greedy_answer(

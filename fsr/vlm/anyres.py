@@ -17,11 +17,11 @@ from torch import Tensor
 
 from fsr.errors import FsrError
 from fsr.tokens import Grid, Layout, Selection
-from fsr.vlm.base import CAPTURES, Encoding, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
 from fsr.vlm.family import Family, pixels_in
 from fsr.vlm.geometry import View
+from fsr.vlm.media import CAPTURES, Encoding, Media
 from fsr.vlm.tower import Tower
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fsr.errors import FsrError, InvalidInput
-from fsr.vlm.base import MEDIA_CACHE_BYTES, VLM
+from fsr.vlm.base import VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE, FAMILIES, Registered
 from fsr.vlm.clip_text import clip_of, clip_parameters, clip_place, known_clip, load_clip
@@ -23,6 +23,7 @@ from fsr.vlm.family import Family
 from fsr.vlm.geometry import FRAMINGS
 from fsr.vlm.hub import Hub, in_cache
 from fsr.vlm.llava_next import MODES
+from fsr.vlm.media import MEDIA_CACHE_BYTES
 from fsr.vlm.memory import SLACK, Needs, bytes_each, misfit, needs_of, parameters_of, room
 from fsr.vlm.original_weights import config_of, load_original, original_config, processor_of, tokenizer_of
 from fsr.vlm.placement import DTYPES, FOUR_BIT, DeviceMap, Placement, placed

@@ -15,9 +15,10 @@ from torch import Tensor
 from fsr.errors import FsrError, InvalidInput, within_memory
 from fsr.tokens import Selection, VisualTokens, unit_rows
 from fsr.vlm import geometry, prompt
-from fsr.vlm.base import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, VLM, Encoding, Media, content_key
+from fsr.vlm.base import VLM, content_key
 from fsr.vlm.capture import find
 from fsr.vlm.decode import Decoder, end_ids
+from fsr.vlm.media import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, Encoding, Media
 from fsr.vlm.placement import device_of
 from fsr.vlm.relevance import ClipRelevance
 from fsr.vlm.tower import Tower

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fsr.errors import FsrError
 from fsr.vlm import geometry
-from fsr.vlm.base import Media
 from fsr.vlm.cost import timed
 from fsr.vlm.family import Family, pixels_in
+from fsr.vlm.media import Media
 
 
 class Llava(Family):

@@ -17,9 +17,9 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.vlm import prompt
 from fsr.vlm.anyres import Anyres, Part, RowMedia, base_part, resampled, square_part
-from fsr.vlm.base import Media
 from fsr.vlm.cost import timed
 from fsr.vlm.family import pixels_in
+from fsr.vlm.media import Media
 
 ENLARGED = 1.1  # a mosaic this much larger than allowed, per edge, is made smaller
 

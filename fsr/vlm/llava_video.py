@@ -11,8 +11,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from fsr.vlm.anyres import Part, RowMedia
-from fsr.vlm.base import Media
 from fsr.vlm.llava_onevision import LlavaOnevision
+from fsr.vlm.media import Media
 
 
 class LlavaVideo(LlavaOnevision):

@@ -16,9 +16,9 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.pruners.inside import InsidePruner
 from fsr.tokens import Selection, VisualTokens
-from fsr.vlm.base import Encoding
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import FAMILIES
+from fsr.vlm.media import Encoding
 from fsr.vlm.relevance import ClipRelevance, same_tower
 
 PICTURES = ("pixel_values", "pixel_values_videos")

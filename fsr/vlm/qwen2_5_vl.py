@@ -20,10 +20,11 @@ from torch import Tensor
 from fsr.errors import FsrError, InvalidInput
 from fsr.tokens import Selection, VisualTokens
 from fsr.vlm import geometry, prompt
-from fsr.vlm.base import EVERYTHING, Chosen, Encoding, Media
+from fsr.vlm.base import Chosen
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
 from fsr.vlm.family import Family, pixels_in
+from fsr.vlm.media import EVERYTHING, Encoding, Media
 
 QUERIES_AT_ONCE = 1024
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from fsr.refine import merge
 from fsr.tokens import Role, Selection
 from fsr.vlm import prompt
-from fsr.vlm.base import Encoding, Forced, Media
+from fsr.vlm.base import Forced
+from fsr.vlm.media import Encoding, Media
 from fsr.vlm.qwen2_5_vl import Qwen25VL, QwenMedia, QwenTower
 
 

@@ -21,11 +21,11 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.tokens import Layout
 from fsr.vlm import prompt
 from fsr.vlm.anyres import Part, Tiles, base_part, layout
-from fsr.vlm.base import CAPTURES, Media
 from fsr.vlm.capture import find
 from fsr.vlm.cost import timed
 from fsr.vlm.family import Family, pixels_in
 from fsr.vlm.geometry import View
+from fsr.vlm.media import CAPTURES, Media
 from fsr.vlm.tower import Tower
 
 Split = tuple[int, int]  # rows and columns of tiles; (0, 0) where a picture is one tile and nothing else

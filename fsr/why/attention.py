@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Role, Selection
-from fsr.vlm.base import VLM, Chosen, Encoding
+from fsr.vlm.base import VLM, Chosen
 from fsr.vlm.inside import DECODERS, InsidePruning, decoder_stack, rotated
+from fsr.vlm.media import Encoding
 from fsr.why.words import Word, words_of
 
 THIRDS = ("first", "middle", "last")

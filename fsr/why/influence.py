@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fsr.tokens import Selection
-from fsr.vlm.base import VLM, Chosen, Encoding
+from fsr.vlm.base import VLM, Chosen
+from fsr.vlm.media import Encoding
 from fsr.why.changed import absorbed, studied, without
 
 

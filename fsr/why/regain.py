@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from fsr.tokens import Layout, Role, Selection
-from fsr.vlm.base import VLM, Chosen, Encoding, Forced
+from fsr.vlm.base import VLM, Chosen, Forced
+from fsr.vlm.media import Encoding
 from fsr.why.changed import studied, with_more
 
 REGIONS = 64  # at most, over all frames, as long as there are fewer frames

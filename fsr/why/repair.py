@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from fsr.errors import InvalidInput
 from fsr.tokens import Role, Selection
 from fsr.vlm.answers import answers_the_same
-from fsr.vlm.base import VLM, Chosen, Encoding, Forced
+from fsr.vlm.base import VLM, Chosen, Forced
+from fsr.vlm.media import Encoding
 from fsr.why.changed import studied, with_more
 from fsr.why.regain import Gain, Regain
 
