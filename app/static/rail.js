@@ -9,6 +9,8 @@ import { mountTips } from "./tips.js";
 import { flipLayer, planOf } from "./store.js";
 import { DIVERGING_GRADIENT } from "./why/diverging.js";
 import { LAYERS, measuredAt, measuredOf } from "./why/layer.js";
+import { sceneAt } from "./lecture/steps.js";
+import { pinnedHeat } from "./words/maps.js";
 import { whyNodes } from "./why/token.js";
 import { tunedOf, tunedText } from "./made.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
@@ -64,8 +66,8 @@ function mountLayers(at, store) {
   );
   fill(at.layers, ...buttons);
   mountRadios(at.layers, buttons);
-  store.on(["layer", "trace", "view", "study", "forced"], (state) => {
-    const { trace } = state;
+  store.on(["layer", "trace", "view", "study", "forced", "playback", "word", "tab", "part", "looked"], (state) => {
+    const { trace, playback } = state;
     const measured = (layer) => (LAYERS[layer] ? measuredOf({ ...state, layer }) : null);
     const heat = heatOf(trace, state.layer);
     const shown = measured(state.layer);
@@ -74,8 +76,9 @@ function mountLayers(at, store) {
       setChecked(button, layer === (heat || shown ? state.layer : "roles"));
       toggle(button, layer === "roles" || Boolean(trace?.scores?.[layer] || measured(layer)));
     }
-    toggle(at.scale, Boolean(heat || shown));
-    if (!heat && !shown) return;
+    const covered = playback !== null || Boolean(pinnedHeat(state)); // another map is on the picture, with its own scale
+    toggle(at.scale, !covered && Boolean(heat || shown));
+    if (at.scale.hidden) return;
     const [low, high] = heat ? endsOf(heat) : [`−${sig3(shown.reach)}`, `+${sig3(shown.reach)} nats`];
     at.gradient.style.background = heat ? VIRIDIS_GRADIENT : DIVERGING_GRADIENT;
     setText(at.low, low);
@@ -120,7 +123,9 @@ function mountLegend(legend, store) {
   );
   fill(legend, ...entries);
   mountTips(legend);
-  store.on(["view", "layers"], ({ view, layers }) => {
+  store.on(["view", "layers", "playback"], (state) => {
+    const { layers, playback } = state;
+    const view = playback === null ? state.view : (sceneAt(state, playback)?.view ?? null); // what is on the picture
     const byHand = Boolean(view?.counts[ROLE.KEPT]); // beside stages: kept by hand
     const staged = !byHand || view.counts[ROLE.FOCUS] + view.counts[ROLE.SCAN] > 0;
     for (const entry of entries) {

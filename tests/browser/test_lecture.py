@@ -33,6 +33,9 @@ def test_the_method_is_stepped_through_by_keyboard_alone_without_the_server(visi
         page.keyboard.press("ArrowRight")
         page.wait_for_selector(f"{STEP}:text-is('Step {step + 1} of 72')")
         told.append(page.locator(".fx-step-text").inner_text())
+        if step == 30:
+            drawn = page.locator(".fx-entry[data-layer=focus] b").inner_text()
+            assert int(drawn) < page.evaluate(f"{STATE}.view.counts[4]"), "the legend counts what is drawn so far"
     assert page.locator(STEP).inner_text() == "Step 72 of 72"
     assert len(set(told)) == 72
     assert "At 64" not in told[0]
