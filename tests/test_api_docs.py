@@ -47,6 +47,7 @@ def run(command: list[str], language: str, url: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(url, tmp_path):
     said = run([sys.executable, "-c"], "python", url, tmp_path)
     assert "yellow / yellow" in said

@@ -51,6 +51,7 @@ def test_the_real_sizes_are_those_of_the_checkpoints(monkeypatch):
         assert counted / 1e9 == pytest.approx(CATALOGUE[checkpoint].parameters, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHECKPOINTS if name not in AS_ANOTHER])
 def test_every_architecture_runs_through_its_adapter(name, capsys):
     video = name == "llava-video-7b"

@@ -64,6 +64,7 @@ def test_answer_json_is_the_whole_record(run, picture_file, tiny_folder):
     assert record["pathways"]["relevance"].startswith("cosine")
 
 
+@pytest.mark.slow
 @each("method", ["fsr", "visionzip", "holov", "fastv", "full"])
 def test_every_kind_of_method_answers(run, picture_file, tiny_folder, method):
     command = ("answer", picture_file, "what?", "--model", tiny_folder, "--budget", 12, "--max-new-tokens", 2)

@@ -86,6 +86,7 @@ def places(model, far):
     return {"": "cuda:0"} | {name: "cuda:1" if name in far else "cuda:0" for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "methods"), [("llava", METHODS), ("llava", SPREAD), ("qwen2_5_vl", METHODS[:3])])
 def test_other_devices_keep_and_answer_the_same(family, methods, tmp_path, picture, monkeypatch):
     folder = str(SAVERS[family](tmp_path / family))
@@ -161,6 +162,7 @@ MOST_WAITS = {"visionzip": 20}  # whose targets are counted; of no other loop
 WAITING = ("fsr", "fsr-scan", "cdpruner", "divprune", "vispruner", "holov", "visionzip", "saliency", "grid")
 
 
+@pytest.mark.slow
 def test_a_selection_waits_for_the_device_a_few_times_however_much_it_picks(monkeypatch):
     """The CPU and a device choose the same, and the number of waits depends on no number of tokens."""
     tokens = random_tokens(3, 6, 10)

@@ -22,6 +22,7 @@ def test_the_readme_takes_two_minutes():
     assert len(README.split("---", 2)[2].split()) <= 1200
 
 
+@pytest.mark.slow
 def test_the_readmes_code_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10

@@ -78,6 +78,7 @@ def drawn(kind: str, fmt: str, picture: Image.Image, trace: dict) -> bytes:
 KINDS = ("curves", "matrix", "sheet", "map")
 
 
+@pytest.mark.slow
 @each(("kind", "fmt"), [*((kind, "png") for kind in KINDS), ("sheet", "svg"), ("curves", "svg"), ("map", "pdf")])
 def test_the_same_data_gives_the_same_bytes_with_fonts_and_without_a_date(kind, fmt, picture, trace):
     once, again = (drawn(kind, fmt, picture, trace) for _ in range(2))
@@ -137,6 +138,7 @@ def texts(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 6])
 def test_words_neither_leave_the_figure_nor_overlap(count, picture, trace, texts):
     names = [f"method {i} with quite a long name" for i in range(count)]

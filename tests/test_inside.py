@@ -421,6 +421,7 @@ def test_other_decoders_are_refused(vlm, encoding, monkeypatch):
 # -- costs and lists
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", INSIDE)
 def test_estimated_operations_are_those_that_ran(eager, encoding, method):
     """The rows that a method looks at are left out of the estimate, so torch counts a little more."""

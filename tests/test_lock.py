@@ -82,11 +82,11 @@ def test_the_space_runs_the_locked_gradio():
 def test_what_builds_the_package_is_exact_and_all_that_make_and_docker_install_is_locked():
     (backend,) = re.findall(r'requires = \["(.+)"\]', (ROOT / "pyproject.toml").read_text())
     assert [one.operator for one in Requirement(backend).specifier] == ["=="]
-    newest_and_oldest = ".venv-newest", ".venv-oldest"
+    of_other_versions = ".venv-newest", ".venv-oldest", ".venv-mcp"
     for name in ("Makefile", "Dockerfile"):
         text = (ROOT / name).read_text().replace("\\\n", " ")
         parts = [part.strip() for part in re.split(r"\n|&&|;", text)]
         installs = [part for part in parts if re.search(r"^pip install|python \$\(PIP\)", part)]
         assert installs
         for line in installs:
-            assert "--constraint requirements.lock" in line or line.startswith(newest_and_oldest), line
+            assert "--constraint requirements.lock" in line or line.startswith(of_other_versions), line

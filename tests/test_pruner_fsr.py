@@ -72,6 +72,7 @@ def test_fsr_equals_the_reference_with_random_parameters() -> None:
     assert compared > 240
 
 
+@pytest.mark.slow
 @each("seed", range(40))
 def test_the_page_can_refine_from_the_plan_alone(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -106,6 +107,7 @@ def test_an_anchor_that_comes_later_takes_over_where_it_ties_with_a_lower_index(
         assert plan_reader.read(plan, budget)[1][3] == anchor
 
 
+@pytest.mark.slow
 @each(("name", "parameters"), [*FSR, ("random", {}), ("saliency", {}), ("relevance", {})])
 def test_budgets_nest_where_the_plan_says_so(name: str, parameters: dict[str, Any]) -> None:
     for seed in range(10):
@@ -115,6 +117,7 @@ def test_budgets_nest_where_the_plan_says_so(name: str, parameters: dict[str, An
             assert all(a < b for a, b in pairwise(kept))
 
 
+@pytest.mark.slow
 def test_with_a_cap_budgets_nest_once_focus_is_whole() -> None:
     capped, free = make("fsr", focus_cap=0.5, rho=0.5), make("fsr", focus_cap=1.0, rho=0.5)
     below = 0

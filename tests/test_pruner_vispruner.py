@@ -47,6 +47,7 @@ def selected(cosines, saliency, budget, rho, margin) -> tuple[list[int], list[in
     return order[:n_important], left, removed
 
 
+@pytest.mark.slow
 @each("kinds", [0, 5], ids=["no ties", "few kinds of token"])
 def test_it_selects_as_the_formulas_do(kinds: int) -> None:
     compared = 0

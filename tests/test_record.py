@@ -52,6 +52,7 @@ def traces(gallery):
     return {name: Trace.from_json(text) for name, text in files.items()}
 
 
+@pytest.mark.slow
 def test_every_method_is_recorded_at_every_usual_budget(traces):
     assert set(traces) == {*SCENES, "disc"}
     for trace in traces.values():

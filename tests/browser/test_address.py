@@ -70,6 +70,7 @@ def test_reload_restores_the_whole_view(visit, app):
     assert page.locator("[data-kind=question]").count() == 0
 
 
+@pytest.mark.slow
 def test_tuned_parameters_are_planned_again_after_a_reload(visit, app):
     if not app.embedded:
         pytest.skip("the recorded scenes are of the embedded model")

@@ -172,21 +172,16 @@ def test_a_picture_can_be_dropped_on_the_stage(page):
     page.wait_for_function(f"{STATE}.pictures[0].width === 210", timeout=SLOW)
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"this is no picture", "not a JPEG, PNG or WebP"),
-        (png()[:200], "damaged"),
-        (b"", "empty"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'/>", "not a JPEG, PNG or WebP"),
-    ],
-    ids=["text", "cut off", "empty", "svg"],
-)
-def test_a_bad_upload_is_refused_with_a_sentence_and_the_page_goes_on(page, data, words):
-    upload(page, "picture.png", data)
-    assert words in error_of(page)
-    assert page.evaluate(f"{STATE}.example") is not None
-    assert page.evaluate("window.pwned") is None
+def test_a_bad_upload_is_refused_with_a_sentence_and_the_page_goes_on(page):
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'/>"
+    not_one = "not a JPEG, PNG or WebP"
+    for data, words in ((b"this is no picture", not_one), (png()[:200], "damaged"), (b"", "empty"), (svg, not_one)):
+        upload(page, "picture.png", data)
+        assert words in error_of(page)
+        page.click(".toast-close")
+        page.wait_for_selector(".toast-body.error", state="detached")
+        assert page.evaluate(f"{STATE}.example") is not None
+        assert page.evaluate("window.pwned") is None
 
 
 def test_an_empty_question_is_refused_and_the_old_answers_stay(page):
@@ -204,15 +199,15 @@ def test_an_empty_question_is_refused_and_the_old_answers_stay(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=["img", "template", "handlebars"])
-def test_nothing_typed_is_read_as_html_or_template(page, payload):
-    upload(page, payload.replace("/", "_") + ".png", png())
-    page.wait_for_function(f"{STATE}.example === null", timeout=SLOW)
-    ask(page, payload)
-    until_done(page)
-    assert page.locator(".fx-asked").inner_text() == payload
-    frames(page, 18)
-    assert page.evaluate("window.pwned") is None
+def test_nothing_typed_is_read_as_html_or_template(page):
+    for payload in PAYLOADS:
+        upload(page, payload.replace("/", "_") + ".png", png())
+        page.wait_for_function(f"{STATE}.example === null", timeout=SLOW)
+        ask(page, payload)
+        page.wait_for_function("words => document.querySelector('.fx-asked').innerText === words", arg=payload)
+        until_done(page)
+        frames(page, 18)
+        assert page.evaluate("window.pwned") is None
     page.watch.errors.clear()
 
 

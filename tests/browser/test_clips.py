@@ -115,6 +115,7 @@ def test_a_clip_plays_at_its_own_pace_and_stops(page):
     assert page.evaluate(MOVED) == [frame, False]
 
 
+@pytest.mark.slow
 def test_without_wanted_motion_a_clip_ends_instead_of_starting_over(visit, clip):
     page = showing(visit(reduced_motion="reduce"), clip)
     page.select_option("[data-ref=speed]", "4")
@@ -148,6 +149,7 @@ def test_dragging_the_budget_repaints_every_frame_and_its_bars_without_any_reque
     assert page.locator("[data-ref=readout]").inner_text().count("merged") == 1
 
 
+@pytest.mark.slow
 def test_frames_out_of_sight_are_painted_once_they_are_seen(visit, clip):
     page = showing(visit(viewport={"width": 390, "height": 844}, has_touch=True), clip)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -167,6 +169,7 @@ def test_frames_out_of_sight_are_painted_once_they_are_seen(visit, clip):
     assert box["x"] - 1 <= thumb["x"] <= box["x"] + box["width"], "the current frame is scrolled into sight"
 
 
+@pytest.mark.slow
 def test_an_anchor_of_other_frames_is_linked_to_its_tokens(page):
     anchor, most = strangers(page)
     assert most > 0
@@ -188,6 +191,7 @@ def test_an_anchor_of_other_frames_is_linked_to_its_tokens(page):
     page.wait_for_selector(".fx-card header b:text('#100')")
 
 
+@pytest.mark.slow
 def test_a_region_is_followed_through_time(page):
     page.click("[data-ref=mark]")
     box = page.wait_for_selector("[data-ref=region]").bounding_box()
@@ -322,6 +326,7 @@ def file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_clip_is_uploaded_played_asked_about_and_saved(clip_app, browser, file):
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(90_000)

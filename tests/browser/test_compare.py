@@ -67,6 +67,7 @@ def test_a_recording_compares_before_any_model_is_loaded(page):
     assert page.locator(".fx-compare").is_hidden()
 
 
+@pytest.mark.slow
 def test_two_to_six_methods_can_be_chosen(page):
     choose(page, ["random"])
     page.wait_for_selector(".fx-choose-note:text('Choose at least two methods.')")
@@ -162,6 +163,7 @@ def test_one_method_at_four_budgets(page):
     assert page.locator("#fx-shared-range").is_hidden()
 
 
+@pytest.mark.slow
 def test_a_method_inside_the_language_model_shows_its_layers(page):
     (inside,) = methods_of(page, "m.stage === 'inside'", 1)
     choose(page, [inside, "random"])
@@ -186,6 +188,7 @@ def test_a_method_inside_the_language_model_shows_its_layers(page):
     assert "tokens per layer on average" in badge.inner_text()
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_from_measured_points(page):
     choose(page, ["random", "fsr"])
     page.click("[data-ref=draw]")
@@ -198,6 +201,7 @@ def test_curves_are_drawn_from_measured_points(page):
     assert "tried" in page.locator("#fx-fidelity .fx-numbers").inner_text()
 
 
+@pytest.mark.slow
 @each("figure", ["sheet", "map", "overlap"])
 def test_figures_can_be_saved(page, figure):
     page.click("[data-ref=save]")

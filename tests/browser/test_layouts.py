@@ -69,6 +69,7 @@ def tokens_in(page, view: dict) -> list[int]:
     )
 
 
+@pytest.mark.slow
 def test_a_recording_is_replayed_view_by_view_without_its_model(visit):
     page = visit()
     page.select_option(".fx-recordings select", "gone")
@@ -151,6 +152,7 @@ def test_the_budget_is_shared_by_tiles_and_back_without_encoding(visit):
     assert page.evaluate(seen) == before, "plans and answers of both ways are kept"
 
 
+@pytest.mark.slow
 def test_a_wide_grid_of_another_model_is_drawn_in_its_own_shape(visit):
     page = visit()
     page.click("[data-ref=model]")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from tests.browser.conftest import frames
 
 STATE = "fsrExplorer.page.store.state"
@@ -58,6 +60,7 @@ def test_the_method_is_stepped_through_by_keyboard_alone_without_the_server(visi
     assert page.watch.requests[asked:] == []
 
 
+@pytest.mark.slow
 def test_playing_ends_by_itself_and_leaving_the_tab_shows_the_selection_again(visit):
     page = visit("?example=count")
     page.evaluate("fsrExplorer.page.setBudget(4)")
@@ -73,6 +76,7 @@ def test_playing_ends_by_itself_and_leaving_the_tab_shows_the_selection_again(vi
     assert page.evaluate(f"{STATE}.playback") is None
 
 
+@pytest.mark.slow
 def test_with_reduced_motion_nothing_plays_by_itself(visit):
     page = visit("?example=count", reduced_motion="reduce")
     page.click("#fx-tab-lecture")
@@ -82,6 +86,7 @@ def test_with_reduced_motion_nothing_plays_by_itself(visit):
     assert page.evaluate(f"{STATE}.playback") == 0
 
 
+@pytest.mark.slow
 def test_a_clip_is_stepped_through_and_the_frame_follows(visit):
     page = visit("?example=overtake")
     page.wait_for_function(f"{STATE}.example === 'overtake' && {STATE}.view")
@@ -96,6 +101,7 @@ def test_a_clip_is_stepped_through_and_the_frame_follows(visit):
     assert len(seen) > 1
 
 
+@pytest.mark.slow
 def test_the_first_line_is_told_once(visit):
     page = visit(locale="en-IE")  # a profile of its own
     hello = page.locator(".fx-hello")

@@ -144,6 +144,7 @@ def test_what_if_by_keyboard_alone(counting):
     assert page.evaluate(f"{STATE}.forced") == {"in": [], "out": []}
 
 
+@pytest.mark.slow
 def test_in_the_compare_view_the_tab_is_about_the_chosen_method(counting):
     page = counting
     page.click("[data-mode=compare]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 PINNED = ".fx-said button[aria-pressed=true]"
 
 
@@ -15,6 +17,7 @@ def drawn(page, name):
     return page.locator(f"[data-ref={name}] canvas").evaluate("c => ({...c.dataset, pixels: c.toDataURL()})")
 
 
+@pytest.mark.slow
 def test_words_show_what_they_looked_at_by_keyboard_and_nothing_stays_on_the_picture(visit):
     page = visit("?example=list")
     page.wait_for_function("fsrExplorer.page.store.state.example === 'list'")
