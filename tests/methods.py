@@ -32,6 +32,8 @@ METHODS = [
     ("vispruner", "vispruner", {}),
     ("vispruner, all important", "vispruner", {"rho": 1.0}),
     ("vispruner, all diverse", "vispruner", {"rho": 0.0, "similarity": "projected"}),
+    ("agilepruner", "agilepruner", {}),
+    ("agilepruner, far apart", "agilepruner", {"erank_avg": 0.5, "tau_max": 0.9}),
     ("holov", "holov", {}),
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),

@@ -159,7 +159,18 @@ def alike(got, expected, at=""):
 
 
 MOST_WAITS = {"visionzip": 20}  # whose targets are counted; of no other loop
-WAITING = ("fsr", "fsr-scan", "cdpruner", "divprune", "vispruner", "holov", "visionzip", "saliency", "grid")
+WAITING = (
+    "fsr",
+    "fsr-scan",
+    "cdpruner",
+    "divprune",
+    "vispruner",
+    "agilepruner",
+    "holov",
+    "visionzip",
+    "saliency",
+    "grid",
+)
 
 
 @pytest.mark.slow

@@ -198,8 +198,8 @@ function planMissing(store, config) {
   let wanted = null;
   store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state, keys) => {
     if (keys.has("status") && state.status.phase === "stopped") return;
-    if (state.mode !== "compare" || !state.setting || !state.trace || isForeign(state) || isRunning(state.status))
-      return;
+    const looked = state.setting || state.trace?.recorded;
+    if (state.mode !== "compare" || !looked || !state.trace || isForeign(state) || isRunning(state.status)) return;
     if (state.status.phase === "refused" && wanted) {
       store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });
       wanted = null;

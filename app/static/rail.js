@@ -6,7 +6,7 @@ import { VIRIDIS_GRADIENT } from "./color.js";
 import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
 import { hold } from "./inspect.js";
 import { mountTips } from "./tips.js";
-import { flipLayer, planOf } from "./store.js";
+import { flipLayer, isForeign, planOf } from "./store.js";
 import { DIVERGING_GRADIENT } from "./why/diverging.js";
 import { LAYERS, measuredAt, measuredOf } from "./why/layer.js";
 import { sceneAt } from "./lecture/steps.js";
@@ -39,7 +39,7 @@ function drawMethod(at, state, config) {
   toggle(at.tuned, Boolean(tuned));
   toggle(at.paper, !tuned); // in its place
   for (const option of at.method.options) {
-    option.disabled = Boolean(state.trace?.recorded) && !Object.hasOwn(state.trace.methods, option.value);
+    option.disabled = isForeign(state) && !Object.hasOwn(state.trace.methods, option.value); // else it is planned
   }
 }
 

@@ -164,6 +164,7 @@ function makeCell(store, sheet, kind) {
     canvas: el("canvas", { tabindex: "0", role: "application", "aria-roledescription": "token canvas" }),
     badge: el("p", { class: "fx-cell-badge" }),
     tuned: el("p", { class: "fx-cell-tuned", hidden: true }),
+    caution: el("p", { class: "fx-cell-caution", hidden: true }),
     text: el("p", { class: "fx-text" }),
     agree: el("p", { class: "fx-agree" }),
     costs: el("dl", { class: "fx-cell-costs" }),
@@ -179,7 +180,7 @@ function makeCell(store, sheet, kind) {
     cell.mini,
     cell.time?.node,
     cell.more,
-    ...(kind === "run" ? [cell.tuned, cell.badge] : []),
+    ...(kind === "run" ? [cell.tuned, cell.badge, cell.caution] : []),
     ...(answered ? [cell.text, cell.agree, cell.costs] : []),
   );
   mountPointer(cell.canvas, sheet, store);
@@ -269,6 +270,8 @@ function drawRun(cell, state, entry, store) {
   const origin = entry.recorded ? "recorded" : "";
   setText(cell.badge, [staleText, stale ? "" : others, planned, origin].filter(Boolean).join("; "));
   toggle(cell.badge, Boolean(cell.badge.textContent));
+  setText(cell.caution, entry.about?.caution ?? "");
+  toggle(cell.caution, Boolean(entry.about?.caution));
   drawAnswer(cell, state, entry, problem);
   drawCosts(cell.costs, answer?.cost, whole && !stale, entry.about?.stage === "inside");
 }

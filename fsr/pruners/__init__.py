@@ -7,6 +7,7 @@ from typing import Any
 
 from fsr.errors import InvalidInput
 from fsr.pruners.ablations import FocusOnly, NoRefine, ScanOnly
+from fsr.pruners.agilepruner import AgilePruner
 from fsr.pruners.base import Pruner
 from fsr.pruners.cdpruner import CDPruner
 from fsr.pruners.dart import Dart
@@ -40,6 +41,7 @@ REGISTRY: dict[str, type[Pruner]] = {
         CDPruner,
         DivPrune,
         VisPruner,
+        AgilePruner,
         HoloV,
         VisionZip,
         PruMerge,

@@ -52,12 +52,13 @@ class Pruner(ABC):
 
     requires: the fields of `VisualTokens` to capture, e.g. saliency, relevance, keys. optional: those of them that a
     model may lack. exact_count: whether exactly `budget` tokens reach the language model. stage: "before" the language
-    model or "inside" it.
+    model or "inside" it. caution: one sentence to read its choice by, where there is one.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     paper: ClassVar[str]
+    caution: ClassVar[str] = ""
     requires: ClassVar[frozenset[str]] = frozenset()
     optional: ClassVar[frozenset[str]] = frozenset()
     exact_count: ClassVar[bool] = True
@@ -109,6 +110,7 @@ class Pruner(ABC):
             "name": cls.name,
             "label": cls.label,
             "paper": cls.paper,
+            "caution": cls.caution,
             "requires": sorted(cls.requires),
             "optional": sorted(cls.optional),
             "exact_count": cls.exact_count,

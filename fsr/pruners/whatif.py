@@ -2,7 +2,7 @@
 
 I: forced in, O: forced out, K: the budget, |I| <= K <= N - |O|. With nothing forced the method itself is returned.
 
-- One order of all tokens (random, saliency, relevance): I, then the order without I and O.
+- One order of all tokens (random, saliency, relevance, AgilePruner): I, then the order without I and O.
 - DivPrune: I are the first centres; each next token is the one farthest from all that are kept, O left out. Without I
   it starts at the token most isolated among those that are not in O.
 - CDPruner: the determinantal point process conditioned on I (the Schur complement of S on I), O never picked.
@@ -26,6 +26,7 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.host import fetch, hand
 from fsr.kernels import NONE
+from fsr.pruners.agilepruner import AgilePruner
 from fsr.pruners.base import Pruner, RankPruner, highest_first, keep
 from fsr.pruners.cdpruner import NOISE, CDPruner, picked
 from fsr.pruners.divprune import DivPrune
@@ -123,7 +124,7 @@ class WithForced(Pruner):
 
     @property
     def _has_order(self) -> bool:
-        return isinstance(self.pruner, RankPruner | CDPruner | DivPrune)
+        return isinstance(self.pruner, RankPruner | CDPruner | DivPrune | AgilePruner)
 
     def _order(self, tokens: VisualTokens, count: int) -> tuple[Tensor, dict[str, Tensor]]:
         """At least `count` tokens in the order in which they are kept, I first; O never. And the method's scores."""
@@ -132,8 +133,11 @@ class WithForced(Pruner):
             return conditioned(self.pruner, tokens, self.forced)
         if isinstance(self.pruner, DivPrune):
             return farthest_first(tokens, self.forced, count), {}
-        assert isinstance(self.pruner, RankPruner)
-        order, scores = self.pruner.order(tokens)
+        if isinstance(self.pruner, AgilePruner):
+            order, scores, _ = self.pruner.picks(tokens, len(tokens))
+        else:
+            assert isinstance(self.pruner, RankPruner)
+            order, scores = self.pruner.order(tokens)
         order = fetch(order)[0]
         free = order[~(inside | outside)[order]]
         return torch.cat([torch.tensor(self.forced.inside, dtype=torch.int64), free]), scores

@@ -85,6 +85,20 @@ test("VisPruner says important, diverse, or of which token it is a duplicate, at
   assert.match(said(1, 3), /Of which one is known at 2 tokens/);
 });
 
+test("AgilePruner says place and saliency, or which more salient token is too like it", () => {
+  const plan = { kind: "rank", rank: [2, 0, 1, 3] };
+  const scores = { saliency: [0.1, 0.4, 0.2, 0.05] };
+  const why = { every: { of: [-1, -1, -1, 1], cosine: [0, 0, 0, 0.97] } };
+  const said = (token, budget) => because(about("agilepruner", plan, budget, { scores, record: { why } }), token);
+  assert.equal(
+    said(2, 2),
+    "Kept as the 2nd: no more salient token that was taken is too like it. Saliency 0.200 is rank 2.",
+  );
+  assert.match(said(0, 2), /^Dropped: it would be the 3rd, and 2 are kept\. Saliency 0\.100 is rank 3/);
+  assert.match(said(3, 2), /^Dropped: it is too like #1 \(cosine 0\.970\), which is more salient/);
+  assert.match(said(3, 4), /^Kept, though it is too like #1/);
+});
+
 test("inside the language model it is the layer that counts", () => {
   const plan = { kind: "layers", layers: 5, budgets: [2], depth: [[5, 2, 5, 1]] };
   const why = { budgets: [2], at: { score: [[0.4, 0.2, 0.3, 0.1]] } };

@@ -212,6 +212,19 @@ function ofVisPruner(facts, token) {
   return `Dropped as a duplicate of #${of} (cosine ${sig3(told(facts, "cosine")[token])} before the projector). ${missed}`;
 }
 
+function ofAgilePruner({ trace, plan, kept, budget, record }, token) {
+  const own = saliencyRank(trace, token) < 0 ? "" : ` ${salient(trace, token)}.`;
+  const of = record.why?.every?.of?.[token] ?? -1;
+  if (of >= 0) {
+    const like = `it is too like #${of} (cosine ${sig3(record.why.every.cosine[token])}), which is more salient, and such tokens come last`;
+    return `${kept ? "Kept, though" : "Dropped:"} ${like}.${own}`;
+  }
+  const place = plan.rank[token] + 1;
+  if (kept)
+    return `Kept as the ${ordinal(place)}${record.why ? ": no more salient token that was taken is too like it" : ""}.${own}`;
+  return `Dropped: it would be the ${ordinal(place)}, and ${budget} are kept.${own}`;
+}
+
 /** [first, end) of the stretch of the sequence that a token is in, see fsr/pruners/holov.py. */
 export function chunkOf(n, budget, chunks, token) {
   const parts = Math.min(n, Math.max(1, chunks ?? Math.floor((1024 * n) / (576 * budget))));
@@ -324,6 +337,7 @@ const OWN = {
   cdpruner: ofCDPruner,
   divprune: ofDivPrune,
   vispruner: ofVisPruner,
+  agilepruner: ofAgilePruner,
   holov: ofHoloV,
   visionzip: ofVisionZip,
   prumerge: ofPruMerge,
