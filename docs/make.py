@@ -1,5 +1,6 @@
 # ruff: noqa: E501  its prose is a page, not code
-"""`make docs`: writes docs/measurements.md and the GPU table of README.md from what was measured and recorded."""
+"""`make docs`: writes docs/measurements.md and the GPU table of README.md from what was measured and recorded, and the
+table of families in docs/models.md from what the tests prove."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from fsr.bench.architectures import ARCHITECTURES  # noqa: E402
 from fsr.cli.bench import gpu, prefill, select, video  # noqa: E402
 from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
+from fsr.vlm.matrix import COLUMNS, REAL, matrix  # noqa: E402
 
 MEASURED = {  # file in measurements/ -> what it holds, and the command that makes it
     "select.json": (
@@ -50,6 +52,7 @@ ESTIMATED = {  # title -> architecture, visual tokens in all, positions of text
 TEXT = 45  # positions of text in the estimates
 NOT_YET = "Not yet measured on a GPU."
 MADE = re.compile(r"(<!-- GPU: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in the README
+FAMILIES = re.compile(r"(<!-- families: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in models.md
 PAPER = """Not measured here: average percent of the unpruned LLaVA-1.5-7B kept over nine benchmarks, from Table 1 of the FSR
 paper (arXiv 2602.05809).
 
@@ -186,6 +189,26 @@ def readme(text: str, results: list[dict[str, Any]]) -> str:
     return MADE.sub(lambda place: place[1] + shortly(results) + place[2], text)
 
 
+def families() -> str:
+    """The table of families, a number for every test that proves a cell; and these tests."""
+    rows, numbers = matrix(), {}
+    lines = [f"| family | {' | '.join(COLUMNS)} | {REAL} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for row in rows:
+        cells = []
+        for cell in row.cells.values():
+            of = [numbers.setdefault(test, len(numbers) + 1) for test in cell.tests]
+            cells.append(f"{cell.text} ({', '.join(map(str, of))})" if of else cell.text)
+        lines.append(f"| {row.title} | {' | '.join(cells)} | {row.real} |")
+    meanings = [f"* {column}: {meaning}." for column, meaning in COLUMNS.items()]
+    tests = [f"{number}. `{test}`" for test, number in numbers.items()]
+    return "\n".join([*lines, "", *meanings, "", "The tests:", "", *tests])
+
+
+def models(text: str) -> str:
+    """docs/models.md with the table of families in its place."""
+    return FAMILIES.sub(lambda place: place[1] + families() + place[2], text)
+
+
 def estimates() -> str:
     lines = ["| model | visual tokens | prefill, TFLOP | KV cache, MiB |", "|---|---|---|---|"]
     for title, (name, *counts) in ESTIMATED.items():
@@ -246,6 +269,10 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    from tests.proofs import write
+
+    write()
+    (ROOT / "docs" / "models.md").write_text(models((ROOT / "docs" / "models.md").read_text("utf-8")), encoding="utf-8")
     (ROOT / "docs" / "measurements.md").write_text(page(), encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (ROOT / "README.md").write_text(readme(text, cards()), encoding="utf-8")

@@ -11,10 +11,15 @@ import torch
 from PIL import Image
 
 import fsr.vlm
+from tests.proofs import Collected
 from tests.tiny import save_tiny
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start: as many tests run at once as there are cores
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Collected())
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -12,7 +12,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import fsr.vlm
 from fsr.check import checkpoint, reach, sign
 from fsr.cli.main import main
-from fsr.vlm import anyres, geometry, llava_onevision, tower
+from fsr.errors import InvalidInput
+from fsr.vlm import anyres, geometry, llava_onevision, matrix, tower
+from tests.proofs import CALLED, proves
 from tests.tiny import save_tiny
 from tests.tiny_families import save_next, save_onevision, save_qwen
 from tests.tiny_today import ROWS
@@ -39,10 +41,15 @@ def subject(folders):
     return checkpoint.Subject(fsr.vlm.load(str(folders / "llava"), media_cache=0))
 
 
+@proves("check")
 @pytest.mark.parametrize("family", ["llava", "next", "onevision", "llava-video", "qwen", *ROWS])
-def test_a_sound_checkpoint_passes(folders, family, capsys):
-    assert main(["check", str(folders / family), "--json", "-"]) == 0
+def test_a_sound_checkpoint_passes(folders, family, capsys, tmp_path):
+    sent = tmp_path / "row.json"
+    assert main(["check", str(folders / family), "--json", "-", "--report", str(sent), "--by", "Ada"]) == 0
     out, err = capsys.readouterr()
+    (run,) = matrix.reports(tmp_path)
+    assert (run["family"], run["by"], run["passed"]) == (CALLED.get(family, family), "Ada", True)
+    assert str(folders) not in sent.read_text()
     result = json.loads(out)
     assert [line for line in err.splitlines() if line.startswith("checking")] == [f"checking {n}" for n in NAMES]
     assert result["passed"]
@@ -55,6 +62,24 @@ def test_a_sound_checkpoint_passes(folders, family, capsys):
     assert "10 of 10 tokens the same" in found["kept tokens"]["detail"]
     assert ("skipped" in result["relevance_sign"]) == (family != "llava")
     assert reach.ATTENTION not in ALL_ATTENTION_FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"family": "gpt"}, "must be one of llava"),
+        ({"passed": False}, "against its own checks"),
+        ({"by": "x" * 300}, "at most 200 characters"),
+        ({"checks": [{"name": "a", "status": "PASS", "figure": float("nan"), "limit": 1.0}]}, "a figure and a limit"),
+        ({"more": 1}, "is no report"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_one_sentence(change, words):
+    texts = dict.fromkeys(matrix.TEXTS, "x") | {"family": "llava"}
+    good = {**texts, "passed": True, "checks": [{"name": "a", "status": "PASS", "figure": 0.0, "limit": 1.0}]}
+    assert matrix.checked("good.json", good) == good
+    with pytest.raises(InvalidInput, match=words):
+        matrix.checked("bad.json", good | change)
 
 
 def test_the_embedded_model_passes_and_its_sign_is_the_better_one(capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from fsr.cli.main import build_parser
 from fsr.vlm.catalogue import CATALOGUE
+from fsr.vlm.matrix import PROVEN
+from tests.proofs import COLLECTED, TABLE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,6 +62,22 @@ def test_the_seconds_of_a_small_model_are_those_measured(made):
     ]
     assert CATALOGUE[name].on_cpu_s == tuple(map(round, seconds))
     assert [one for one in CATALOGUE.values() if one.on_cpu_s] == [CATALOGUE[name]]
+
+
+def test_the_table_of_families_is_what_the_tests_prove(made, request):
+    """Those of the files that are run; the whole of it where all are."""
+    text = (ROOT / "docs" / "models.md").read_text()
+    assert made.models(text) == text, "run make docs"
+    written, fresh, run = json.loads(PROVEN.read_text()), request.config.stash[TABLE], request.config.stash[COLLECTED]
+    here = {
+        family: {
+            column: tests
+            for column, names in columns.items()
+            if (tests := [one for one in names if one.partition("::")[0] in run])
+        }
+        for family, columns in written.items()
+    }
+    assert {family: columns for family, columns in here.items() if columns} == fresh, "run make docs"
 
 
 def test_the_gpu_table_is_that_on_disk(made):

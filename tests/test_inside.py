@@ -25,6 +25,7 @@ from fsr.vlm.inside import InsidePruning
 from tests import plan_reader
 from tests.inside_references import LAYERS, Slow, clustered, masked
 from tests.methods import random_tokens
+from tests.proofs import proves
 from tests.references import reads
 from tests.test_vlm_llava import last, other
 from tests.tiny import enlivened, save_tiny
@@ -33,6 +34,8 @@ from tests.tiny_today import ROWS
 
 INSIDE = ["fastv", "pyramiddrop", "sparsevlm", "dart"]
 MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
+OTHERS = {"next": save_next, "qwen": save_qwen, "onevision": save_onevision}
+OTHERS |= {family: row.save for family, row in ROWS.items() if row.inside}
 FAMILIES = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
 QUESTION = "Which shape is left of the black ring?"
 BUDGETS = [10, 21]
@@ -104,6 +107,7 @@ def test_all_tokens_give_the_unpruned_answer(vlms, picture, family, method):
 # -- equal to masks, with cache and without
 
 
+@proves("inside", family="llava")
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("method", MASKED)
 def test_pruned_answers_equal_a_masked_run(vlm, encoding, method, budget):
@@ -221,11 +225,10 @@ def test_half_precision_runs(half, picture, method):
     assert selection.scores.shape == (N,)
 
 
-@pytest.mark.parametrize(
-    "save", [save_next, save_qwen, save_onevision, *(row.save for row in ROWS.values() if row.inside)]
-)
-def test_other_families_answer(tmp_path, save):
-    vlm = opened(save(tmp_path / "family"))
+@proves("inside")
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_families_answer(tmp_path, family):
+    vlm = opened(OTHERS[family](tmp_path / family))
     encoding = vlm.encode(vlm.encode_media([noise(160, 100)]), QUESTION)
     n, full = len(encoding.tokens), vlm.logits(encoding)
     for method in INSIDE:

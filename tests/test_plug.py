@@ -14,6 +14,7 @@ import fsr.vlm
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm.plug import kept_from
+from tests.proofs import proves
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
 from tests.tiny_today import ROWS
@@ -68,6 +69,7 @@ def greedy(model, inputs):
     return model.generate(**inputs, max_new_tokens=10, do_sample=False, temperature=None)
 
 
+@proves("prune")
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_pruned_answers_are_those_of_our_own_reader(opened, family, kind):
     """The reader is proven against the unmodified models elsewhere."""

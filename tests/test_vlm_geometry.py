@@ -13,6 +13,7 @@ import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
 from fsr.vlm.geometry import framed, layout, view
 from tests.looping import each
+from tests.proofs import proves
 
 PATCH, SIDE = 14, 70
 CROP = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
@@ -75,6 +76,7 @@ def proven(processor, framing: str, size: tuple[int, int]) -> tuple[int, int]:
     return checked, off
 
 
+@proves("places", family="llava")
 @each("framing", ["processor", "pad"])
 @each("shape", SHAPES)
 @each("name", PROCESSORS)

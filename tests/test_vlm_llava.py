@@ -18,6 +18,7 @@ from fsr.tokens import computed_bytes
 from fsr.vlm import without_picture
 from fsr.vlm.cost import kv_cache_bytes
 from tests.looping import each
+from tests.proofs import proves
 from tests.tiny import save_tiny
 
 QUESTION = "What is left of the black ring?"
@@ -56,6 +57,7 @@ def test_features_and_embeddings_are_the_models_own(tiny_vlm, encoding, referenc
     assert torch.equal(encoding.tokens.embeddings, projected)
 
 
+@proves("saliency", family="llava")
 @each("implementation", ["sdpa", "eager"])
 def test_saliency_equals_eager_attention(tiny_folder, picture, reference, implementation):
     _, inputs = reference
@@ -118,6 +120,7 @@ def test_the_number_of_frames_is_checked(tiny_vlm, picture, frames):
         tiny_vlm.encode_media([picture] * frames)
 
 
+@proves("several", family="llava")
 def test_several_frames_keep_their_order(tiny_vlm, picture):
     frames = [picture, other(200), picture.rotate(180)]
     media = tiny_vlm.encode_media(frames)
@@ -139,6 +142,7 @@ def test_palette_and_grey_pictures_are_taken(tiny_vlm, picture):
 # -- logits and tokens
 
 
+@proves("pictures", family="llava")
 def test_all_tokens_kept_give_the_unmodified_logits(tiny_vlm, encoding, reference):
     model, inputs = reference
     with torch.no_grad():
@@ -160,6 +164,7 @@ def test_the_checkpoint_would_sample_but_answers_are_greedy(tiny_vlm, encoding, 
     assert last(tiny_vlm.generate(encoding, None, 10)).token_ids == step.token_ids
 
 
+@proves("kept", family="llava")
 @each("budget", [1, 7, 24])
 def test_pruned_answers_equal_a_plain_run_on_the_pruned_embeddings(tiny_vlm, encoding, reference, budget):
     """Independent: the sequence is cut and pasted by hand and given to transformers' own generate."""

@@ -10,6 +10,7 @@ import fsr.vlm
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import without_picture
+from tests.proofs import proves
 from tests.tiny_families import QUESTION, SIZES, answer, covered, greedy, noise, save_next
 
 GRIDS = {
@@ -61,6 +62,7 @@ def by_hand(features, rows, cols, selection):
     return torch.stack(sequence)
 
 
+@proves("pictures", family="llava_next")
 @pytest.mark.parametrize("size", SIZES)
 def test_all_tokens_kept_are_the_unmodified_model(vlm, model, size):
     picture = noise(*size)
@@ -76,6 +78,7 @@ def test_all_tokens_kept_are_the_unmodified_model(vlm, model, size):
     assert answer(vlm, encoding, everything) == greedy(model, inputs)
 
 
+@proves("kept", family="llava_next")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("method", "budget"), [("fsr", 1), ("fsr", 17), ("random", 40)])
 def test_pruned_inputs_equal_those_built_by_hand(vlm, model, size, method, budget):
@@ -94,6 +97,7 @@ def test_pruned_inputs_equal_those_built_by_hand(vlm, model, size, method, budge
     assert answer(vlm, encoding, selection) == greedy(model, {"inputs_embeds": embeds})
 
 
+@proves("positions", family="llava_next")
 def test_dropped_tokens_are_as_good_as_masked(vlm, model):
     """Independent of how inputs are built: the unmodified model with the dropped places hidden from attention."""
     picture = noise(160, 100)
@@ -111,6 +115,7 @@ def test_dropped_tokens_are_as_good_as_masked(vlm, model):
     assert answer(vlm, encoding, kept) == greedy(model, {**inputs, "attention_mask": mask})
 
 
+@proves("saliency", family="llava_next")
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_saliency_equals_eager_attention_tile_by_tile(folder, implementation):
     picture = noise(160, 100)
@@ -134,6 +139,7 @@ def test_saliency_equals_eager_attention_tile_by_tile(folder, implementation):
     assert tokens.saliency.max() > 2 * tokens.saliency.min()
 
 
+@proves("places", family="llava_next")
 @pytest.mark.parametrize("mode", ["native", "paper"])
 @pytest.mark.parametrize("size", SIZES)
 def test_rectangles_are_where_paint_shows(vlm, paper, mode, size):
@@ -168,6 +174,7 @@ def patches(vlm, picture):
     return flat[torch.cat([torch.arange(25), 25 + order.flatten()])]
 
 
+@proves("several", family="llava_next")
 def test_several_pictures_follow_each_other(vlm, model):
     frames = [noise(160, 100), noise(100, 300, seed=2)]
     encoding, inputs = encoded(vlm, *frames), inputs_of(vlm, frames)
@@ -185,6 +192,7 @@ def test_no_picture_is_no_newline(vlm):
     assert vlm.logits(encoding, blind).shape[0] == int((encoding.prompt != 4).sum())
 
 
+@proves("relevance", family="llava_next")
 def test_relevance_is_that_of_the_same_patch(vlm):
     tokens = encoded(vlm, noise(160, 100)).tokens
     clip = vlm.relevance_model

@@ -10,6 +10,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 import fsr.vlm
 from fsr.pruners import make
 from fsr.vlm import without_picture
+from tests.proofs import proves
 from tests.tiny_families import QUESTION, TILE, TILE_CELLS, answer, covered, greedy, noise, save_onevision
 
 N = TILE_CELLS**2
@@ -81,6 +82,7 @@ def rows_of(name):
     return [(N, False)] + [(cols, True)] * rows
 
 
+@proves(family="llava_onevision", media="name")
 @pytest.mark.parametrize("name", CASES, ids=str)
 def test_all_tokens_kept_are_the_unmodified_model(vlm, model, name):
     encoding, inputs = case(vlm, name)
@@ -94,6 +96,7 @@ def test_all_tokens_kept_are_the_unmodified_model(vlm, model, name):
     assert answer(vlm, encoding, everything) == greedy(model, inputs)
 
 
+@proves("kept", "positions", family="llava_onevision")
 @pytest.mark.parametrize("name", CASES, ids=str)
 @pytest.mark.parametrize(("method", "budget"), [("fsr", 24), ("random", 1)])
 def test_pruned_inputs_equal_those_built_by_hand(vlm, model, name, method, budget):
@@ -119,6 +122,7 @@ def test_pruned_inputs_equal_those_built_by_hand(vlm, model, name, method, budge
     assert answer(vlm, encoding, selection) == greedy(model, {"inputs_embeds": embeds})
 
 
+@proves("saliency", family="llava_onevision")
 @pytest.mark.parametrize("name", [(390, 130), (400, 210), "several", "video"], ids=str)
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_saliency_equals_eager_attention(folder, name, implementation):
@@ -152,6 +156,7 @@ def test_saliency_equals_eager_attention(folder, name, implementation):
     assert expected.max() > 1.5 * expected.min()
 
 
+@proves("places", family="llava_onevision")
 @pytest.mark.parametrize("name", [*list(GRIDS)[:3], (400, 210), "several", "video"], ids=str)
 def test_rectangles_are_where_paint_shows(vlm, monkeypatch, name):
     """Paint one token's rectangle: in the embedding layer, that token changes most of its grid."""

@@ -12,6 +12,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import without_picture
 from tests.inside_references import masked
+from tests.proofs import proves
 from tests.tiny import save_tiny
 
 QUESTION = "What is left of the black ring?"
@@ -50,6 +51,7 @@ def hidden_run(vlm, encoding, kept, more=()):
     return logits[seen]
 
 
+@proves("positions", family="llava")
 @pytest.mark.parametrize("budget", [1, 7, 15])
 def test_logits_are_those_of_the_whole_prompt_with_tokens_hidden(vlm, encoding, budget):
     selection = make("random")(encoding.tokens, budget)

@@ -14,6 +14,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import without_picture
 from fsr.vlm.qwen2_5_vl import received, window_order
+from tests.proofs import proves
 from tests.tiny_families import QUESTION, answer, covered, greedy, noise, save_qwen
 
 SIZES = [(140, 140), (270, 90), (90, 270)]
@@ -61,6 +62,7 @@ def case(vlm, name):
 CASES = [*SIZES, "several", "video"]
 
 
+@proves(family="qwen2_5_vl", media="name")
 @pytest.mark.parametrize("name", CASES, ids=str)
 def test_all_tokens_kept_are_the_unmodified_model(vlm, model, name):
     encoding, inputs = case(vlm, name)
@@ -81,6 +83,7 @@ def test_grids_are_larger_than_a_window_and_not_square(vlm):
     assert video.seconds == 3.0
 
 
+@proves("kept", "positions", family="qwen2_5_vl")
 @pytest.mark.parametrize("name", CASES, ids=str)
 @pytest.mark.parametrize("budget", [1, 9])
 def test_dropped_tokens_are_as_good_as_masked(vlm, model, name, budget):
@@ -135,6 +138,7 @@ def test_merged_tokens_stand_at_their_anchor(vlm, model):
     assert answer(vlm, encoding, selection) == greedy(model, given)
 
 
+@proves("saliency", family="qwen2_5_vl")
 @pytest.mark.parametrize("name", [(270, 90), "several", "video"], ids=str)
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_saliency_equals_the_models_own_attention(folder, monkeypatch, name, implementation):
@@ -195,6 +199,7 @@ def test_window_order_is_that_of_transformers(grids, window):
     assert torch.equal(window_order(grids, 2, window // 28), expected)
 
 
+@proves("places", family="qwen2_5_vl")
 @pytest.mark.parametrize("size", SIZES)
 def test_rectangles_are_where_paint_shows(vlm, size):
     """Paint one token's rectangle: in the embedding layer, the patches of that token change most."""

@@ -14,6 +14,7 @@ from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import clip_text
 from tests.looping import each
+from tests.proofs import proves
 from tests.tiny import save_tiny
 
 
@@ -31,6 +32,7 @@ def cosine(clip, pixels, ids) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(patches, text)
 
 
+@proves("relevance", family="llava")
 def test_relevance_is_the_clip_cosine(tiny_folder, tiny_vlm, picture, clip):
     ids = AutoTokenizer.from_pretrained(tiny_folder / "clip")("the black ring?", add_special_tokens=False)["input_ids"]
     expected = cosine(clip, tiny_vlm.pixels([picture]), [2, *ids, 3])

@@ -22,6 +22,7 @@ from fsr.vlm.llava_video import LlavaVideo
 from tests import test_vlm_onevision as onevision
 from tests import test_vlm_qwen as qwen
 from tests import tiny_today as today
+from tests.proofs import proves
 from tests.test_vlm_llava_next import GRIDS, inputs_of
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, newline_rows, noise, save_next, save_onevision, save_qwen
@@ -142,6 +143,7 @@ def in_one_pass(model, inputs, mask, ids):
         return model(**longer, **pixels, attention_mask=seen, position_ids=positions, use_cache=False).logits[0, -NEW:]
 
 
+@proves("ten")
 @pytest.mark.parametrize(("family", "name"), CASES, ids=str)
 def test_all_tokens_give_the_unmodified_logits_for_ten_tokens(loaded, family, name):
     vlm, model, _ = loaded(family)
@@ -152,6 +154,7 @@ def test_all_tokens_give_the_unmodified_logits_for_ten_tokens(loaded, family, na
         agree(answered(vlm, encoding, selection), expected)
 
 
+@proves("ten")
 @pytest.mark.parametrize(("family", "name"), CASES, ids=str)
 @pytest.mark.parametrize(("method", "share"), [("random", 12), ("fsr", 4)])
 def test_few_tokens_give_the_logits_of_all_others_masked_for_ten_tokens(loaded, family, name, method, share):
@@ -170,6 +173,7 @@ def test_few_tokens_give_the_logits_of_all_others_masked_for_ten_tokens(loaded, 
     assert (unpruned - ours[1]).abs().max() > 1e-3, "the check would be empty if the dropped tokens made no difference"
 
 
+@proves("ten", family="llava_video")
 @pytest.mark.parametrize("budget", [3, 20, 27])
 def test_frames_of_llava_video_give_the_logits_of_inputs_built_by_hand_for_ten_tokens(loaded, budget):
     """One newline a row: transformers' class has one a video."""

@@ -16,6 +16,7 @@ from fsr.check.reach import embedding_layer
 from fsr.errors import InvalidInput
 from fsr.pruners import make
 from fsr.vlm import without_picture
+from tests.proofs import proves
 from tests.tiny_families import QUESTION, answer, covered, noise
 from tests.tiny_today import CASES, EVERY, FRAMES, ROWS, case
 
@@ -35,6 +36,7 @@ def opened(tmp_path_factory):
     return of
 
 
+@proves(media="name")
 @pytest.mark.parametrize(("family", "name"), EVERY)
 def test_all_tokens_kept_are_the_unmodified_model(opened, family, name):
     _, vlm, model = opened(family)
@@ -48,6 +50,7 @@ def test_all_tokens_kept_are_the_unmodified_model(opened, family, name):
         assert (vlm.logits(encoding, selection) - expected).abs().max() <= 1e-5
 
 
+@proves("kept", "positions")
 @pytest.mark.parametrize(("family", "name"), CASES)
 @pytest.mark.parametrize(("method", "budget"), [("fsr", 12), ("visionzip", 10), ("random", 1)])
 def test_pruned_prompts_equal_those_built_by_hand(opened, family, name, method, budget):
@@ -62,6 +65,7 @@ def test_pruned_prompts_equal_those_built_by_hand(opened, family, name, method, 
     assert (vlm.logits(encoding, selection) - expected).abs().max() <= 1e-5
 
 
+@proves("saliency")
 @pytest.mark.parametrize(("family", "name"), CASES)
 @pytest.mark.parametrize("implementation", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 def test_saliency_equals_the_models_own_attention(opened, monkeypatch, family, name, implementation):
@@ -89,6 +93,7 @@ def test_saliency_equals_the_models_own_attention(opened, monkeypatch, family, n
     assert expected.max() > 1.3 * expected.min()
 
 
+@proves("places")
 @pytest.mark.parametrize(("family", "name"), EVERY)
 def test_rectangles_are_where_paint_shows(opened, family, name):
     """Paint one token's rectangle: in the embedding layer, that token changes most of its grid."""

@@ -14,6 +14,7 @@ from fsr.errors import FsrError
 from fsr.pruners import make
 from fsr.vlm import original_weights
 from fsr.vlm.llava_video import LlavaVideo, time_instruction
+from tests.proofs import proves
 from tests.tiny_families import (
     PATCH,
     QUESTION,
@@ -153,6 +154,7 @@ def test_nothing_is_written_beside_the_authors_files(folder, vlm):
     assert not [f.name for f in folder.iterdir() if f.suffix == ".safetensors" and f.name != "model.safetensors"]
 
 
+@proves("clips", family="llava_video")
 def test_a_frame_is_averaged_and_its_rows_are_closed(encoding, by_hand, vlm, model):
     tokens, pooled = encoding.tokens, by_hand[0]
     assert [(g.rows, g.cols) for g in tokens.layout.grids] == [(3, 3)] * 3
@@ -169,6 +171,7 @@ def test_a_frame_is_averaged_and_its_rows_are_closed(encoding, by_hand, vlm, mod
     assert answer(vlm, encoding) == greedy(model, {"inputs_embeds": embeds})
 
 
+@proves("kept", "positions", family="llava_video")
 @pytest.mark.parametrize("budget", [1, 8, 20])
 def test_pruned_frames_equal_those_built_by_hand(encoding, vlm, model, budget):
     selection = make("fsr")(encoding.tokens, budget)
@@ -180,10 +183,12 @@ def test_pruned_frames_equal_those_built_by_hand(encoding, vlm, model, budget):
     assert answer(vlm, encoding, selection) == greedy(model, {"inputs_embeds": embeds})
 
 
+@proves("saliency", family="llava_video")
 def test_saliency_is_attention_received_averaged_alike(encoding, by_hand):
     assert torch.allclose(encoding.tokens.saliency, by_hand[1].flatten(), atol=1e-6)
 
 
+@proves("places", family="llava_video")
 def test_a_painted_patch_changes_its_token_most(vlm, monkeypatch):
     embedding = vlm.model.model.vision_tower.embeddings.patch_embedding
 
@@ -215,6 +220,7 @@ def test_the_model_is_told_the_times(vlm, encoding):
     assert time_instruction((0.0,)).startswith("The video lasts for 0.00 seconds, and 1 frames")
 
 
+@proves("pictures", family="llava_video")
 def test_pictures_are_read_as_onevision_reads_them(vlm, model):
     picture = noise(390, 130)
     media = vlm.encode_media([picture])

@@ -2,16 +2,19 @@
 
 import { el, fill, refs, setText, toggle } from "./dom.js";
 import { gigabytes } from "./format.js";
+import { mountProven } from "./proven.js";
 
 const STATES = { loaded: "in memory", here: "on this machine", hub: "to be downloaded" };
 
 export function mountPicker(root, store, config, { chosen, look }) {
   const at = refs(root);
+  const drawProven = mountProven(at);
   let rows = [];
   const draw = () => {
     const { model } = store.state;
     if (!model) return;
     if (model.rows) rows = model.rows;
+    drawProven(model.proven);
     setText(at.model, config.models.find((m) => m.id === model.id)?.title ?? model.id);
     setText(at.notice, model.notice ?? "");
     toggle(at.notice, Boolean(model.notice));

@@ -23,6 +23,7 @@ from app.pictures import Picture
 from app.service import Service
 from app.work import Event
 from fsr.trace import clip_record, shown_frames
+from fsr.vlm.matrix import COLUMNS, matrix
 from fsr.vlm.placement import MAPS
 
 _runs = itertools.count(1)
@@ -175,8 +176,9 @@ def chosen_value(service: Service, model: str) -> dict[str, Any]:
 
 
 def picker_value(service: Service, model: str) -> dict[str, Any]:
-    """`model_value` with a row for every model on offer, see `app.picker.rows`."""
-    return model_value(service, model) | {"rows": rows(service.models)}
+    """`model_value` with a row for every model on offer, see `app.picker.rows`, and what is proven for each family."""
+    proven = {"columns": COLUMNS, "families": [row.to_json() for row in matrix()]}
+    return model_value(service, model) | {"rows": rows(service.models), "proven": proven}
 
 
 def device_name(device: str) -> str:

@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fsr.bench.machine import device_name
 from fsr.check.reach import attending, embedding_layer, forgetful, recorded
 from fsr.check.sign import scene, sign
 from fsr.errors import FsrError
 from fsr.pruners import make
 from fsr.tokens import Selection
 from fsr.vlm.base import VLM
+from fsr.vlm.catalogue import FAMILIES
 from fsr.vlm.decode import Decoder
 from fsr.vlm.family import Family
 from fsr.vlm.media import Encoding, Media
@@ -56,7 +58,8 @@ def check(
 ) -> dict[str, Any]:
     """Load a model and check it. say: told what is at work.
 
-    Returns {"model", "title", "device", "dtype", "passed", "checks": [Finding], "relevance_sign": see `sign`}.
+    Returns {"model", "title", "family": as in the registry, "device", "hardware", "dtype", "passed", "checks":
+    [Finding], "relevance_sign": see `sign`}.
     Raises FsrError with one sentence when it cannot be loaded.
     """
     from fsr.vlm import load
@@ -82,7 +85,9 @@ def check(
     return {
         "model": vlm.id,
         "title": vlm.title,
+        "family": next(name for name, one in FAMILIES.items() if one.name == type(vlm).__name__),
         "device": str(vlm.device),
+        "hardware": device_name(vlm.device),
         "dtype": vlm.precision,
         "passed": all(one.status != "FAIL" for one in findings),
         "checks": [one.to_json() for one in findings],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fsr.cli.arguments import add_json, report, say
+from fsr.cli.arguments import add_json, report, say, write_json
 from fsr.cli.inputs import quiet
 
 
@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="shapes, a checkpoint directory or a hub id")
     parser.add_argument("--device", help="cpu or cuda; default cuda where there is one")
     parser.add_argument("--dtype", help="float32 (the strict check), float16 or bfloat16")
+    parser.add_argument("--report", metavar="FILE", help="write a row for the table of families, to be sent in")
+    parser.add_argument("--by", default="not said", help="who ran it, as the row is to say")
     add_json(parser)
 
 
@@ -20,9 +22,13 @@ def run(args: argparse.Namespace) -> int:
     """Check and report; 1 where a check failed."""
     quiet()
     from fsr.check.checkpoint import check
+    from fsr.check.report import row
 
     result = check(args.model, args.device, args.dtype, say)
     report(result, table(result), args.json)
+    if args.report:
+        write_json(row(result, args.by), args.report)
+        say(f"wrote {args.report}; to have it in the table of families, send it in as fsr/vlm/reported/NAME.json")
     return 0 if result["passed"] else 1
 
 
