@@ -161,11 +161,11 @@ export function createPage(config) {
   store.on(["edited", "trace", "forced"], (state) => isParted(config, state) || store.set(parted(config, state)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-running", isRunning(status)));
   store.on(["status"], ({ status }) => document.body.classList.toggle("fx-looking", status.phase === "planning"));
+  mountNotices(store); // first: what follows may refuse the same change
   store.on(["method"], (state) => {
     if (state.mode === "one" && state.trace && !planOf(state) && !isRunning(state.status))
       store.act("plan", { method: state.method, parameters: state.edited[state.method] ?? {} });
   });
-  mountNotices(store);
   store.on(["projector"], ({ projector }) => {
     document.body.classList.toggle("fx-projector", projector);
     store.act("projector", projector);
