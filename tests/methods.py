@@ -34,6 +34,7 @@ METHODS = [
     ("vispruner, all diverse", "vispruner", {"rho": 0.0, "similarity": "projected"}),
     ("agilepruner", "agilepruner", {}),
     ("agilepruner, far apart", "agilepruner", {"erank_avg": 0.5, "tau_max": 0.9}),
+    ("todre", "todre", {}),
     ("holov", "holov", {}),
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),

@@ -166,6 +166,7 @@ WAITING = (
     "divprune",
     "vispruner",
     "agilepruner",
+    "todre",
     "holov",
     "visionzip",
     "saliency",

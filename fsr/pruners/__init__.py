@@ -25,6 +25,7 @@ from fsr.pruners.random import Random
 from fsr.pruners.relevance import TopRelevance
 from fsr.pruners.saliency import TopSaliency
 from fsr.pruners.sparsevlm import SparseVLM
+from fsr.pruners.todre import ToDRE
 from fsr.pruners.visionzip import VisionZip
 from fsr.pruners.vispruner import VisPruner
 
@@ -42,6 +43,7 @@ REGISTRY: dict[str, type[Pruner]] = {
         DivPrune,
         VisPruner,
         AgilePruner,
+        ToDRE,
         HoloV,
         VisionZip,
         PruMerge,

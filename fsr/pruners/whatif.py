@@ -5,6 +5,8 @@ I: forced in, O: forced out, K: the budget, |I| <= K <= N - |O|. With nothing fo
 - One order of all tokens (random, saliency, relevance, AgilePruner): I, then the order without I and O.
 - DivPrune: I are the first centres; each next token is the one farthest from all that are kept, O left out. Without I
   it starts at the token most isolated among those that are not in O.
+- ToDRE: I are the first kept; each next token is the one with the smallest sum of cosines to all that are kept, O left
+  out. Without I it starts at the most salient token that is not in O.
 - CDPruner: the determinantal point process conditioned on I (the Schur complement of S on I), O never picked.
 - FSR: see `FocusScanRefine._choose`. Scores stay as they are; Eq. 4 counts no priority of O. Focus takes its first
   tokens as far as K leaves room for I; those of I that are not among them count as no stage's. Scan starts with all of
@@ -34,6 +36,7 @@ from fsr.pruners.forced import Forced
 from fsr.pruners.frames import PRUNER, PerGroup, split
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.plan import EVERY_BUDGET_UP_TO, SLOW_UP_TO, TABLE_BUDGETS, Plan, TablePlan, table_budgets
+from fsr.pruners.todre import ToDRE, least_alike, pivot
 from fsr.scan import scan_order
 from fsr.similarity import STEPS
 from fsr.tokens import Role, Selection, VisualTokens
@@ -124,7 +127,7 @@ class WithForced(Pruner):
 
     @property
     def _has_order(self) -> bool:
-        return isinstance(self.pruner, RankPruner | CDPruner | DivPrune | AgilePruner)
+        return isinstance(self.pruner, RankPruner | CDPruner | DivPrune | AgilePruner | ToDRE)
 
     def _order(self, tokens: VisualTokens, count: int) -> tuple[Tensor, dict[str, Tensor]]:
         """At least `count` tokens in the order in which they are kept, I first; O never. And the method's scores."""
@@ -133,6 +136,8 @@ class WithForced(Pruner):
             return conditioned(self.pruner, tokens, self.forced)
         if isinstance(self.pruner, DivPrune):
             return farthest_first(tokens, self.forced, count), {}
+        if isinstance(self.pruner, ToDRE):
+            return least_alike_first(tokens, self.forced, count), {}
         if isinstance(self.pruner, AgilePruner):
             order, scores, _ = self.pruner.picks(tokens, len(tokens))
         else:
@@ -219,6 +224,17 @@ def farthest_first(tokens: VisualTokens, forced: Forced, count: int) -> Tensor:
     closed = hand(torch.tensor(forced.outside, dtype=torch.int64), to)
     order, _ = scan_order(gram, first, max(0, count - len(first)), closed)
     return torch.cat([first, order])
+
+
+def least_alike_first(tokens: VisualTokens, forced: Forced, count: int) -> Tensor:
+    """(count,) int64: ToDRE's order around the forced tokens."""
+    assert tokens.saliency is not None
+    to, (_, outside) = tokens.embeddings.device, forced.masks(len(tokens))
+    first = hand(torch.tensor(forced.inside, dtype=torch.int64), to)
+    if not len(first):
+        first = pivot(tokens.saliency, tokens.layout, hand(outside, to))
+    closed = hand(torch.tensor(forced.outside, dtype=torch.int64), to)
+    return least_alike(tokens.gram("projected"), first, max(count, len(first)), closed)
 
 
 def conditioned(pruner: CDPruner, tokens: VisualTokens, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:

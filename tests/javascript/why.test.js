@@ -99,6 +99,16 @@ test("AgilePruner says place and saliency, or which more salient token is too li
   assert.match(said(3, 4), /^Kept, though it is too like #1/);
 });
 
+test("ToDRE says which pick it is, and that picks go by the sum of cosines", () => {
+  const said = (token) => because(about("todre", { kind: "rank", rank: [2, 0, 1, 3] }, 2), token);
+  assert.match(said(1), /^Kept as the first pick: the most salient token/);
+  assert.match(said(2), /^Kept as the 2nd pick\. Then it has the smallest cosine to the one picked before it/);
+  assert.match(
+    said(3),
+    /^Dropped: it would be the 4th pick, and 2 are kept\. Then it has the smallest sum of cosines to all 3/,
+  );
+});
+
 test("inside the language model it is the layer that counts", () => {
   const plan = { kind: "layers", layers: 5, budgets: [2], depth: [[5, 2, 5, 1]] };
   const why = { budgets: [2], at: { score: [[0.4, 0.2, 0.3, 0.1]] } };

@@ -170,6 +170,16 @@ function ofDivPrune({ trace, plan, kept, budget }, token) {
   return `${pick}. Each pick is the token farthest from all picked before${how}.`;
 }
 
+function ofToDRE({ plan, kept, budget }, token) {
+  const place = plan.rank[token] + 1;
+  if (place === 1) return "Kept as the first pick: the most salient token. Saliency counts for no other.";
+  const pick = kept
+    ? `Kept as the ${ordinal(place)} pick`
+    : `Dropped: it would be the ${ordinal(place)} pick, and ${budget} are kept`;
+  const before = place === 2 ? "smallest cosine to the one" : `smallest sum of cosines to all ${place - 1}`;
+  return `${pick}. Then it has the ${before} picked before it.`;
+}
+
 /** A cosine from the sketch of a trace: with as many digits as are sure. */
 export const aboutCosine = ({ cosine, error }) =>
   error < 5e-4 ? sig3(cosine) : `about ${cosine.toFixed(2)}`.replace("-", "−");
@@ -336,6 +346,7 @@ const OWN = {
   relevance: ranked("relevance", "Relevance"),
   cdpruner: ofCDPruner,
   divprune: ofDivPrune,
+  todre: ofToDRE,
   vispruner: ofVisPruner,
   agilepruner: ofAgilePruner,
   holov: ofHoloV,
