@@ -19,6 +19,7 @@ from tests.looping import each
 from tests.methods import METHODS, TOKENS, in_dtype, random_tokens, same
 
 each_method = pytest.mark.parametrize(("name", "parameters"), [m[1:] for m in METHODS], ids=[m[0] for m in METHODS])
+of_every_method = each("name, parameters", [m[1:] for m in METHODS], ids=[m[0] for m in METHODS])
 each_tokens = each("tokens", [make_() for make_ in TOKENS.values()], ids=list(TOKENS))
 
 
@@ -96,7 +97,7 @@ def test_provenance_is_whole(tokens: VisualTokens, name: str, parameters: dict[s
         assert not groups
 
 
-@each_method
+@of_every_method
 @each_tokens
 def test_the_same_input_gives_the_same_selection(tokens: VisualTokens, name: str, parameters: dict[str, Any]) -> None:
     for budget in {1, (len(tokens) + 1) // 2, len(tokens)}:
@@ -104,7 +105,7 @@ def test_the_same_input_gives_the_same_selection(tokens: VisualTokens, name: str
         assert same(first, make(name, **parameters)(replace(tokens), budget))
 
 
-@each_method
+@of_every_method
 @each_tokens
 def test_a_plan_refuses_a_budget_outside_its_tokens(
     tokens: VisualTokens, name: str, parameters: dict[str, Any]
@@ -115,7 +116,7 @@ def test_a_plan_refuses_a_budget_outside_its_tokens(
             plan.roles(budget)
 
 
-@each_method
+@of_every_method
 @each("budget", [0, -3, 31, 1000, 4.0, "8", True, None])
 def test_a_budget_must_be_a_whole_number_of_tokens(name: str, parameters: dict[str, Any], budget: Any) -> None:
     with pytest.raises(InvalidInput, match="from 1 to 30"):
@@ -135,7 +136,7 @@ def test_half_precision_decides_as_its_float32_values_do(name: str, parameters: 
             assert torch.allclose(a.embeddings.float(), b.embeddings, rtol=1e-2, atol=1e-2)
 
 
-@each_method
+@of_every_method
 def test_inference_mode_may_be_on_or_off_in_any_order(name: str, parameters: dict[str, Any]) -> None:
     tokens, pruner = random_tokens(0), make(name, **parameters)
     with torch.inference_mode():
@@ -149,7 +150,7 @@ def test_inference_mode_may_be_on_or_off_in_any_order(name: str, parameters: dic
         pruner.plan(tokens).to_json()
 
 
-@each_method
+@of_every_method
 def test_gradients_are_neither_needed_nor_kept(name: str, parameters: dict[str, Any]) -> None:
     tokens = random_tokens(0)
     learnt = replace(tokens, embeddings=tokens.embeddings.clone().requires_grad_())
@@ -158,7 +159,7 @@ def test_gradients_are_neither_needed_nor_kept(name: str, parameters: dict[str, 
     assert not s.embeddings.requires_grad
 
 
-@each_method
+@of_every_method
 def test_the_input_is_left_alone(name: str, parameters: dict[str, Any]) -> None:
     tokens, before = random_tokens(0), random_tokens(0)
     make(name, **parameters)(tokens, 9)

@@ -12,6 +12,7 @@ from fsr.pruners.frames import with_share
 from fsr.pruners.inside import InsideSelection
 from fsr.trace import Trace, build_trace
 from fsr.vlm.inside import DECODERS
+from tests.looping import each
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
 from tests.tiny_today import ROWS
 
@@ -34,7 +35,7 @@ def picture():
     return noise(160, 100)
 
 
-@pytest.mark.parametrize("method", REGISTRY)
+@each("method", REGISTRY)
 def test_every_method_answers_or_says_what_is_missing(vlm, picture, method):
     pruner = make(method)
     media = vlm.encode_media([picture], needs=pruner.requires)
