@@ -160,7 +160,9 @@ def _others(encoding: Encoding, request: Request) -> dict[str, Selection]:
     """What the other methods keep at this budget, those that can with what is captured."""
     chosen = {}
     for name, kind in REGISTRY.items():
-        able = all(getattr(encoding.tokens, score) is not None for score in kind.requires - kind.optional)
+        able = not kind.across_frames and all(
+            getattr(encoding.tokens, score) is not None for score in kind.requires - kind.optional
+        )
         if kind.stage == "before" and kind.exact_count and able and name != request.method:
             other = replace(request, method=name, forced=NOTHING)
             chosen[name] = other.pruner(encoding)(encoding.tokens, request.budget)

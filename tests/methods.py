@@ -119,6 +119,25 @@ TOKENS: dict[str, Callable[[], VisualTokens]] = {
 }
 
 
+def still_clip() -> VisualTokens:
+    """Three frames of 2 x 4 tokens: the second is the first, the third has one new token."""
+    some, one = random_tokens(9, 2, 4), Layout.of_grid(2, 4)
+    which = torch.tensor([*range(8), *range(8), *range(7), 0])
+    layout = Layout(
+        torch.arange(3).repeat_interleave(8), one.row.repeat(3), one.col.repeat(3), one.rect.repeat(3, 1), one.grids * 3
+    )
+    repeated = {name: getattr(some, name)[which] for name in (*VECTORS, "saliency", "relevance", "last_saliency")}
+    return replace(some, layout=layout, summary=some.summary.repeat(3, 1), **repeated)  # type: ignore[union-attr]
+
+
+# id -> tokens of several frames, for methods that compare frames
+CLIPS: dict[str, Callable[[], VisualTokens]] = {
+    "two frames with newline tokens": two_frames,
+    "a still clip": still_clip,
+    "half precision": lambda: rounded(two_frames(), torch.float16),
+}
+
+
 def same(a: Selection, b: Selection) -> bool:
     """Whether two selections agree in every token, to the last bit."""
     return all(

@@ -13,7 +13,7 @@ from fsr.bench import select
 from fsr.cli.bench import add_commands
 from fsr.cli.main import main
 from fsr.errors import InvalidInput
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import for_pictures, make
 from fsr.tokens import Layout, VisualTokens
 from tests.looping import each
 
@@ -32,7 +32,7 @@ def test_the_result_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
     assert cases == {(90, 12, 16, 1), (200, 40, 8, 1)}
     for case in result["cases"]:
         assert case["gram_ms"] > 0
-        before = {name for name, kind in REGISTRY.items() if kind.stage == "before"}
+        before = set(for_pictures())
         assert set(case["methods"]) == {*before, "fsr_all_budgets"}
         for method in case["methods"].values():
             assert method["vs_gram"] == pytest.approx(method["ms"] / case["gram_ms"], rel=0.15, abs=0.01)

@@ -22,7 +22,7 @@ from fsr.bench.select import ONE_BY_ONE
 from fsr.check import device
 from fsr.cli.bench.gpu import QUOTED, table
 from fsr.cli.main import main
-from fsr.pruners import REGISTRY
+from fsr.pruners import for_pictures
 from tests.test_docs import made as made  # the fixture
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_selection_is_measured_with_both_kinds_of_scores(rehearsed):
     (name,) = (name for name in NAMES if name.startswith("selection"))
     cases = rehearsed["parts"][name]["cases"]
     assert [case["scores"] for case in cases] == ["third", "as_is"]
-    before = {name for name, kind in REGISTRY.items() if kind.stage == "before"}
+    before = set(for_pictures())
     for case in cases:
         assert set(case["methods"]) == {*before, "fsr_all_budgets"}
         assert {name for name, row in case["methods"].items() if "asking_ms" in row} == set(ONE_BY_ONE)

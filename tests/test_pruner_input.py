@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fsr.errors import InvalidInput
-from fsr.pruners import REGISTRY, describe, make
+from fsr.pruners import REGISTRY, describe, for_pictures, make
 from fsr.pruners.plan import TablePlan, pack, table_budgets, unpack
 from fsr.tokens import Role
 from fsr.vlm.media import CAPTURES
@@ -33,7 +33,7 @@ def test_the_registry_describes_every_method() -> None:
             assert p["doc"]
             assert p["allowed"]
             assert make(d["name"], **{p["name"]: p["default"]}).parameters()[p["name"]] == p["default"]
-    assert {m[1] for m in METHODS} == {name for name, kind in REGISTRY.items() if kind.stage == "before"}
+    assert {m[1] for m in METHODS} == set(for_pictures())
     defaults = make("fsr").parameters()
     assert [defaults[p] for p in ("alpha", "beta", "rho", "kappa", "focus_cap")] == [3.0, 1.0, 0.9, 1.0, None]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fsr.errors import InvalidInput
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import for_pictures, make
 from fsr.pruners.plan import unpack
 from fsr.trace.record import MAX_BYTES, Trace, TraceError, answer_record, build_trace, scores_record
 from tests.looping import each
@@ -24,9 +24,7 @@ def encoding(tiny_vlm, picture):
 @pytest.fixture(scope="module")
 def trace(tiny_vlm, encoding):
     """One trace with every method and three answers."""
-    plans = {
-        name: (p := make(name), p.plan(encoding.tokens)) for name, kind in REGISTRY.items() if kind.stage == "before"
-    }
+    plans = {name: (p := make(name), p.plan(encoding.tokens)) for name in for_pictures()}
     capped = make("fsr", focus_cap=0.5, alpha=2)
     plans["fsr capped"] = (capped, capped.plan(encoding.tokens))
     answers = {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import REGISTRY, for_pictures, make
 from fsr.pruners.cdpruner import residuals
 from fsr.similarity import STEPS
 from fsr.tokens import Role
@@ -25,8 +25,7 @@ def record(tiny_vlm, picture):
     """A trace with every method that plans, as it comes from a file."""
     needs = frozenset().union(*(kind.requires for kind in REGISTRY.values()))
     encoding = tiny_vlm.encode(tiny_vlm.encode_media([picture], None, needs), "where is the star?", needs)
-    before = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
-    plans = {name: (p := make(name), p.plan(encoding.tokens)) for name in before}
+    plans = {name: (p := make(name), p.plan(encoding.tokens)) for name in for_pictures()}
     return json.loads(build_trace(tiny_vlm, encoding, plans).to_json())
 
 

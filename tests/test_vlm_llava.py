@@ -13,7 +13,7 @@ from transformers import LlavaForConditionalGeneration
 import fsr.vlm
 from fsr.check.device import hooks_of
 from fsr.errors import FsrError, InvalidInput
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import for_pictures, make
 from fsr.tokens import computed_bytes
 from fsr.vlm import without_picture
 from fsr.vlm.cost import kv_cache_bytes
@@ -187,7 +187,7 @@ def test_the_answer_depends_on_the_kept_tokens(tiny_vlm, encoding):
     assert (full - few).abs().max() > 0.01
 
 
-@each("method", [name for name, kind in REGISTRY.items() if kind.stage == "before"])
+@each("method", for_pictures())
 def test_every_method_answers(tiny_vlm, encoding, method):
     selection = make(method)(encoding.tokens, 6)
     step = last(tiny_vlm.generate(encoding, selection, 3))

@@ -38,8 +38,11 @@ function drawMethod(at, state, config) {
   setText(at.tuned, tuned);
   toggle(at.tuned, Boolean(tuned));
   toggle(at.paper, !tuned); // in its place
+  const still = state.trace && !state.trace.clip; // a picture, or several: no frame follows another
   for (const option of at.method.options) {
-    option.disabled = isForeign(state) && !Object.hasOwn(state.trace.methods, option.value); // else it is planned
+    const about = config.methods.find((m) => m.name === option.value);
+    const unknown = isForeign(state) && !Object.hasOwn(state.trace.methods, option.value); // else it is planned
+    option.disabled = unknown || Boolean(still && about?.across_frames);
   }
 }
 

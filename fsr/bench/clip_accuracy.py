@@ -77,7 +77,7 @@ def in_both_shares(methods: Sequence[str]) -> dict[str, Pruner]:
     apart = {
         name + APART: with_share(pruner, "per_group")
         for name, pruner in made.items()
-        if name != "full" and pruner.stage == "before"
+        if name != "full" and pruner.stage == "before" and not pruner.across_frames
     }
     return made | {name: pruner for name, pruner in apart.items() if isinstance(pruner, PerGroup)}
 

@@ -22,7 +22,7 @@ from fsr.bench import released
 from fsr.bench.machine import processor_name
 from fsr.bench.measure import quartiles
 from fsr.errors import InvalidInput
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import for_pictures, make
 from fsr.similarity import exact_products
 from fsr.tokens import Layout, VisualTokens, unit_rows
 from fsr.vlm.cost import timed
@@ -138,7 +138,7 @@ def _jobs(
             return unit @ unit.T
 
     jobs: Jobs = {"gram": gram}
-    before = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
+    before = for_pictures()
     jobs |= {name: lambda pruner=make(name): pruner(tokens(), k) for name in before}  # type: ignore[misc] # noqa: B008
     jobs["fsr_all_budgets"] = lambda: make("fsr").plan(tokens())
     return jobs, tokens

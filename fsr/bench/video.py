@@ -101,7 +101,8 @@ def _jobs(
     wanted = [name for name, kind in REGISTRY.items() if kind.stage == "before"] if names is None else names
     for name in wanted:
         try:
-            shares = {share: with_share(make(name), share) for share in SHARES}
+            possible = ("global",) if REGISTRY[name].across_frames else SHARES
+            shares = {share: with_share(make(name), share) for share in possible}
             shares["global"](tokens(), k)  # what cannot be selected from so many tokens is told, not measured
         except InvalidInput as error:
             problems[name] = str(error)

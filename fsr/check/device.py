@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fsr.bench.released import looping
 from fsr.kernels import NONE
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import REGISTRY, for_pictures, make
 from fsr.pruners.cdpruner import NOISE, most_diverse
 from fsr.scan import scan_order
 from fsr.similarity import (
@@ -278,7 +278,7 @@ def doors(device: torch.device) -> Iterator[list[str]]:
 
 
 def _before() -> list[str]:
-    return [name for name, kind in REGISTRY.items() if kind.stage == "before"]
+    return for_pictures()
 
 
 # -- a whole model

@@ -12,6 +12,7 @@ from fsr.pruners.base import Pruner
 from fsr.pruners.cdpruner import CDPruner
 from fsr.pruners.dart import Dart
 from fsr.pruners.divprune import DivPrune
+from fsr.pruners.evs import EVS
 from fsr.pruners.fastv import FastV
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
@@ -47,6 +48,7 @@ REGISTRY: dict[str, type[Pruner]] = {
         HoloV,
         VisionZip,
         PruMerge,
+        EVS,
         Pool2x2,
         FocusOnly,
         ScanOnly,
@@ -58,7 +60,7 @@ REGISTRY: dict[str, type[Pruner]] = {
     )
 }
 
-__all__ = ["REGISTRY", "NestedPlan", "Plan", "Pruner", "RankPlan", "TablePlan", "describe", "make"]
+__all__ = ["REGISTRY", "NestedPlan", "Plan", "Pruner", "RankPlan", "TablePlan", "describe", "for_pictures", "make"]
 
 
 def make(name: str, **parameters: Any) -> Pruner:
@@ -71,6 +73,11 @@ def make(name: str, **parameters: Any) -> Pruner:
             have = f"its parameters are {', '.join(known)}" if known else "it has none"
             raise InvalidInput(f"{name} has no parameter {parameter!r}; {have}.")
     return REGISTRY[name](**parameters)
+
+
+def for_pictures() -> list[str]:
+    """The methods that prune before the language model and need no more than one picture, in display order."""
+    return [name for name, cls in REGISTRY.items() if cls.stage == "before" and not cls.across_frames]
 
 
 def describe() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fsr.errors import InvalidInput, within_memory
 from fsr.host import fetch, hand
+from fsr.pruners.clips import check_frames
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.tokens import Role, Selection, VisualTokens, check_budget
 
@@ -53,6 +54,7 @@ class Pruner(ABC):
     requires: the fields of `VisualTokens` to capture, e.g. saliency, relevance, keys. optional: those of them that a
     model may lack. exact_count: whether exactly `budget` tokens reach the language model. stage: "before" the language
     model or "inside" it. caution: one sentence to read its choice by, where there is one.
+    across_frames: whether it compares frames with the frame before, and so prunes clips alone.
     """
 
     name: ClassVar[str]
@@ -62,6 +64,7 @@ class Pruner(ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     optional: ClassVar[frozenset[str]] = frozenset()
     exact_count: ClassVar[bool] = True
+    across_frames: ClassVar[bool] = False
     stage: ClassVar[str] = "before"
 
     def __post_init__(self) -> None:
@@ -114,6 +117,7 @@ class Pruner(ABC):
             "requires": sorted(cls.requires),
             "optional": sorted(cls.optional),
             "exact_count": cls.exact_count,
+            "across_frames": cls.across_frames,
             "stage": cls.stage,
             "parameters": [_described(f) for f in dataclasses.fields(cls)],
         }
@@ -127,6 +131,8 @@ class Pruner(ABC):
         return {}
 
     def _check_scores(self, tokens: VisualTokens) -> None:
+        if self.across_frames:
+            check_frames(self.label, tokens.layout)
         for score in sorted(self.requires - self.optional):
             if getattr(tokens, score) is None:
                 raise InvalidInput(f"{self.label} needs {score}, which was not captured for these tokens.")

@@ -25,7 +25,7 @@ SHARES = ("global", "per_group")  # what has a budget: all tokens together, or e
 PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency")
 OF_ALL = ("k_focus",)  # facts that hold at any budget, so they count for frames that keep nothing, too
 COUNTS = ("k_", "n_", "rows_")  # facts that begin so are counts, and are summed over frames
-PRUNER = ("name", "label", "paper", "requires", "optional", "exact_count", "stage")
+PRUNER = ("name", "label", "paper", "requires", "optional", "exact_count", "across_frames", "stage")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,10 @@ def with_share(pruner: Pruner, share: str, group: Tensor | None = None) -> Prune
         raise InvalidInput(f"the budget's share must be one of {', '.join(SHARES)}, not {str(share)[:40]!r}.")
     if share == "global" or (pruner.stage == "before" and not pruner.exact_count):
         return pruner
+    if pruner.across_frames:
+        raise InvalidInput(
+            f"{pruner.label} compares each frame with the one before it; its budget is for all frames together."
+        )
     if pruner.stage != "before":
         raise InvalidInput(f"{pruner.label} prunes inside the language model; its budget is for all tokens together.")
     return PerGroup(pruner, group)

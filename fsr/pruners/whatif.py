@@ -2,7 +2,7 @@
 
 I: forced in, O: forced out, K: the budget, |I| <= K <= N - |O|. With nothing forced the method itself is returned.
 
-- One order of all tokens (random, saliency, relevance, AgilePruner): I, then the order without I and O.
+- One order of all tokens (random, saliency, relevance, AgilePruner, EVS): I, then the order without I and O.
 - DivPrune: I are the first centres; each next token is the one farthest from all that are kept, O left out. Without I
   it starts at the token most isolated among those that are not in O.
 - ToDRE: I are the first kept; each next token is the one with the smallest sum of cosines to all that are kept, O left
@@ -28,8 +28,7 @@ from torch import Tensor
 from fsr.errors import InvalidInput
 from fsr.host import fetch, hand
 from fsr.kernels import NONE
-from fsr.pruners.agilepruner import AgilePruner
-from fsr.pruners.base import Pruner, RankPruner, highest_first, keep
+from fsr.pruners.base import GreedyPruner, Pruner, RankPruner, highest_first, keep
 from fsr.pruners.cdpruner import NOISE, CDPruner, picked
 from fsr.pruners.divprune import DivPrune
 from fsr.pruners.forced import Forced
@@ -127,7 +126,7 @@ class WithForced(Pruner):
 
     @property
     def _has_order(self) -> bool:
-        return isinstance(self.pruner, RankPruner | CDPruner | DivPrune | AgilePruner | ToDRE)
+        return isinstance(self.pruner, RankPruner | GreedyPruner)
 
     def _order(self, tokens: VisualTokens, count: int) -> tuple[Tensor, dict[str, Tensor]]:
         """At least `count` tokens in the order in which they are kept, I first; O never. And the method's scores."""
@@ -138,7 +137,7 @@ class WithForced(Pruner):
             return farthest_first(tokens, self.forced, count), {}
         if isinstance(self.pruner, ToDRE):
             return least_alike_first(tokens, self.forced, count), {}
-        if isinstance(self.pruner, AgilePruner):
+        if isinstance(self.pruner, GreedyPruner):
             order, scores, _ = self.pruner.picks(tokens, len(tokens))
         else:
             assert isinstance(self.pruner, RankPruner)

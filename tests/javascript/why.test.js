@@ -109,6 +109,18 @@ test("ToDRE says which pick it is, and that picks go by the sum of cosines", () 
   );
 });
 
+test("EVS says the first frame, or how like the same place in the frame before a token is", () => {
+  const why = { every: { of: [-1, -1, 0, 1], cosine: [0, 0, 0.9712, 1] } };
+  const plan = { kind: "rank", rank: [0, 1, 2, 3] };
+  const said = (token) => because(about("evs", plan, 3, { record: { why } }), token);
+  assert.match(said(1), /^Kept\. It is of the first frame.*: 2nd\.$/);
+  assert.match(
+    said(2),
+    /^Kept\. Cosine 0\.9712 to #0, the same place in the frame before\. .*rank 3 of 4; the first 3/,
+  );
+  assert.match(said(3), /^Dropped\. It equals #1/);
+});
+
 test("inside the language model it is the layer that counts", () => {
   const plan = { kind: "layers", layers: 5, budgets: [2], depth: [[5, 2, 5, 1]] };
   const why = { budgets: [2], at: { score: [[0.4, 0.2, 0.3, 0.1]] } };

@@ -184,6 +184,17 @@ function ofToDRE({ plan, kept, budget }, token) {
 export const aboutCosine = ({ cosine, error }) =>
   error < 5e-4 ? sig3(cosine) : `about ${cosine.toFixed(2)}`.replace("-", "−");
 
+function ofEVS({ plan, kept, n, budget, record }, token) {
+  const said = `${keptOrDropped(kept)}. `;
+  const { of, cosine } = record.why?.every ?? {};
+  if (!of)
+    return `${said}Change against the frame before is rank ${plan.rank[token] + 1} of ${n}; the first ${budget} are kept.`;
+  if (of[token] < 0)
+    return `${said}It is of the first frame, which comes before all that changes, from the top: ${ordinal(plan.rank[token] + 1)}.`;
+  const like = cosine[token] >= 1 ? "It equals" : `Cosine ${cosine[token].toFixed(4)} to`;
+  return `${said}${like} #${of[token]}, the same place in the frame before. By change it is rank ${plan.rank[token] + 1} of ${n}; the first ${budget} are kept.`;
+}
+
 // -- methods with a table of roles
 
 function ofGrid({ kept, budget, trace }, token) {
@@ -347,6 +358,7 @@ const OWN = {
   cdpruner: ofCDPruner,
   divprune: ofDivPrune,
   todre: ofToDRE,
+  evs: ofEVS,
   vispruner: ofVisPruner,
   agilepruner: ofAgilePruner,
   holov: ofHoloV,

@@ -12,6 +12,8 @@ from fsr import pruners, vlm
 from fsr.cli.arguments import add_json, report, say, whole_numbers
 from fsr.errors import InvalidInput
 
+METHODS = ",".join(name for name, kind in pruners.REGISTRY.items() if not kind.across_frames)  # of clips: by name
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", default=",".join(pruners.REGISTRY))
+    parser.add_argument("--methods", default=METHODS, help="default all that need one picture only")
     parser.add_argument("--budgets", help="default 192,128,64,32; for clips 576,460,346,230")
     parser.add_argument("--model", help="default shapes; for clips shapes-video")
     parser.add_argument("--stream", choices=("test", "validation"), default="test", help="which scenes to ask about")
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     measure = evaluate_clips if options.clips else evaluate
     result = measure(model, options.questions, options.seed, methods, budgets, options.stream, say)
     asked = f"--questions {options.questions} --seed {options.seed}"
-    asked += "" if methods == list(pruners.REGISTRY) else f" --methods {options.methods}"
+    asked += "" if options.methods == METHODS else f" --methods {options.methods}"
     asked += f" --budgets {options.budgets}" if options.budgets else ""
     asked += "" if options.stream == "test" else f" --stream {options.stream}"
     result["command"] = f"python -m fsr bench accuracy {'--clips ' if options.clips else ''}{asked}"
