@@ -39,6 +39,8 @@ METHODS = [
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),
     ("2x2 pooling", "pool2x2", {}),
+    ("fastvid", "fastvid", {}),
+    ("fastvid, much context", "fastvid", {"context": 1.0, "step": 1, "segments": 2, "beta": 0.5}),
     ("visionzip", "visionzip", {}),
     ("visionzip, much context, true means", "visionzip", {"contextual_share": 0.6, "mean_with_target": True}),
     ("visionzip, all context", "visionzip", {"contextual_share": 1.0}),

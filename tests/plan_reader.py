@@ -30,7 +30,7 @@ def read(plan: dict[str, Any], budget: int) -> tuple[list[int], list[int], list[
         anchor = [-1] * len(roles)
         for i, j in zip(merged, struct.unpack(f"<{len(merged)}H", base64.b64decode(plan["anchors"][at])), strict=True):
             anchor[i] = j
-        return roles, anchor, weights(roles, anchor, plan["phi"])
+        return roles, anchor, weights(roles, anchor, plan["phi"], plan.get("own", 0.0))
     if plan["kind"] == "layers":
         nearest = min(plan["budgets"], key=lambda b: (abs(b - budget), b))
         depth = plan["depth"][plan["budgets"].index(nearest)]
@@ -77,15 +77,15 @@ def nearest(history: dict[str, list[Any]], roles: list[int], n_scan: int) -> tup
     return anchor, similarity
 
 
-def weights(roles: list[int], anchor: list[int], phi: list[float]) -> list[float]:
+def weights(roles: list[int], anchor: list[int], phi: list[float], own: float = 0.0) -> list[float]:
     total = {anchor[i]: phi[anchor[i]] for i, role in enumerate(roles) if role == MERGED}
     for i, role in enumerate(roles):
         if role == MERGED:
             total[anchor[i]] += phi[i]
     weight = [1.0 if role >= KEPT else 0.0 for role in roles]
     for j, all_ in total.items():
-        weight[j] = phi[j] / all_ if all_ > 0 else 1.0
+        weight[j] = own + (1 - own) * phi[j] / all_ if all_ > 0 else 1.0
     for i, role in enumerate(roles):
         if role == MERGED and total[anchor[i]] > 0:
-            weight[i] = phi[i] / total[anchor[i]]
+            weight[i] = (1 - own) * phi[i] / total[anchor[i]]
     return weight

@@ -168,6 +168,7 @@ WAITING = (
     "agilepruner",
     "todre",
     "holov",
+    "fastvid",
     "visionzip",
     "saliency",
     "grid",

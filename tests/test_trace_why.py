@@ -69,7 +69,7 @@ def test_a_duplicate_is_told_with_the_cosine_it_was_removed_for():
         )
 
 
-@each("name", ["visionzip", "prumerge"])
+@each("name", ["visionzip", "prumerge", "fastvid"])
 def test_what_absorbed_a_token_is_told(name):
     tokens = random_tokens(5)
     why = why_of(name, tokens)
@@ -99,7 +99,7 @@ def test_a_trace_without_any_of_it_is_read_too(record):
         method.pop("why", None)
     assert Trace.from_json(old).methods.keys() == record["methods"].keys()
     assert {name for name, method in record["methods"].items() if "why" in method} == {
-        "cdpruner", "vispruner", "agilepruner", "visionzip", "prumerge",
+        "cdpruner", "vispruner", "agilepruner", "visionzip", "prumerge", "fastvid",
     }  # fmt: skip
 
 

@@ -93,18 +93,17 @@ function ties(view, trace, token) {
       [
         "Absorbed",
         `${absorbed[token]} token${absorbed[token] > 1 ? "s" : ""}`,
-        "dropped tokens averaged into this anchor (Eq. 9)",
+        "dropped tokens averaged into this anchor (FSR: Eq. 9)",
       ],
       ["Own weight", percent(weight[token]), "share of the token itself in the merged embedding"],
     ];
   }
   if (anchor[token] < 0) return [];
+  const to = `#${anchor[token]}${elsewhere(trace, token, anchor[token])}`;
   const rows = [
-    [
-      "Nearest scan",
-      `#${anchor[token]}${elsewhere(trace, token, anchor[token])}`,
-      "the scan token most similar to this one (Eq. 8)",
-    ],
+    view.roles[anchor[token]] === ROLE.KEPT // of a method without stages
+      ? ["Anchor", to, "the kept token that it is averaged into"]
+      : ["Nearest scan", to, "the scan token most similar to this one (Eq. 8)"],
   ];
   if (isNumber(similarity[token])) rows.push(["Similarity", sig3(similarity[token]), "cosine to that scan token"]);
   if (view.roles[token] === ROLE.MERGED)

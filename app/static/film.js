@@ -140,13 +140,13 @@ function mountKeys(root, store) {
 const KEYS = [
   ["focus", "focus"],
   ["scan", "scan"],
-  ["ties", "anchors"],
   ["kept", "kept"],
+  ["ties", "anchors"],
   ["foreign", "across frames"],
 ];
 
 const HINTS = {
-  anchors: "scan tokens that absorbed dropped ones",
+  anchors: "kept tokens that absorbed dropped ones",
   "across frames": "anchors with a dashed ring hold tokens of other frames",
 };
 
@@ -187,7 +187,11 @@ function mountKept(at, store) {
     if (!state.view) return;
     bars.draw(keptByFrame(state.view, state.trace));
     const staged = !state.view.counts[ROLE.KEPT];
-    for (const key of keys) toggle(key, staged !== (key.dataset.part === "kept"));
+    for (const key of keys)
+      toggle(
+        key,
+        staged !== (key.dataset.part === "kept") || (key.dataset.part === "anchors" && state.view.anchors > 0),
+      );
     const across = foreignOf(state.view, state.trace).reduce((sum, held) => sum + (held > 0), 0);
     toggle(keys.at(-1), across > 0);
     setText(keys.at(-1).lastChild, `${across} across frames`);
@@ -204,8 +208,9 @@ function mountKept(at, store) {
 }
 
 function columnText({ focus, scan, anchors, kept, merged }, view, long) {
-  if (view.counts[ROLE.KEPT]) return `${kept} kept`;
-  return `${focus} focus + ${scan} scan${anchors && long ? `, ${anchors} of them anchors` : ""}, ${merged} merged`;
+  const holds = anchors && long ? `, ${anchors} of them anchors` : "";
+  if (view.counts[ROLE.KEPT]) return `${kept} kept${holds}${view.counts[ROLE.MERGED] ? `, ${merged} merged` : ""}`;
+  return `${focus} focus + ${scan} scan${holds}, ${merged} merged`;
 }
 
 // -- a region's life
@@ -296,7 +301,8 @@ function mountNumbers(at, store) {
     toggle(at.numbers, Boolean(trace?.clip && view) && mode !== "compare");
     if (!at.numbers.open || at.numbers.hidden) return;
     const staged = !view.counts[ROLE.KEPT];
-    const parts = staged ? ["focus", "scan", "anchors", "merged", "dropped"] : ["kept", "dropped"];
+    const merges = staged || view.anchors > 0;
+    const parts = [...(staged ? ["focus", "scan"] : ["kept"]), ...(merges ? ["anchors", "merged"] : []), "dropped"];
     const lists = region ? tokensInRegion(trace, region) : null;
     const foreign = foreignOf(view, trace);
     const held = tokensByFrame(trace).map((list) => list.reduce((sum, i) => sum + foreign[i], 0));
@@ -304,14 +310,14 @@ function mountNumbers(at, store) {
       "Frame",
       "Time",
       ...parts,
-      ...(staged ? ["from other frames"] : []),
+      ...(merges ? ["from other frames"] : []),
       ...(lists ? ["kept in region"] : []),
     ];
     const body = keptByFrame(view, trace).map((c, f) => [
       `${f + 1}`,
       clock(trace.frames[f].time),
       ...parts.map((p) => c[p]),
-      ...(staged ? [held[f]] : []),
+      ...(merges ? [held[f]] : []),
       ...(lists ? [`${countOf(view, lists[f]).all} of ${lists[f].length}`] : []),
     ]);
     fill(

@@ -6,7 +6,8 @@ import { sig3 } from "./format.js";
 const SVG = "http://www.w3.org/2000/svg";
 const TOP = 14; // pixels above the bars, for what the highest means
 const LABEL_ROOM = 46; // pixels that a time needs
-const PARTS = ["focus", "anchors", "scan", "kept"]; // from the bottom up
+const PARTS = ["focus", "anchors", "scan", "holding", "kept"]; // from the bottom up
+const DOTTED = { anchors: "scan", holding: "kept" }; // whose colour they have
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag);
@@ -26,7 +27,7 @@ export function makeBars(height, times) {
   const pattern = `fx-dots-${++made}`;
   const plot = { height: height - TOP - (times ? 18 : 1), top: TOP };
   const paths = Object.fromEntries(
-    PARTS.map((part) => [part, svg("path", { class: `fx-bar-${part === "anchors" ? "scan" : part}` })]),
+    PARTS.map((part) => [part, svg("path", { class: `fx-bar-${DOTTED[part] ?? part}` })]),
   );
   const dots = svg("path", { fill: `url(#${pattern})`, class: "fx-bar-anchors" });
   const band = svg("rect", { class: "fx-band", y: 0 });
@@ -82,7 +83,7 @@ function resize(bars, width, frames) {
   );
 }
 
-/** columns: {focus, scan, anchors, kept, all} of every frame. */
+/** columns: {focus, scan, anchors, holding, kept, all} of every frame. */
 /** @param {{ [part: string]: any }} bars @param {any[]} columns */
 function drawBars(bars, columns) {
   const {
@@ -98,10 +99,11 @@ function drawBars(bars, columns) {
   if (most.textContent !== text) most.textContent = text;
   const pitch = width / n;
   const inset = Math.min(8, pitch * 0.14);
-  const d = { focus: "", anchors: "", scan: "", kept: "" };
+  const d = { focus: "", anchors: "", scan: "", holding: "", kept: "" };
   columns.forEach((c, f) => {
     let y = plot.top + plot.height;
-    const parts = { ...c, scan: c.scan - c.anchors };
+    const anchors = c.anchors - c.holding;
+    const parts = { ...c, anchors, scan: c.scan - anchors, kept: c.kept - c.holding };
     for (const part of PARTS) {
       const h = (parts[part] / top) * plot.height;
       if (h <= 0) continue;
@@ -111,7 +113,7 @@ function drawBars(bars, columns) {
     }
   });
   for (const part of PARTS) set(paths[part], "d", d[part]);
-  set(dots, "d", d.anchors);
+  set(dots, "d", d.anchors + d.holding);
 }
 
 /** @param {{ [part: string]: any }} bars @param {number} frame */

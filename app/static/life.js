@@ -35,7 +35,8 @@ export function tokensByFrame(trace) {
   return frames.get(tokens);
 }
 
-/** Of every frame: tokens by role (dropped, merged, kept, scan, focus), `anchors` among scan, and `all` that are kept. */
+/** Of every frame: tokens by role (dropped, merged, kept, scan, focus), `anchors` among them, `holding` those among
+ *  kept, and `all` that are kept. */
 export function keptByFrame(view, trace) {
   if (!counts.has(view))
     counts.set(
@@ -49,14 +50,16 @@ export function keptByFrame(view, trace) {
 export function countOf(view, list) {
   const { roles, refine } = view;
   const found = [0, 0, 0, 0, 0];
-  let anchors = 0;
+  let [anchors, holding] = [0, 0];
   for (let at = 0; at < list.length; at++) {
     const i = list[at];
     found[roles[i]]++;
-    if (refine.absorbed[i]) anchors++;
+    if (!refine.absorbed[i]) continue;
+    anchors++;
+    if (roles[i] === ROLE.KEPT) holding++; // of a method without stages
   }
   const [dropped, merged, kept, scan, focus] = found;
-  return { dropped, merged, kept, scan, focus, anchors, all: kept + scan + focus };
+  return { dropped, merged, kept, scan, focus, anchors, holding, all: kept + scan + focus };
 }
 
 /** For every token, how many tokens of other frames it absorbed. */

@@ -140,11 +140,12 @@ function mergeFromTable(out, plan, roles, budget) {
     out.anchor[i] = bytes.charCodeAt(at) | (bytes.charCodeAt(at + 1) << 8);
     merged.push(i);
   }
-  mergeInto(out, roles, plan.phi, merged);
+  mergeInto(out, roles, plan.phi, merged, plan.own);
   return out;
 }
 
-function mergeInto(out, roles, phi, merged) {
+/** own: the share that an anchor has beside its part of the mean. */
+function mergeInto(out, roles, phi, merged, own = 0) {
   const total = new Float64Array(roles.length);
   for (const i of merged) {
     const j = out.anchor[i];
@@ -154,10 +155,10 @@ function mergeInto(out, roles, phi, merged) {
   }
   for (const i of merged) {
     const sum = total[out.anchor[i]];
-    out.weight[i] = sum > 0 ? phi[i] / sum : 0;
+    out.weight[i] = sum > 0 ? ((1 - own) * phi[i]) / sum : 0;
   }
   for (let j = 0; j < roles.length; j++) {
-    if (out.absorbed[j] > 0) out.weight[j] = total[j] > 0 ? phi[j] / total[j] : 1;
+    if (out.absorbed[j] > 0) out.weight[j] = total[j] > 0 ? own + ((1 - own) * phi[j]) / total[j] : 1;
   }
   out.merged = merged.length;
 }

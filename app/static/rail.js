@@ -94,12 +94,12 @@ function mountLayers(at, store) {
 const ENTRIES = [
   ["focus", "Focus", "Focus, orange: the evidence. Tokens of the highest priority, what the question needs."],
   ["scan", "Scan", "Scan, blue: the context. Each looked least like everything kept before it."],
+  ["kept", "Kept", "Kept: the language model reads it."],
   [
     "ties",
     "Anchors",
-    "Anchors: Scan tokens that took in others, with a white ring. Press to see lines to what they took in.",
+    "Anchors: kept tokens (of FSR those of Scan) that took in others, with a white ring. Press to see lines to what they took in.",
   ],
-  ["kept", "Kept", "Kept: the language model reads it."],
   ["merged", "Merged", "Merged: dropped, but averaged into an anchor, so not quite lost."],
   ["dropped", "Dropped", "Dropped: the language model never reads it."],
 ];
@@ -133,7 +133,8 @@ function mountLegend(legend, store) {
     const staged = !byHand || view.counts[ROLE.FOCUS] + view.counts[ROLE.SCAN] > 0;
     for (const entry of entries) {
       const name = entry.dataset.layer;
-      toggle(entry, name === "dropped" || (name === "kept" ? byHand : staged));
+      const some = (name === "merged" || name === "ties") && view && countOf(view, name) > 0;
+      toggle(entry, name === "dropped" || some || (name === "kept" ? byHand : staged));
       entry.setAttribute("aria-pressed", String(layers.has(name)));
       setText(entry.lastChild, view ? String(countOf(view, name)) : "–");
     }

@@ -14,6 +14,7 @@ from fsr.pruners.dart import Dart
 from fsr.pruners.divprune import DivPrune
 from fsr.pruners.evs import EVS
 from fsr.pruners.fastv import FastV
+from fsr.pruners.fastvid import FastVID
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
 from fsr.pruners.grid import UniformGrid
@@ -49,6 +50,7 @@ REGISTRY: dict[str, type[Pruner]] = {
         VisionZip,
         PruMerge,
         EVS,
+        FastVID,
         Pool2x2,
         FocusOnly,
         ScanOnly,

@@ -156,7 +156,7 @@ class TablePlan(Plan):
 
     budgets: ascending. at: budget -> (N,) uint8 of `Role`, which may hold MERGED; called for `budgets` by `to_json`.
     anchors: budget -> (N,) int64, of MERGED tokens the token that absorbed them, or None where nobody knows; then phi:
-    (N,) float32, the merge weights.
+    (N,) float32, the merge weights; own: the share that an anchor has beside its part of the mean.
     """
 
     n: int
@@ -164,6 +164,7 @@ class TablePlan(Plan):
     at: Callable[[int], Tensor]
     anchors: Callable[[int], Tensor] | None = None
     phi: Tensor | None = None
+    own: float = 0.0
 
     def refined(self, budget: int) -> tuple[Tensor, Tensor | None]:
         check_budget(budget, self.n)
@@ -189,7 +190,8 @@ class TablePlan(Plan):
         for one, to in zip(roles, anchor[0], strict=True):
             absorbing = to[one == int(Role.MERGED)].tolist()
             anchors.append(base64.b64encode(struct.pack(f"<{len(absorbing)}H", *absorbing)).decode())
-        return record | {"anchors": anchors, "phi": [float(f"{p:.7g}") for p in self.phi.tolist()]}
+        record |= {"anchors": anchors, "phi": [float(f"{p:.7g}") for p in self.phi.tolist()]}
+        return record | ({"own": self.own} if self.own else {})
 
 
 def table_budgets(n: int, every_up_to: int = EVERY_BUDGET_UP_TO) -> tuple[int, ...]:

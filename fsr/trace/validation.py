@@ -107,7 +107,7 @@ class Checker:
         self.wholes(plan["rank"], n, 0, n - 1, f"{at}.rank")
 
     def _table(self, plan: dict[str, Any], n: int, at: str) -> None:
-        self.keys(plan, {"kind", "packing", "budgets", "roles"}, {"n", "anchors", "phi"}, at)
+        self.keys(plan, {"kind", "packing", "budgets", "roles"}, {"n", "anchors", "phi", "own"}, at)
         budgets = self.items(plan["budgets"], f"{at}.budgets", 1, n)
         self.wholes(budgets, len(budgets), 1, n, f"{at}.budgets")
         packing = plan["packing"]
@@ -116,7 +116,8 @@ class Checker:
             raise self.fail(at, f"must hold bits or nibbles of {n} tokens for ascending budgets")
         for packed in self.items(plan["roles"], f"{at}.roles", len(budgets), len(budgets)):
             self._packed(packed, n, packing, f"{at}.roles")
-        if "anchors" in plan or "phi" in plan:
+        if "anchors" in plan or "phi" in plan or "own" in plan:
+            self.number(plan.get("own", 0), f"{at}.own", 0, 1)
             self.numbers(plan.get("phi"), n, f"{at}.phi")
             for packed, roles in zip(
                 self.items(plan.get("anchors"), f"{at}.anchors", len(budgets), len(budgets)), plan["roles"], strict=True

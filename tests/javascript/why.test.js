@@ -121,6 +121,32 @@ test("EVS says the first frame, or how like the same place in the frame before a
   assert.match(said(3), /^Dropped\. It equals #1/);
 });
 
+test("FastVID says anchors, what they hold, and what is merged across time; an anchor keeps a share of its own", () => {
+  // token 0 is salient, 1 is merged into the anchor 3 of the next frame, 2 is dropped
+  const plan = {
+    kind: "table",
+    packing: "nibble",
+    budgets: [2],
+    roles: [btoa("\x12\x20")],
+    anchors: [btoa("\x03\x00")],
+  };
+  const one = about("fastvid", { ...plan, phi: [1, 1, 1, 1], own: 0.6 }, 2, {
+    record: { parameters: { context: 0.5 } },
+  });
+  one.trace.tokens.n = 4;
+  one.trace.tokens.frame = [0, 0, 1, 1];
+  const view = viewAt(one.trace.methods.fastvid.plan, 4, 2);
+  const said = (token) => because({ ...one, view }, token);
+  assert.match(said(0), /^Kept: one of the most salient.*50\.0.% of the budget/);
+  assert.match(said(1), /^Merged into #3, which is in frame 2: across time\./);
+  assert.match(said(2), /^Dropped: none of the most salient/);
+  assert.match(said(3), /^Kept as an anchor: .* 1 token of its segment of the clip is merged into it/);
+  assert.deepEqual(
+    [...view.refine.weight].map((w) => Number(w.toFixed(3))),
+    [1, 0.2, 0, 0.8],
+  );
+});
+
 test("inside the language model it is the layer that counts", () => {
   const plan = { kind: "layers", layers: 5, budgets: [2], depth: [[5, 2, 5, 1]] };
   const why = { budgets: [2], at: { score: [[0.4, 0.2, 0.3, 0.1]] } };

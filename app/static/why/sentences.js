@@ -293,6 +293,24 @@ function ofVisionZip(facts, token) {
   return `Merged into ${into}. ${own}; dominant are the first ${dominant}.${of < 0 ? toldAt(facts) : ""}`;
 }
 
+function ofFastVID(facts, token) {
+  const { trace, kept, record, view } = facts;
+  if (isShared(trace)) return ofShare(facts, token);
+  const { frame } = trace.tokens;
+  const share = percent(record.parameters?.context ?? 0.4);
+  const held = view.refine.absorbed[token];
+  if (held)
+    return `Kept as an anchor: dense, and far from what is denser. ${held} token${held > 1 ? "s" : ""} of its segment of the clip ${held > 1 ? "are" : "is"} merged into it.`;
+  if (kept)
+    return `Kept: one of the most salient of its frame, or an anchor that nothing is merged into; anchors get ${share} of the budget.`;
+  const anchor = view.refine.anchor[token];
+  if (anchor < 0) return "Dropped: none of the most salient of its frame, and no anchor in its segment of the clip.";
+  const cosine = told(facts, "cosine")?.[token];
+  const how = isNumber(cosine) ? ` (cosine ${sig3(cosine)})` : "";
+  const across = frame && frame[anchor] !== frame[token] ? `, which is in frame ${frame[anchor] + 1}: across time` : "";
+  return `Merged into #${anchor}${how}${across}. It is none of the most salient of its frame, and that anchor is the most like it in its segment.`;
+}
+
 function ofPruMerge(facts, token) {
   const { kept, view } = facts;
   const outlier = told(facts, "outlier")?.[token];
@@ -359,6 +377,7 @@ const OWN = {
   divprune: ofDivPrune,
   todre: ofToDRE,
   evs: ofEVS,
+  fastvid: ofFastVID,
   vispruner: ofVisPruner,
   agilepruner: ofAgilePruner,
   holov: ofHoloV,
