@@ -12,7 +12,7 @@ from PIL import Image
 from app.clips import Film
 from app.compare import compare, overlap, requests_of
 from app.curves import curves
-from app.exporting import NAMES, figure, file_name
+from app.exporting import NAMES, VIEWS, figure, file_name
 from app.pictures import Picture
 from app.request import Request
 from app.service import Service
@@ -84,4 +84,4 @@ def pictures_of(shown: Picture | Film, trace: dict[str, Any]) -> list[Image.Imag
     return [shown.images[i] for i in shown_frames(len(shown.images), grids)]
 
 
-KINDS = tuple(name for name in NAMES if name != "page")  # a page is for people
+KINDS = tuple(name for name in NAMES if name not in VIEWS)  # saved views are for people

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -31,13 +31,25 @@ GONE = "the clip is no longer here; choose an example or upload it again."
 class Film:
     """The sampled frames of a clip. id: a hash of the file's name and bytes, so that nobody sees another's name of it.
 
-    files: a picture of every frame, for a browser.
+    files: a picture of every frame, for a browser. saved: the frames of a saved view, all there is of the clip.
     """
 
     id: str
     name: str
     clip: Clip
     files: tuple[Path, ...]
+    saved: bool = False
+
+    def thinned(self, count: int) -> Film:
+        """At most `count` of its frames, evenly."""
+        n = len(self.files)
+        if count >= n:
+            return self
+        at = [round((i + 0.5) * n / count - 0.5) for i in range(count)]
+        clip, files = self.clip, tuple(self.files[i] for i in at)
+        frames, indices = [clip.frames[i] for i in at], [clip.indices[i] for i in at]
+        times = [clip.timestamps_s[i] for i in at]
+        return replace(self, clip=replace(clip, frames=frames, indices=indices, timestamps_s=times), files=files)
 
     @property
     def nbytes(self) -> int:
@@ -96,6 +108,14 @@ class Clips:
             self._names[digest] = path.name
         return digest
 
+    def keep(self, name: str, clip: Clip) -> Film:
+        """Frames that went through a door of `fsr.media`, without the file that they are of."""
+        digest = hashlib.sha256(os.fsencode(name) + b"/")
+        for frame in clip.frames:
+            digest.update(f"{frame.size}".encode() + frame.tobytes())
+        found = PREFIX + digest.hexdigest()[:32]
+        return self._find(found, len(clip.frames)) or self._kept(found, name, clip, None)
+
     def get(self, digest: str, count: int) -> Film:
         """`count` frames of a clip opened before, decoded again where they are others. Raises InvalidInput."""
         held = self._find(digest, count)
@@ -134,6 +154,10 @@ class Clips:
     def _find(self, digest: str, count: int) -> Film | None:
         with self._lock:
             films = self._held.get(digest, OrderedDict())
+            whole = next((film for film in films.values() if film.saved), None)
+            if whole is not None:
+                self._held.move_to_end(digest)
+                return whole.thinned(count)
             film = next((film for film in films.values() if len(film.files) == min(count, film.clip.count)), None)
             if film is not None:
                 self._held.move_to_end(digest)
@@ -144,19 +168,20 @@ class Clips:
         with self._decoding:
             return load_clip(path, count, self.limits)
 
-    def _kept(self, digest: str, name: str, clip: Clip, path: Path) -> Film:
-        """path: what the clip was decoded from; where that is our own copy it may have been forgotten meanwhile."""
+    def _kept(self, digest: str, name: str, clip: Clip, path: Path | None) -> Film:
+        """path: what the clip was decoded from, None: nothing; where that is our own copy it may have been forgotten
+        meanwhile."""
         source = self._source(digest)
         files = tuple(self.folder / f"{digest}-{len(clip.frames)}-{i}.jpg" for i in range(len(clip.frames)))
         with self._lock:
-            if not source.is_file():
+            if path is not None and not source.is_file():
                 if path == source:
                     raise InvalidInput(GONE)
                 shutil.copyfile(path, source)
             for file, frame in zip(files, clip.frames, strict=True):
                 if not file.is_file():
                     frame.save(file, "JPEG", quality=QUALITY)
-            film = Film(digest, name[-80:], clip, files)
+            film = Film(digest, name[-80:], clip, files, saved=path is None)
             self._names[digest] = name
             films = self._held.setdefault(digest, OrderedDict())
             films[len(files)] = film

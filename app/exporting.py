@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
 from PIL import Image
@@ -13,23 +14,28 @@ from fsr.bench.chart import FORMATS
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY
 from fsr.trace import Trace
-from fsr.trace.page import picture_of, to_html
+from fsr.trace.page import picture_of, to_html, to_json
 
 NAMES = {
     "picture": "picture",
     "page": "page",
+    "record": "view",
     "sheet": "contact-sheet",
     "map": "token-map",
     "overlap": "overlap",
     "curves": "fidelity",
 }
+VIEWS = {"page": "html", "record": "json"}  # saved views, each in a format of its own
 MAX_POINTS = 64
 
 
 def file_name(kind: Any, fmt: Any) -> str:
     """What the download is called. Raises InvalidInput for another figure or format."""
-    if kind not in NAMES or fmt not in (("html",) if kind == "page" else FORMATS):
-        raise InvalidInput(f"a figure is one of {', '.join(NAMES)} as {', '.join(FORMATS)}, the page as html.")
+    if kind not in NAMES or fmt not in ((VIEWS[kind],) if kind in VIEWS else FORMATS):
+        figures = ", ".join(name for name in NAMES if name not in VIEWS)
+        raise InvalidInput(
+            f"a figure is one of {figures} as {', '.join(FORMATS)}, the page as html, the record as json."
+        )
     return f"fsr-{NAMES[kind]}.{fmt}"
 
 
@@ -37,9 +43,9 @@ def figure(
     kind: str, fmt: str, sent: dict[str, Any], pictures: Callable[[dict[str, Any]], Sequence[Image.Image]]
 ) -> bytes:
     """The bytes. Each kind needs: picture: `trace` as JSON text, one run, [method, budget], `layer`, `frame`, `tile`
-    and `link`. page: `trace` and one run, see `fsr.trace.page`. sheet, map: `trace`, `runs` and `frame`. overlap:
-    `runs` and `values`, their matrix. curves: `points` with method, budget, kl and probability, the `order` of the
-    methods, and the `question`.
+    and `link`. page, record: `trace` and one run, see `fsr.trace.page`. sheet, map: `trace`, `runs` and `frame`.
+    overlap: `runs` and `values`, their matrix. curves: `points` with method, budget, kl and probability, the `order` of
+    the methods, and the `question`.
 
     pictures: gives one for every frame of a trace. Raises InvalidInput.
     """
@@ -62,8 +68,8 @@ def figure(
     shown = pictures(trace)
     if len(shown) != len(trace["frames"]):
         raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
-    if kind == "page":
-        return page_of(trace, shown, *runs[0])
+    if kind in VIEWS:
+        return view_of(kind, trace, shown, *runs[0])
     if kind == "picture":
         layer, tile, link = str(sent.get("layer", "roles"))[:40], sent.get("tile", -1), str(sent.get("link", ""))[:2000]
         tile = tile if isinstance(tile, int) and not isinstance(tile, bool) else -1
@@ -78,10 +84,12 @@ def figure(
     return figures.contact_sheet(shown[frame], trace, overlays, fmt, frame)
 
 
-def page_of(trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int) -> bytes:
-    """shown: one picture for every frame of the trace; the parts of one picture share it."""
+def view_of(kind: str, trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int) -> bytes:
+    """A saved view. shown: one picture for every frame of the trace; the parts of one picture share it."""
     of = dict(zip(picture_of(trace["frames"]), shown, strict=True))
-    return to_html(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget).encode()
+    written = to_html if kind == "page" else to_json
+    today = date.today().isoformat()
+    return written(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget, today).encode()
 
 
 def _runs(value: Any) -> list[tuple[str, int]]:

@@ -38,7 +38,10 @@ class Pictures:
 
     def open(self, path: str | Path) -> Picture:
         """The picture in an untrusted file. Raises InvalidInput with one sentence."""
-        image = load_image(path, max_bytes=self.max_bytes, max_side=self.max_side)
+        return self.keep(load_image(path, max_bytes=self.max_bytes, max_side=self.max_side))
+
+    def keep(self, image: Image.Image) -> Picture:
+        """A picture that went through a door of `fsr.media`, as large as it is shown."""
         digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()[:32]
         with self._lock:
             if digest not in self._held:

@@ -21,6 +21,7 @@ from app.models import Models, in_words
 from app.offers import CLIPS_ONLY
 from app.pictures import Picture, Pictures
 from app.request import Request
+from app.saved_views import SavedViews
 from app.settings import Settings
 from app.studies import Studies
 from app.work import Act, Effort, Event, Work, answer, look
@@ -28,6 +29,7 @@ from fsr.errors import InvalidInput, OutOfMemory, within_memory
 from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY
 from fsr.pruners.frames import SHARES
+from fsr.trace.saved import is_saved
 from fsr.vlm import VLM
 from fsr.vlm.checkpoint import Checkpoint
 from fsr.vlm.clips import clip_frames
@@ -46,6 +48,13 @@ class Service:
         most = min(settings.max_upload_mb, settings.max_picture_mb) * 1_000_000
         self.pictures = Pictures(settings.cached_pictures, settings.max_display_side, most)
         self.clips = Clips(settings.cached_clips, settings.clip_limits, settings.clip_cache_mb * 1e6)
+        self.views = SavedViews(
+            settings.cached_views,
+            self.pictures,
+            self.clips,
+            settings.max_display_side,
+            settings.max_upload_mb * 1_000_000,
+        )
         self.encodings = Encodings(settings.cached_questions, settings.question_cache_mb * 1e6)
         self.models = Models(settings, look, freed=self._forget)  # encodings hold what a model has encoded
         self.leases: Leases | None = None
@@ -206,10 +215,13 @@ class Service:
     # -- pictures and clips
 
     def open_media(self, path: str | Path, model: str = "", frames: int = 0) -> Picture | Film:
-        """A visitor's file, checked: the content decides what it is. Raises InvalidInput with one sentence.
+        """A visitor's file, checked: the content decides what it is. Of a saved view, its picture or frames. Raises
+        InvalidInput with one sentence.
 
         model: whose number of frames a clip gets where `frames` is 0.
         """
+        if is_saved(path):
+            return self.views.open(path).shown
         return self.clips.open(path, self._count(model, frames)) if is_clip(path) else self.pictures.open(path)
 
     def opened(self, request: Request) -> Picture | Film:

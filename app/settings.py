@@ -19,7 +19,14 @@ from fsr.vlm.placement import placed
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_BE_ZERO = ("repeat_s", "port", "mcp")
-UPLOADS = ["image", "video", ".mkv"]  # what may be chosen; its content decides what is done with it
+UPLOADS = [
+    "image",
+    "video",
+    ".mkv",
+    ".html",
+    ".htm",
+    ".json",
+]  # what may be chosen; its content decides what is done with it
 ROOT_PATH = re.compile(r"(https?://[^/?#\s]+)?(/[^/?#\s]+)*/?")
 
 
@@ -52,6 +59,7 @@ class Settings:
     max_new_tokens: int = 128
     repeat_s: float = 0.5  # of every side, to measure its times again and again; 0: each is measured once
     cached_pictures: int = 32
+    cached_views: int = 8  # saved ones that were opened again
     cached_questions: int = 32
     question_cache_mb: int = 1000  # of encoded questions: tokens, captures and all similarities computed of them
     media_cache_mb: int = 512  # of encoded pictures and clips

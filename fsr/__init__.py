@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["explain", "prune"]
+__all__ = ["explain", "open_saved", "prune"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from fsr.trace.page import explain
 
         return explain
+    if name == "open_saved":
+        from fsr.trace.saved import open_saved
+
+        return open_saved
     raise AttributeError(f"module 'fsr' has no attribute {name!r}")

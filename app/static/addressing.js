@@ -10,7 +10,7 @@ const AGAIN_MS = 200;
 const PICTURE = new Set(["example", "recording", "picture"]); // rows that the server is asked for
 const SPACES = "huggingface.co"; // the page around a Space takes its address from the frame
 const NO_PICTURE =
-  "This link holds everything but the picture: upload the picture, and the view of the link is shown on it.";
+  "This link holds everything but the picture: upload the picture, and the view of the link is shown on it, or open the file that was saved of it.";
 
 /** What the page asks of its address. Nothing is written before what it asks for is on screen. */
 export function createAddress(store, config) {

@@ -16,9 +16,3 @@ export function save(name, blob) {
 export function nameOf(state, ending) {
   return `fsr-${state.example ?? "picture"}-${state.method}-${state.view?.budget ?? state.budget}.${ending}`;
 }
-
-export function saveJson(state) {
-  if (!state.trace) return;
-  const trace = { ...state.trace, answers: state.answers };
-  save(nameOf(state, "json"), new Blob([JSON.stringify(trace)], { type: "application/json" }));
-}

@@ -64,7 +64,7 @@ export function isParted(config, state) {
 export function marked(config, trace) {
   if (!trace?.recorded) return trace?.answers ?? {};
   const parameters = ({ method }) => tunedOf(config, method, trace.methods[method]?.parameters);
-  const mark = (answer) => ({ parameters: parameters(answer), ...answer, recorded: trace.recorded });
+  const mark = (answer) => ({ parameters: parameters(answer), ...answer, recorded: answer.recorded ?? trace.recorded });
   return Object.fromEntries(Object.entries(trace.answers).map(([key, answer]) => [key, mark(answer)]));
 }
 

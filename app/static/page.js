@@ -17,6 +17,7 @@ import { NOTHING } from "./why/forced.js";
 import { mountForcing } from "./why/forcing.js";
 import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 import { mountNotices } from "./notices.js";
+import { savedSetting } from "./save/opened.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
 const LOST = "The recorded answers could not be read from the server. Choose the example again.";
@@ -244,7 +245,15 @@ function applyTrace(store, value, config) {
       : {}),
     ...(fresh || !sameGrids(trace, state.trace) ? (trace ? firstView(trace) : { frame: 0, tile: -1 }) : {}),
     ...(fresh
-      ? { edited: {}, forced: NOTHING, where: "", status: { phase: "idle" }, note: value.note ?? "", ...LET_GO }
+      ? {
+          edited: {},
+          forced: NOTHING,
+          where: "",
+          status: { phase: "idle" },
+          note: value.note ?? "",
+          ...LET_GO,
+          ...savedSetting(value.opened, trace, config),
+        }
       : {}),
   });
 }

@@ -32,7 +32,7 @@ from fsr.pruners import describe
 Parameters = dict[str, Any] | None
 
 HELP = {
-    "picture": "A picture (JPEG, PNG, WebP) or a clip (MP4, MOV, WebM, Matroska, AVI).",
+    "picture": "A picture (JPEG, PNG, WebP), a clip (MP4, MOV, WebM, Matroska, AVI), or that of a saved view.",
     "question": "What is asked about it.",
     "method": "Which tokens are kept: fsr, or another name of /methods.",
     "budget": "How many visual tokens are kept.",

@@ -26,6 +26,7 @@ from app.exporting import figure, file_name
 from app.models import NotLoaded
 from app.pictures import Picture
 from app.request import Request
+from app.saved_views import SavedView, is_view_id
 from app.service import Service
 from app.ui import values
 from app.ui.running import MAX_RUNNING, Pace, Stoppable, Stops
@@ -35,6 +36,7 @@ from app.ui.sent import (
     checked_parameters,
     errors_as_sentences,
     received,
+    received_view,
     run_of,
     sent_with,
     sentence,
@@ -49,13 +51,17 @@ SLOTS = ("answer", "look")  # what can run for one visitor at the same time
 
 @dataclass(frozen=True)
 class Session:
-    """What the server remembers of one visitor: hashes and names, no data. before: the model in use before `model`."""
+    """What the server remembers of one visitor: hashes and names, no data. before: the model in use before `model`.
+
+    opened: the picture came with a saved view, which is shown as it was until something is asked.
+    """
 
     model: str
     picture: str | None = None  # of an uploaded picture
     example: str | None = None
     recording: str = ""  # whose traces of the examples are shown
     before: str = ""
+    opened: bool = False
 
 
 class Handlers:
@@ -109,8 +115,7 @@ class Handlers:
         if (model := sent.get("model")) is not None and self.service.check_model(model) != session.model:
             chosen = self._choosing(session, model)
         if isinstance(own := sent.get("picture"), str) and own:
-            stage, chosen, _ = self._own(own, chosen)
-            question: Any = ""
+            stage, question, chosen, _ = self._own(own, chosen)
         else:
             recording = sent.get("recording", chosen.recording)
             stage, question, chosen, _ = self._example(sent.get("id"), chosen, recording)
@@ -123,16 +128,30 @@ class Handlers:
     def _longest(self) -> int:
         return self.service.settings.max_question_chars
 
-    def _own(self, picture: str, session: Session) -> tuple[Any, Session, Any]:
-        """Values for stage, session and topbar: a visitor's own picture or clip."""
+    def _own(self, picture: str, session: Session) -> tuple[Any, Any, Session, Any]:
+        """Values for stage, question, session and topbar: a visitor's own picture or clip, or a saved view."""
+        if is_view_id(picture):
+            return self._saved(self.service.views.get(picture), session)
         session, bar, note = self._reading(session, is_clip_id(picture))
-        session = replace(session, picture=picture, example=None)
-        return values.upload_value(self._shown(session)) | note, session, bar
+        session = replace(session, picture=picture, example=None, opened=False)
+        return values.upload_value(self._shown(session)) | note, "", session, bar
+
+    def _saved(self, saved: SavedView, session: Session) -> tuple[Any, Any, Session, Any]:
+        """The same of a saved view; what it was saved with answers from now on, where that is on offer."""
+        before, model, note = session.model, saved.view.trace.model["id"], {}
+        if model in self.service.settings.offers and model != before:
+            session = self._choosing(session, model)
+            title = self.service.settings.offers[model].title
+            note = {"note": f"The file was saved with {title}, which answers now."}
+        session, _, switched = self._reading(session, is_clip_id(saved.shown.id))
+        session = replace(session, picture=saved.shown.id, example=None, opened=True)
+        bar = gr.skip() if session.model == before else values.chosen_value(self.service, session.model)
+        return values.saved_value(saved) | note | switched, saved.view.trace.question, session, bar
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
         session, bar, note = self._reading(session, example.clip)
-        session = replace(session, example=example.id, picture=None, recording=example.recording)
+        session = replace(session, example=example.id, picture=None, recording=example.recording, opened=False)
         if not example.clip or example.trace_file.is_file():
             return values.example_value(example) | note, example.question, session, bar
         stage = values.upload_value(self._shown(session)) | note  # a clip that nothing was recorded about
@@ -143,7 +162,7 @@ class Handlers:
         self.stop(request)
         yield gr.skip(), values.status_value("planning", "Reading the file.")
         try:
-            shown = received(self.service, path, session.model)
+            shown = received_view(self.service, path) or received(self.service, path, session.model)
         except Exception as error:
             said = sentence(error)
             yield gr.skip(), values.status_value("refused", said)
@@ -154,9 +173,9 @@ class Handlers:
         """Values for stage, question, session, answers and topbar. The session may be another than when the upload
         began: its model. An example's own question goes with the example; what the visitor typed stays."""
         with errors_as_sentences():
-            stage, session, bar = self._own(uploaded, session)
+            stage, asked, session, bar = self._own(uploaded, session)
         examples = {example.question for example in self.examples.all.values()}
-        kept = "" if str(question).strip() in examples else gr.skip()
+        kept = asked if asked or str(question).strip() in examples else gr.skip()
         return stage, kept, session, values.status_value("idle"), bar
 
     # -- questions
@@ -217,7 +236,9 @@ class Handlers:
         A clip that no model on offer reads is shown all the same.
         """
         model = session.model
-        if is_clip_id(session.picture or "") and not self.service.clip_frames(model):
+        if session.opened:
+            yield gr.skip(), values.status_value("idle"), gr.skip()
+        elif is_clip_id(session.picture or "") and not self.service.clip_frames(model):
             why = sentence(InvalidInput(self.service.reads_no_clips(model)))
             yield gr.skip(), values.status_value("refused", why), gr.skip()
         elif not isinstance(question, str) or not question.strip():

@@ -83,7 +83,9 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 panel("lecture")
                 with gr.Row(elem_id="fx-choose"):
                     gallery = panel("gallery", values.gallery_value(examples))
-                    upload = gr.UploadButton("Your picture or clip", file_types=UPLOADS, elem_id="fx-upload", size="sm")
+                    upload = gr.UploadButton(
+                        "Your picture, clip or view", file_types=UPLOADS, elem_id="fx-upload", size="sm"
+                    )
 
         add_endpoints(service, settings)  # first: their names are taken by no event of the page
         private: dict[str, Any] = {"api_visibility": "private"}

@@ -14,15 +14,18 @@ import gradio as gr
 from app.clips import Film
 from app.pictures import Picture
 from app.request import Parameters
+from app.saved_views import SavedView
 from app.service import Service
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners.forced import MOST, NOTHING, Forced
+from fsr.trace.saved import is_saved
 
 log = logging.getLogger(__name__)
 
 
 def received(service: Service, path: str, model: str, frames: int = 0) -> Picture | Film:
-    """An uploaded file, checked. Raises InvalidInput with one sentence, and then the file is deleted."""
+    """An uploaded picture or clip, or that of a saved view, checked. Raises InvalidInput with one sentence, and then
+    the file is deleted."""
     if not isinstance(path, str) or not path:
         raise InvalidInput("there is no file; send a picture or a clip.")
     try:
@@ -30,6 +33,19 @@ def received(service: Service, path: str, model: str, frames: int = 0) -> Pictur
     except Exception:
         Path(path).unlink(missing_ok=True)
         raise
+
+
+def received_view(service: Service, path: str) -> SavedView | None:
+    """An uploaded saved view, checked; None where the file is none. Raises InvalidInput with one sentence.
+
+    The file is deleted: nobody need see a visitor's page again, and no browser shall.
+    """
+    if not isinstance(path, str) or not is_saved(path):
+        return None
+    try:
+        return service.views.open(path)
+    finally:
+        Path(path).unlink(missing_ok=True)
 
 
 def sent_with(event: gr.EventData) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from app.curves import Step
 from app.examples import Example, Examples
 from app.picker import rows
 from app.pictures import Picture
+from app.saved_views import SavedView
 from app.service import Service
 from app.work import Event
 from fsr.trace import clip_record, shown_frames
@@ -65,6 +66,20 @@ def upload_value(shown: Picture | Film) -> dict[str, Any]:
     value |= {"question": "", "trace": None}
     if isinstance(shown, Film):
         return value | {"pictures": film_values(shown), "clip": clip_record(shown.clip, shown.name)}
+    return value | {"pictures": [picture_value(shown.file, shown.image.size)]}
+
+
+def saved_value(saved: SavedView) -> dict[str, Any]:
+    """A saved view, to be shown as it was: its trace, its pictures, and what was on screen."""
+    shown, view = saved.shown, saved.view
+    value: dict[str, Any] = {"run": run_id(), "fresh": True, "example": None, "picture": saved.id}
+    value |= {
+        "question": view.trace.question,
+        "trace": text_of(saved.trace),
+        "opened": {"method": view.method, "budget": view.budget},
+    }
+    if isinstance(shown, Film):
+        return value | {"pictures": film_values(shown), "clip": view.trace.clip}
     return value | {"pictures": [picture_value(shown.file, shown.image.size)]}
 
 

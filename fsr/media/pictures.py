@@ -39,7 +39,11 @@ def load_image(
     Size and format are read from the header before any pixel is decoded. A longer side over `max_side` is scaled down
     to it (None: never). Raises InvalidInput for anything else: too large, animated, cut off, damaged, other formats.
     """
-    data = _read(Path(path), max_bytes)
+    return read_image(_read(Path(path), max_bytes), max_pixels, max_side)
+
+
+def read_image(data: bytes, max_pixels: int = MAX_PIXELS, max_side: int | None = MAX_SIDE) -> Image.Image:
+    """`load_image` of a file's bytes, which are as many as the caller allows."""
     image = _opened(data)
     _check_header(image, max_pixels)
     try:

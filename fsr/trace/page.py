@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,38 @@ from fsr.trace.record import Trace
 LONGEST_SIDE = 1344  # pixels of a picture in the file; its tokens are drawn over it at any size
 CLIP_SIDE = 512
 QUALITY = 88
+EXACT, EXACT_FRAME = 300_000, 40_000  # bytes of a picture, or of a clip's frame, that is kept to the pixel
+EXACT_PIXELS = 600_000  # above, trying it takes long and such pictures are photographs
 
 
-def to_html(trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0) -> str:
-    """The page, built from app/viewer: canvas, slider, token cards, playback, answers.
+def record(
+    trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = ""
+) -> dict[str, Any]:
+    """What a saved view holds, as plain values: trace, pictures as data addresses, method, budget, and the day.
 
-    pictures: those that the trace is about, or one a frame of a clip. method, budget: shown first. Raises InvalidInput
-    where the pictures are not as many as the trace needs.
+    pictures: those that the trace is about, or one a frame of a clip. Small ones are kept to the pixel. Raises
+    InvalidInput where they are not as many as the trace needs.
     """
     needed = 1 + max(picture_of(trace.frames))
     if len(pictures) != needed:
         raise InvalidInput(f"the trace is about {needed} pictures, not {len(pictures)}.")
-    data = {
-        "trace": trace.to_dict(),
-        "pictures": [_embedded(picture, CLIP_SIDE if trace.clip else LONGEST_SIDE) for picture in pictures],
-        "method": method,
-        "budget": budget,
-    }
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    side, exact = (CLIP_SIDE, EXACT_FRAME) if trace.clip else (LONGEST_SIDE, EXACT)
+    embedded = [_embedded(picture, side, exact) for picture in pictures]
+    return {"trace": trace.to_dict(), "pictures": embedded, "method": method, "budget": budget, "saved": saved}
+
+
+def to_json(trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "") -> str:
+    """`record` as one line of JSON, which `fsr.open_saved` and the page open again."""
+    held = record(trace, pictures, method, budget, saved)
+    return json.dumps(held, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def to_html(trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "") -> str:
+    """The page, built from app/viewer: canvas, slider, token cards, playback, answers.
+
+    pictures: see `record`. method, budget: shown first. saved: the day, like 2026-01-31.
+    """
+    text = to_json(trace, pictures, method, budget, saved).replace("<", "\\u003c")
     return _viewer().replace("{{DATA}}", text)
 
 
@@ -51,48 +66,75 @@ def _viewer() -> str:
     return (Path(__file__).parent / "viewer.html").read_text(encoding="utf-8")
 
 
-def _embedded(picture: Image.Image, longest: int) -> str:
-    """The picture as a data address, at most `longest` pixels wide and high."""
+def _embedded(picture: Image.Image, longest: int, exact: int) -> str:
+    """The picture as a data address, at most `longest` pixels wide and high; to the pixel in up to `exact` bytes."""
     small = picture.convert("RGB")
     small.thumbnail((longest, longest))
+    data = b""
+    if small.width * small.height <= EXACT_PIXELS:
+        data = _webp(small, lossless=True)
+    if not data or len(data) > exact:
+        data = _webp(small, quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
+
+
+def _webp(picture: Image.Image, **how: Any) -> bytes:
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+    picture.save(out, "WEBP", **how)
+    return out.getvalue()
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `fsr.explain` found; a notebook shows it as the page's canvas."""
+    """What `fsr.explain` found, or `fsr.open_saved` read; a notebook shows it as the page's canvas.
+
+    saved: the day, where it is known.
+    """
 
     trace: Trace
     pictures: tuple[Image.Image, ...]
     method: str
     budget: int
+    saved: str = ""
 
     @property
     def answer(self) -> str:
-        """Of the pruned model."""
-        return str(self.trace.answers[f"{self.method}@{self.budget}"]["text"])
+        """Of the pruned model; empty where it was not asked."""
+        return self._text(f"{self.method}@{self.budget}")
 
     @property
     def unpruned(self) -> str:
-        """Of the model that reads every token."""
-        return str(self.trace.answers["full"]["text"])
+        """Of the model that reads every token; empty where it was not asked."""
+        return self._text("full")
+
+    def _text(self, key: str) -> str:
+        return str(self.trace.answers[key]["text"]) if key in self.trace.answers else ""
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The page; written to `path` where one is given."""
-        page = to_html(self.trace, self.pictures, self.method, self.budget)
-        if path is not None:
-            try:
-                Path(path).write_text(page, encoding="utf-8")
-            except OSError as error:
-                raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
-        return page
+        return _written(path, to_html(self.trace, self.pictures, self.method, self.budget, self._day))
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The same record as JSON; written to `path` where one is given."""
+        return _written(path, to_json(self.trace, self.pictures, self.method, self.budget, self._day))
+
+    @property
+    def _day(self) -> str:
+        return self.saved or date.today().isoformat()
 
     def _repr_html_(self) -> str:
         page = html.escape(self.to_html(), quote=True)
         style = "width: 100%; height: 860px; border: 0"
         return f'<iframe sandbox="allow-scripts" title="Visual tokens" style="{style}" srcdoc="{page}"></iframe>'
+
+
+def _written(path: str | Path | None, text: str) -> str:
+    if path is not None:
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
+    return text
 
 
 def explain(

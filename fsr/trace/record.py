@@ -262,7 +262,7 @@ def _parse(source: str | bytes) -> dict[str, Any]:
     if len(source) > MAX_BYTES:
         raise TraceError(f"the trace is larger than {MAX_BYTES // 1_000_000} MB.")
     try:
-        record = json.loads(source, parse_constant=_no_constant)
+        record = json.loads(source, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise TraceError("the trace is not valid JSON.") from error
     if not isinstance(record, dict):
@@ -270,7 +270,8 @@ def _parse(source: str | bytes) -> dict[str, Any]:
     return record
 
 
-def _no_constant(name: str) -> float:
+def no_constant(name: str) -> float:
+    """For `json.loads`: NaN and Infinity are refused."""
     raise ValueError(f"{name} is not a number")
 
 

@@ -11,8 +11,9 @@ import fsr
 from app.settings import ROOT
 from fsr.errors import InvalidInput
 from fsr.trace import Trace
-from fsr.trace.page import to_html
+from fsr.trace.page import to_html, to_json
 from tests.browser.conftest import READY
+from tests.browser.test_asking import STATE, ask, error_of, until_done
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
 
@@ -89,3 +90,58 @@ def test_a_clip_is_gone_through_frame_by_frame(offline, tmp_path):
     offline.goto((tmp_path / "clip.html").as_uri())
     offline.click("[data-at='3/-1']")
     offline.wait_for_selector("[data-at='3/-1'][aria-pressed=true]")
+
+
+def opened(page) -> dict:
+    page.wait_for_function(f"{STATE}.pictures.length && {STATE}.example === null && {STATE}.status.phase === 'idle'")
+    return page.evaluate(f"""({{...{STATE}, trace: null,
+        question: document.querySelector('#fx-question textarea').value,
+        answers: Object.keys({STATE}.answers), shown: document.querySelector('.fx-stage canvas').dataset.budget}})""")
+
+
+def test_a_saved_view_opens_again_as_it_was_and_a_bad_one_is_refused(page, tmp_path):
+    trace = recorded("count")
+    trace.question = trace.methods["fsr"]["label"] = trace.model["title"] = HOSTILE
+    trace.methods["fsr"]["forced"] = trace.answers["cdpruner@64"]["forced"] = {"in": [5], "out": [7]}
+    trace.methods["fsr"]["parameters"] |= {"alpha": 2.0}
+    picture = Image.open(ROOT / "assets/examples/count.png")
+    (tmp_path / "view.json").write_text(to_json(trace, [picture], "fsr", 48))
+    with page.expect_request(lambda request: "/queue/join" in request.url):
+        page.set_input_files("#fx-choose input[type=file]", str(tmp_path / "view.json"))
+    found = opened(page)
+    assert (found["method"], found["budget"], found["shown"], found["question"]) == ("fsr", 48, "48", HOSTILE)
+    assert found["forced"] == {"in": [5], "out": [7]}
+    assert found["edited"] == {"fsr": {"alpha": 2}}
+    assert "cdpruner@64" in found["answers"]
+    assert "taken" not in page.title()
+    page.reload()
+    page.wait_for_selector(READY)
+    assert opened(page)["answers"] == found["answers"]
+    ask(page, "how many squares are there?")
+    until_done(page)
+    (tmp_path / "view.json").write_text((tmp_path / "view.json").read_text().replace('"budget":48', '"budget":4800'))
+    page.set_input_files("#fx-choose input[type=file]", str(tmp_path / "view.json"))
+    assert "budget must be a whole number from 0 to 576" in error_of(page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["page.html", "record.json"])
+def test_a_clip_is_saved_and_opened_again_with_its_frames(visit, tmp_path, row):
+    page = visit("?example=overtake&frame=3", accept_downloads=True)
+    page.click("[data-ref=save]")
+    with page.expect_download(timeout=60_000) as download:
+        page.click(f"[data-save='{row}']")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    other = visit()
+    other.set_input_files("#fx-choose input[type=file]", str(file))
+    found = opened(other)
+    assert len(found["pictures"]) == 8
+    assert found["clip"]["name"]
+    assert other.evaluate(f"{STATE}.pictures.map((p) => p.time)") == page.evaluate(
+        f"{STATE}.trace.frames.map((f) => f.time)"
+    )
+    before = other.evaluate(f"{STATE}.trace.clip")
+    ask(other)
+    until_done(other)
+    assert other.evaluate(f"{STATE}.trace.clip.count") == before["count"]

@@ -286,7 +286,7 @@ def test_the_save_menu_is_used_by_keyboard_and_closes_where_it_should(page):
     focused = "document.activeElement.dataset.save"
     assert page.evaluate(focused) == "picture.png"
     page.keyboard.press("ArrowUp")
-    assert page.evaluate(focused) == "trace.json"
+    assert page.evaluate(focused) == "record.json"
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert download.value.suggested_filename.endswith(".json")

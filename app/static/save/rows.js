@@ -1,9 +1,10 @@
 // What the Save menu offers: one row a thing. A new one is one more function here, in the list at the end.
 
 import { entriesOf, iou } from "../comparing.js";
-import { linkTo, saveJson } from "../export.js";
+import { linkTo } from "../export.js";
 import { curvesOf } from "../fidelity.js";
 import { savedOf } from "../film.js";
+import { saveView } from "./opened.js";
 import { savePng } from "./picture.js";
 
 /**
@@ -96,29 +97,26 @@ function curves({ store, figure }) {
 
 /** @param {Doors} doors @returns {Row} */
 function page({ store, figure }) {
-  const run = () => {
-    const { trace: shown, answers, method, view } = store.state;
-    store.set({ drawing: true });
-    const record = JSON.stringify({ ...shown, answers });
-    figure({ figure: "page", format: "html", runs: [[method, view?.budget ?? shown.tokens.n]], trace: record });
-  };
+  const run = () => saveView(store, figure, "page", "html");
   return {
     name: "page",
     title: "Page",
-    hint: () => "picture, tokens, slider, cards and playback in one file; opens without a network",
+    hint: () => "picture, tokens, slider, cards and playback in one file; opens without a network, and here again",
     shown: (state) => Boolean(state.view) && state.mode !== "compare",
     formats: [{ label: "HTML", title: "For a colleague, or a lecture without network", run, server: true }],
   };
 }
 
 /** @param {Doors} doors @returns {Row} */
-function trace({ store }) {
+function record({ store, figure }) {
   return {
-    name: "trace",
-    title: "Trace",
-    hint: () => "scores, plans at every budget, answers and costs: all numbers behind this page",
+    name: "record",
+    title: "Record",
+    hint: () => "picture, scores, plans at every budget, answers and costs: all numbers; opens here again",
     shown: (state) => Boolean(state.trace),
-    formats: [{ label: "JSON", title: "For a program", run: () => saveJson(store.state) }],
+    formats: [
+      { label: "JSON", title: "For a program", run: () => saveView(store, figure, "record", "json"), server: true },
+    ],
   };
 }
 
@@ -191,6 +189,6 @@ export function saveRows(doors) {
     compared(doors, "overlap", "Overlap", "intersection over union of what methods keep, as a matrix"),
     curves(doors),
     page(doors),
-    trace(doors),
+    record(doors),
   ];
 }
