@@ -31,7 +31,7 @@ PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
 
 # The lock constrains, it does not list what to install: each machine takes what it needs of it (a CPU no CUDA).
-$(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
+$(READY): requirements.txt requirements-dev.txt requirements-sweep.txt requirements.lock pyproject.toml
 	$(NEW_ENOUGH)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --constraint requirements.lock --editable ".[dev]"
@@ -42,7 +42,7 @@ $(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-emit-index-url \
 	  --custom-compile-command "make lock" $(LOCK) --output-file requirements.lock \
-	  requirements.txt requirements-dev.txt
+	  requirements.txt requirements-dev.txt requirements-sweep.txt
 
 test-newest: browser
 	$(NEW_ENOUGH)
@@ -54,7 +54,7 @@ test-oldest: browser
 	$(NEW_ENOUGH)
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python .venv-oldest/bin/python \
-	  --output-file .venv-oldest/lowest.txt requirements.txt requirements-dev.txt
+	  --output-file .venv-oldest/lowest.txt requirements.txt requirements-dev.txt requirements-sweep.txt
 	.venv-oldest/bin/python $(PIP) --constraint .venv-oldest/lowest.txt --editable ".[dev]"
 	.venv-oldest/bin/python $(PYTEST) -m "not slow"
 

@@ -44,6 +44,7 @@ FLOORS = (
     ("fsr.vlm",),
     ("fsr", "fsr.trace", "fsr.why"),  # fsr: `fsr.prune` and `fsr.explain`
     ("fsr.bench", "fsr.check"),
+    ("fsr.sweep",),
     ("fsr.cli",),
     ("fsr.__main__", "training"),
     ("app",),

@@ -19,7 +19,7 @@ from fsr.bench.intervals import interval
 from fsr.errors import InvalidInput
 from fsr.pruners.base import Pruner
 from fsr.pruners.inside import InsidePruner, InsideSelection
-from fsr.tokens import check_budget
+from fsr.tokens import Selection, check_budget
 from fsr.vlm.answers import answers_the_same, greedy_answer
 from fsr.vlm.base import VLM, Chosen
 from fsr.vlm.media import Encoding
@@ -98,6 +98,15 @@ class Reference:
         if selection is None:
             return compared(self.scores, self.scores, self.answer_ids)
         return compared(self.scores, self.vlm.forced(self.encoding, selection, self.answer_ids), self.answer_ids)
+
+    def compare_all(self, selections: Sequence[Chosen]) -> list[Fidelity]:
+        """`compare` for each, several prompts at a time: the same up to rounding. Inside the model one by one."""
+        before = [(i, one) for i, one in enumerate(selections) if isinstance(one, Selection)]
+        found = {i: self.compare(one) for i, one in enumerate(selections) if not isinstance(one, Selection)}
+        batched = self.vlm.forced_scores(self.encoding, [one for _, one in before], self.answer_ids)
+        for at, scores in batched:
+            found[before[at][0]] = compared(self.scores, scores, self.answer_ids)
+        return [found[i] for i in range(len(selections))]
 
 
 def compared(full: Tensor, pruned: Tensor, answer_ids: Sequence[int]) -> Fidelity:

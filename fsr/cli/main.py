@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fsr.cli import answer, bench, check, fidelity, listing, record, why, words
+from fsr.cli import answer, bench, check, fidelity, listing, record, sweep, why, words
 from fsr.cli.arguments import add_json
 from fsr.errors import FsrError
 
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("words", words.add_arguments, words.run, "where each word of the answer looked, pruned and unpruned"),
         ("methods", add_json, listing.run_methods, "list the pruning methods and their parameters"),
         ("models", add_json, listing.run_models, "list the models that can be given by name"),
+        ("sweep", sweep.add_arguments, sweep.run, "ask a whole data set, with every method at every budget"),
         ("check", check.add_arguments, check.run, "compare a checkpoint with the unmodified model behind it"),
         (
             "record",

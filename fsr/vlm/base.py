@@ -277,6 +277,28 @@ class VLM(ABC):
             ]
             at += len(some)
 
+    def forced_scores(
+        self, encoding: Encoding, selections: Sequence[Selection], answer_ids: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """What `forced` gives for each selection, several at a time, with its place: the shortest prompts first."""
+        order = sorted(range(len(selections)), key=lambda i: len(selections[i].sent))
+        for some in self._batches(encoding, selections, order, len(answer_ids)):
+            prompts = [self.language_inputs(encoding, selections[i]) for i in some]
+            yield from zip(some, self.decoder.forced_scores(prompts, answer_ids), strict=True)
+
+    def _batches(
+        self, encoding: Encoding, selections: Sequence[Selection], order: Sequence[int], answers: int
+    ) -> Iterator[Sequence[int]]:
+        text, at = len(encoding.prompt) - len(encoding.visual) + answers, 0
+        while at < len(order):
+            size = 1
+            while at + size < len(order) and size < self._rows_at_once(
+                text + len(selections[order[at + size]].sent), answers
+            ):
+                size += 1
+            yield order[at : at + size]
+            at += size
+
     def _rows_at_once(self, length: int, answers: int) -> int:
         """Prompts of so many positions that are read together: bounded by what is read, and by the scores it makes."""
         positions, scores = POSITIONS_AT_ONCE["cpu" if self.device.type == "cpu" else "gpu"], SCORES_AT_ONCE

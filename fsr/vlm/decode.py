@@ -132,17 +132,25 @@ class Decoder:
         (B, A) bool, whether the greedy choice is that token.
         """
         answer = torch.tensor(list(ids), device=self.device)
+        with self.lock, within_memory():
+            scores = self.forced_scores(prompts, ids)
+            chosen = scores.argmax(dim=-1) == answer
+            at = answer.expand(len(scores), -1)[..., None]
+            log_probs = scores.double().log_softmax(dim=-1).gather(2, at)[..., 0]
+        return log_probs.cpu(), chosen.cpu()
+
+    @torch.no_grad()
+    def forced_scores(self, prompts: Sequence[dict[str, Tensor]], ids: Sequence[int]) -> Tensor:
+        """(B, A, V) next-token scores before each answer token, one given answer behind several prompts: see above."""
+        answer = torch.tensor(list(ids), device=self.device)
         given = self.model.get_input_embeddings()(answer[:-1])[None]
         rows = [torch.cat([prompt["inputs_embeds"], given.to(prompt["inputs_embeds"])], dim=1) for prompt in prompts]
         padded, mask = left_padded(rows)
         inputs = {"inputs_embeds": padded, "attention_mask": mask}
         inputs["position_ids"] = answered_positions(prompts, mask, len(ids) - 1)
         with self.lock, within_memory():
-            scores = self.model(use_cache=False, logits_to_keep=len(ids), **inputs).logits
-            chosen = scores.argmax(dim=-1) == answer
-            at = answer.expand(len(rows), -1)[..., None]
-            log_probs = scores.double().log_softmax(dim=-1).gather(2, at)[..., 0]
-        return log_probs.cpu(), chosen.cpu()
+            scores: Tensor = self.model(use_cache=False, logits_to_keep=len(ids), **inputs).logits
+            return scores
 
     @torch.no_grad()
     def logits(self, embeds: Tensor, around: Around = nullcontext, **inputs: Tensor) -> Tensor:

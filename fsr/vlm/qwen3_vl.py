@@ -108,6 +108,13 @@ class Qwen3VL(Qwen25VL):
         seen = BaseModelOutputWithDeepstackFeatures(pooler_output=(rows,), deepstack_features=deepstack)
         return {**inputs, "mm_encoder_outputs": {"image": seen}}
 
+    def forced_scores(
+        self, encoding: Encoding, selections: Sequence[Selection], answer_ids: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """One by one, as below."""
+        for i, selection in enumerate(selections):
+            yield i, self.forced(encoding, selection, answer_ids)
+
     def forced_batches(
         self, encoding: Encoding, selections: Sequence[Selection | None], answer_ids: Sequence[int]
     ) -> Iterator[list[Forced]]:

@@ -1,0 +1,100 @@
+"""`python -m fsr sweep`: every question of a data set, with every method at every budget."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsr.cli.arguments import report, say, whole_numbers
+from fsr.cli.inputs import add_model_arguments, opened, quiet
+from fsr.errors import InvalidInput
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", help="a .jsonl, .csv or .parquet file, a folder with index.json, a data set of the hub, or shapes:N"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the rows go; begun again, it goes on there")
+    parser.add_argument("--methods", default="fsr", help="pruning methods with commas; default fsr")
+    parser.add_argument("--budgets", default="192,128,64", help="visual tokens to keep; default 192,128,64")
+    parser.add_argument("--metric", help="exact (default), vqa, anls, choice, yesno or list (default of shapes:N)")
+    parser.add_argument("--limit", type=int, help="the first so many questions only")
+    parser.add_argument("--shard", default="1/1", help="i/n: every n-th block, from the i-th on; default 1/1")
+    parser.add_argument("--frames", type=int, default=0, help="frames of a clip; default 8")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from fsr.pruners import make
+    from fsr.sweep import data, metrics
+    from fsr.sweep.measure import FULL, Asked
+    from fsr.sweep.report import headline, problems
+    from fsr.sweep.run import settings, sweep
+    from fsr.sweep.store import Store
+
+    metric = args.metric or ("list" if args.data.startswith("shapes:") else "exact")
+    score, budgets = metrics.metric(metric), whole_numbers(args.budgets, "--budgets")
+    methods = {name: make(name) for name in args.methods.split(",") if name != FULL}
+    shard, store = shard_of(args.shard), Store(Path(args.out))
+    asked_for = data.opened(args.data).first(args.limit)
+    limits = {"max_new_tokens": args.max_new_tokens, "frames": args.frames}
+    store.begin(settings(asked_for, args.model, methods, budgets, metric, **limits))
+    quiet()
+    asked = Asked(opened(args), methods, budgets, score, args.max_new_tokens, args.frames)
+    with stoppable() as stop:
+        sweep(asked_for, asked, store, shard, say, stop)
+    found = {"headline": headline(store.folder), "problems": problems(store.folder), "folder": args.out}
+    report(found, table(found), args.json)
+    return 130 if stop.is_set() else 0
+
+
+def shard_of(text: str) -> Any:
+    from fsr.sweep.run import Shard
+
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdigit() and of.isdigit()):
+        raise InvalidInput(f"--shard takes i/n, for example 2/8, not {text!r}.")
+    return Shard(int(number), int(of))
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, so that the block at work is put in its place; a second one ends at once."""
+    stop = threading.Event()
+
+    def first(*_: Any) -> None:
+        say("stopping behind this block; once more to stop at once")
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def table(found: dict[str, Any]) -> str:
+    """The result for people: a line a method and budget."""
+    lines = [
+        f"{'method':<14}{'budget':>7}{'questions':>11}{'score':>8}{'kept':>8}{'same':>8}{'lost':>6}{'won':>6}{'KL':>10}"
+    ]
+    for row in found["headline"]:
+        budget = "own" if row["budget"] is None else row["budget"]
+        score, kept, same = (_percent(row[name]) for name in ("score", "retention", "agreement"))
+        lines.append(
+            f"{row['method']:<14}{budget:>7}{row['questions']:>11}{score:>8}{kept:>8}{same:>8}{row['lost']:>6}"
+            f"{row['won']:>6}{row['kl']:>10.4f}"
+        )
+    if found["problems"]:
+        lines.append(f"{found['problems']} questions could not be asked; the column problem says why.")
+    return "\n".join([*lines, f"Rows are in {found['folder']}."])
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
