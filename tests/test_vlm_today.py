@@ -153,6 +153,8 @@ def test_blind_batched_and_given_answers(opened, family):
     known = [float(one.log_softmax(dim=-1).gather(1, torch.tensor(ids)[:, None]).sum()) for one in scores]
     batches = vlm.forced_batches(encoding, [selection for _, selection in requests], ids)
     assert [one.log_prob for batch in batches for one in batch] == pytest.approx(known, abs=1e-3)
+    for i, found in vlm.forced_scores(encoding, [selection for _, selection in requests[1:]], ids):
+        assert torch.allclose(found.double(), scores[1 + i], atol=1e-3)
 
 
 @pytest.mark.parametrize("family", ROWS)
