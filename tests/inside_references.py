@@ -28,8 +28,46 @@ def masked(vlm, encoding, depth, renumbered, ids=()):
     return vlm.model.lm_head(text.norm(hidden))[0]
 
 
+@torch.no_grad()
+def hidden_by_masks(model, inputs, depth, ids):
+    """(S, V) scores of an unmodified Qwen3-VL on the whole prompt and an answer; masks hide what a layer has lost.
+
+    inputs: the processor's own. The model reads pixels and adds what DeepStack adds where it always does.
+    """
+    kinds, count = inputs["mm_token_type_ids"], len(ids)
+    grids = {name: value for name, value in inputs.items() if name.endswith("grid_thw")}
+    positions, _ = model.model.get_rope_index(inputs["input_ids"], mm_token_type_ids=kinds, **grids)
+    inputs = {
+        **inputs,
+        "input_ids": torch.cat([inputs["input_ids"], torch.tensor([list(ids)], dtype=torch.long)], dim=1),
+        "mm_token_type_ids": torch.cat([kinds, kinds.new_zeros(1, count)], dim=1),
+        "position_ids": torch.cat([positions, positions[..., -1:] + 1 + torch.arange(count)], dim=-1),
+    }
+    del inputs["attention_mask"]
+    visual, length = kinds[0].nonzero()[:, 0], inputs["input_ids"].shape[1]
+
+    def hiding(i):
+        visible = torch.ones(length, dtype=torch.bool)
+        visible[visual[depth <= i]] = False
+        seen = (visible[None] & torch.ones(length, length).tril().bool()) | torch.eye(length).bool()
+        mask = torch.zeros(length, length).masked_fill(~seen, torch.finfo(torch.float32).min)[None, None]
+        return lambda _layer, args, kwargs: (args, {**kwargs, "attention_mask": mask})
+
+    layers = model.model.language_model.layers
+    handles = [layer.register_forward_pre_hook(hiding(i), with_kwargs=True) for i, layer in enumerate(layers)]
+    logits = model(**inputs, use_cache=False).logits[0]
+    [handle.remove() for handle in handles]
+    return logits
+
+
 class Slow:
-    """Every rule in plain loops, on the attention that eager layers give; the sequence is cut by hand."""
+    """Every rule in plain loops, on the attention that eager layers give; the sequence is cut by hand.
+
+    rows: what DeepStack adds to the visual tokens behind each of the first layers.
+    """
+
+    renumbers = True
+    rows = ()
 
     def __init__(self, folder, encoding, vlm):
         eager = {"dtype": torch.float32, "attn_implementation": "eager"}
@@ -38,6 +76,7 @@ class Slow:
         self.embeds = vlm.language_inputs(encoding, None)["inputs_embeds"]
         self.start = encoding.visual.tolist()
         self.after = self.embeds.shape[1] - 1 - self.start[-1]
+        self.where = torch.arange(self.embeds.shape[1])[None]
 
     def layer(self, i, hidden, positions):
         """What layer i makes of a sequence, its attention (H, S, S) and its keys (S, G, d) after RoPE."""
@@ -45,10 +84,11 @@ class Slow:
         weights = []
         handle = layer.self_attn.register_forward_hook(lambda _m, _i, out: weights.append(out[1][0]))
         mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
-        cos, sin = self.text.rotary_emb(hidden, torch.tensor([positions]))
+        cos, sin = self.text.rotary_emb(hidden, self.where[..., positions])
         out = layer(hidden, attention_mask=mask, position_embeddings=(cos, sin))
         handle.remove()
         heads = layer.self_attn.k_proj(layer.input_layernorm(hidden)).unflatten(-1, (-1, layer.self_attn.head_dim))
+        heads = getattr(layer.self_attn, "k_norm", torch.nn.Identity())(heads)
         keys = apply_rotary_pos_emb(heads.transpose(1, 2), heads.transpose(1, 2), cos, sin)[1][0].transpose(0, 1)
         return out, weights[0], keys
 
@@ -58,12 +98,12 @@ class Slow:
         hidden, positions = self.embeds, list(range(self.embeds.shape[1]))
         places = [(p, t) for t, p in enumerate(self.start)]  # position in the sequence, token or -1
         depth = [LAYERS] * len(self.start)
-        attention = keys = None
+        rows, attention, keys = list(self.rows), None, None
         for i in range(LAYERS):
             if i in schedule:
                 if method == "pyramiddrop":
                     attention = self.layer(i, hidden, positions)[1]
-                kept, made = getattr(self, method)(hidden, attention, keys, [p for p, _ in places], schedule[i])
+                kept, groups = getattr(self, method)(hidden, attention, keys, [p for p, _ in places], schedule[i])
                 for at, (_, token) in enumerate(places):
                     if at not in kept and token >= 0:
                         depth[token] = i
@@ -71,13 +111,18 @@ class Slow:
                 length = hidden.shape[1]
                 front = [p for p in range(length - self.after) if p not in gone]
                 back = list(range(length - self.after, length))
-                hidden = torch.cat([hidden[:, front], *(m[None, None] for m in made), hidden[:, back]], dim=1)
+                centres = [places[group[0]][0] for group in groups]
+                made = [hidden[:, [places[at][0] for at in group]].mean(dim=1, keepdim=True) for group in groups]
+                hidden = torch.cat([hidden[:, front], *made, hidden[:, back]], dim=1)
                 places = [(front.index(places[at][0]), places[at][1]) for at in kept]
                 places += [(len(front) + c, -1) for c in range(len(made))]
-                positions = [positions[p] for p in front] + [-1] * len(made) + [positions[p] for p in back]
-                if method in ("pyramiddrop", "sparsevlm"):
+                rows = [torch.stack([*r[kept], *(r[group].mean(dim=0) for group in groups)]) for r in rows]
+                positions = [positions[p] for p in [*front, *centres, *back]]
+                if method in ("pyramiddrop", "sparsevlm") and self.renumbers:
                     positions = list(range(hidden.shape[1]))
             hidden, attention, keys = self.layer(i, hidden, positions)
+            if i < len(rows):
+                hidden[0, [p for p, _ in places]] += rows[i]
         return self.model.lm_head(self.text.norm(hidden))[0], depth
 
     def top(self, scores, count):
@@ -123,15 +168,41 @@ class Slow:
         if not out:
             return kept, []
         best = sorted(out, key=lambda at: (-scores[at], at))[: int(0.3 * len(out)) + 1]
-        points = hidden[0, [places[at] for at in sorted(best)]]
-        return kept, clustered(points, int(len(best) / 10) + 1)
+        best = sorted(best)
+        points = hidden[0, [places[at] for at in best]]
+        return kept, [[best[i] for i in group] for group in groups_of(points, int(len(best) / 10) + 1)]
+
+
+class SlowQwen3(Slow):
+    """The same on the layers of Qwen3-VL: places on the grid stay, and DeepStack's rows are added by hand."""
+
+    renumbers = False
+
+    def __init__(self, model, inputs):
+        self.model, self.text = model, model.model.language_model
+        ids, kinds = inputs["input_ids"], inputs["mm_token_type_ids"]
+        grids = {name: value for name, value in inputs.items() if name.endswith("grid_thw")}
+        self.where, _ = model.model.get_rope_index(ids, mm_token_type_ids=kinds, **grids)
+        pixels = inputs.get("pixel_values", inputs.get("pixel_values_videos"))
+        with torch.no_grad():
+            seen = model.model.visual(pixels, grid_thw=next(iter(grids.values())))
+            self.embeds = model.get_input_embeddings()(ids)
+        self.start = kinds[0].nonzero()[:, 0].tolist()
+        self.embeds[0, self.start] = seen.pooler_output
+        self.rows = seen.deepstack_features
+        self.after = ids.shape[1] - 1 - self.start[-1]
 
 
 def clustered(points, clusters):
-    """DPC-KNN in loops; the means of the clusters by the place of their centres."""
+    """The means of the clusters, by the place of their centres."""
+    return [points[group].mean(dim=0) for group in groups_of(points, clusters)]
+
+
+def groups_of(points, clusters):
+    """DPC-KNN in loops; the members of the clusters, centres first, by the place of their centres."""
     n = len(points)
     if clusters >= n:
-        return list(points)
+        return [[i] for i in range(n)]
     far = [[float((a - b).norm()) / len(a) ** 0.5 for b in points] for a in points]
     density = []
     for i in range(n):
@@ -146,4 +217,4 @@ def clustered(points, clusters):
     for i in range(n):
         if i not in centres:
             members[min(centres, key=lambda c: (far[i][c], c))].append(i)
-    return [points[members[c]].mean(dim=0) for c in centres]
+    return [members[c] for c in centres]

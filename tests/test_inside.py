@@ -244,9 +244,10 @@ def test_other_families_answer(tmp_path, family):
 
 def test_clusters_with_ties_go_to_the_lower_index():
     equal = torch.ones(12, 5)
-    means, centres = cluster_means(equal, 2)
+    means, centres, parts = cluster_means(equal, 2)
     assert centres.tolist() == [0, 1]
     assert torch.equal(means, equal[:2])
+    assert torch.allclose(parts @ equal, means)
     few = torch.randn(2, 5)
     assert torch.equal(cluster_means(few, 2)[0], few)
 
@@ -417,7 +418,7 @@ def test_a_prompt_beyond_a_sliding_window_is_refused(tmp_path, picture):
 
 def test_other_decoders_are_refused(vlm, encoding, monkeypatch):
     monkeypatch.setattr(vlm.model.model.language_model.config, "model_type", "phi")
-    with pytest.raises(FsrError, match="Llama, Mistral and Qwen2"):
+    with pytest.raises(FsrError, match="Qwen2 and Qwen3-VL decoders, not with phi; choose one"):
         vlm.generate(encoding, make("fastv")(encoding.tokens, 13), 2)
 
 

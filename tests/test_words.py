@@ -124,19 +124,21 @@ def test_it_is_the_eager_attention_of_the_model(vlms, family, method):
     assert found.attention.std() > 1e-4, "all alike would show nothing"
 
 
+@pytest.mark.parametrize("family", ["llava", pytest.param("qwen3", marks=pytest.mark.slow)])
 @each("method", ["fastv", "sparsevlm", "pyramiddrop"])
-def test_inside_the_language_model_each_layer_shows_what_it_read(vlms, method):
-    """Against the weights that the eager layers hand back while they prune."""
-    vlm = vlms["llava"]
+def test_inside_the_language_model_each_layer_shows_what_it_read(vlms, family, method):
+    """Against the weights that the eager layers hand back while they prune; of one picture."""
+    vlm = vlms[family]
     encoding, ids = encoded(vlm, "llava"), ids_of(vlm)
-    found = answer_attention(vlm, encoding, make(method)(encoding.tokens, 16), ids)
+    budget = round(0.64 * len(encoding.tokens))
+    found = answer_attention(vlm, encoding, make(method)(encoding.tokens, budget), ids)
     weights = {}
     layers = text_model(vlm.decoder.model).layers
     handles = [
         layer.self_attn.register_forward_hook(lambda *args, at=at: weights.setdefault(at, []).append(args[-1][1]))
         for at, layer in enumerate(layers)
     ]
-    again = make(method)(encoding.tokens, 16)
+    again = make(method)(encoding.tokens, budget)
     with eager(vlm):
         vlm.forced(encoding, again, ids)
     [handle.remove() for handle in handles]

@@ -229,7 +229,6 @@ ROWS = {
             "several": [(3, 8), (5, 3)],
             "video": [(4, 6)] * 2,
         },
-        inside=False,
     ),
     "smolvlm": Row(
         save_smolvlm,

@@ -108,12 +108,14 @@ class Choice:
 
     kept: ascending int64 indices into the V. scores: (V,) float32. merged: (C, D), tokens made of dropped ones, put
     after the last visual token, or None. centres: (C,) int64, the index whose place on the picture each stands for.
+    made_of: (C, V) float32, what part each token has in it; rows sum to 1.
     """
 
     kept: Tensor
     scores: Tensor
     merged: Tensor | None = None
     centres: Tensor | None = None
+    made_of: Tensor | None = None
 
 
 @dataclass(frozen=True)

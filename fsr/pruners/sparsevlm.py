@@ -72,8 +72,9 @@ class SparseVLM(InsidePruner):
         candidates, clusters = recycled(len(dropped))
         chosen = dropped[:candidates].sort().values
         hidden = view.hidden[view.visual[chosen]]
-        merged, centres = cluster_means(hidden, clusters)
-        return Choice(kept, scores, merged, chosen[centres])
+        merged, centres, parts = cluster_means(hidden, clusters)
+        made_of = torch.zeros(len(merged), len(scores), device=scores.device).index_copy_(1, chosen, parts)
+        return Choice(kept, scores, merged, chosen[centres], made_of)
 
 
 def recycled(dropped: int) -> tuple[int, int]:
@@ -92,15 +93,17 @@ def raters(visual: Tensor, text: Tensor) -> Tensor:
     return above if len(above) else torch.arange(len(text), device=text.device)
 
 
-def cluster_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+def cluster_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor, Tensor]:
     """(C, D) means of the clusters of x (R, D), and (C,) the indices of their centres, ascending. DPC-KNN.
+
+    Also (C, R) float32, what part each token has in each mean.
 
     Density: exp of minus the mean squared distance to the C nearest others. A centre is dense and far from anything
     denser: the C largest products of density and distance to the nearest denser token (the densest: to the farthest).
     Every other token joins its nearest centre.
     """
     if clusters >= len(x):
-        return x, torch.arange(len(x), device=x.device)
+        return x, torch.arange(len(x), device=x.device), torch.eye(len(x), device=x.device)
     distance = torch.cdist(x.float(), x.float(), compute_mode="donot_use_mm_for_euclid_dist") / x.shape[1] ** 0.5
     others = distance + torch.diag(distance.new_full((len(x),), torch.inf))
     density = (-others.topk(clusters, largest=False).values.square().mean(dim=1)).exp()
@@ -114,8 +117,8 @@ def cluster_means(x: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     member = distance[:, centres].argmin(dim=1)
     member[centres] = torch.arange(clusters, device=x.device)
     share = torch.nn.functional.one_hot(member, clusters).T.float()
-    means = share @ x.float() / share.sum(dim=1, keepdim=True)
-    return means.to(x.dtype), centres
+    size = share.sum(dim=1, keepdim=True)
+    return (share @ x.float() / size).to(x.dtype), centres, share / size
 
 
 def _between(knots: Sequence[tuple[float, float]], x: float) -> float:

@@ -2,6 +2,8 @@
 
 The hooks are there during a forward pass and gone afterwards, so other answers of the same model can run in between.
 Layers then hold key-value caches of different lengths. Only the attention rows that a method asks for are computed.
+What DeepStack adds behind the first layers (Qwen3-VL) is added here while the prompt is read, to what is left: a kept
+token keeps its rows, and one made of several has their mean.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners.inside import Choice, InsideSelection, LayerView
 
-DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text")
+DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
 
 
 class InsidePruning:
@@ -70,6 +72,7 @@ class InsidePruning:
                 handles.append(layer.register_forward_pre_hook(_at(i, enter), with_kwargs=True))
             if not self.prompt_read:
                 self._begin()
+                handles.append(self.decoder.register_forward_pre_hook(self._take_rows(handles), with_kwargs=True))
                 for i in self.schedule if self.pruner.looks_at == "before" else ():
                     for name in ("q_proj", "k_proj"):
                         projection = getattr(self.layers[i - 1].self_attn, name)
@@ -100,6 +103,27 @@ class InsidePruning:
         self._rotary: tuple[Tensor, Tensor] | None = None
         self._embeddings: Tensor | None = None
         self._recycled = 0
+        self._rows: list[Tensor] = []
+
+    def _take_rows(self, handles: list[Any]) -> Any:
+        """A hook that takes from the decoder what it would add at the places of the whole prompt."""
+
+        def take(_decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            kwargs.pop("visual_pos_masks", None)
+            self._rows = list(kwargs.pop("deepstack_visual_embeds", None) or ())
+            for i in range(min(len(self._rows), len(self.layers))):
+                handles.append(self.layers[i].register_forward_hook(self._add_rows(i)))
+            return args, kwargs
+
+        return take
+
+    def _add_rows(self, i: int) -> Any:
+        def add(_layer: nn.Module, _inputs: Any, hidden: Tensor) -> Tensor:
+            added = hidden.clone()
+            added[:, self._visual.to(hidden.device)] += self._rows[i].to(hidden)
+            return added
+
+        return add
 
     def _keep(self, name: str) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -155,6 +179,7 @@ class InsidePruning:
         )
         self._token = torch.cat([self._token[kept], torch.full((made,), -1)])
         self._recycled += made
+        self._rows = [_left(rows, kept, choice.made_of) for rows in self._rows]
         return states
 
     def _view(self, i: int, hidden: Tensor) -> LayerView:
@@ -167,17 +192,20 @@ class InsidePruning:
         attention = self.layers[i if own else i - 1].self_attn
         normed = self.layers[i].input_layernorm(hidden)[0].to(device) if own else None
 
-        def heads(projected: Tensor, rows: Any = slice(None)) -> Tensor:
-            return rotated(projected.to(device).unflatten(-1, (-1, attention.head_dim)), cos[rows], sin[rows])
+        def heads(projected: Tensor, norm: str, rows: Any = slice(None)) -> Tensor:
+            split = projected.unflatten(-1, (-1, attention.head_dim))
+            split = getattr(attention, norm)(split) if hasattr(attention, norm) else split  # Qwen3 norms every head
+            return rotated(split.to(device), cos[rows], sin[rows])
 
         def queries(rows: Tensor) -> Tensor:
-            return heads(self._seen["q_proj"][0, rows] if normed is None else attention.q_proj(normed[rows]), rows)
+            projected = self._seen["q_proj"][0, rows] if normed is None else attention.q_proj(normed[rows])
+            return heads(projected, "q_norm", rows)
 
         return LayerView(
             hidden=hidden[0],
             visual=self._visual.to(device),
             text=torch.arange(length - self._text, length, device=device),
-            keys=heads(self._seen["k_proj"][0] if normed is None else attention.k_proj(normed)),
+            keys=heads(self._seen["k_proj"][0] if normed is None else attention.k_proj(normed), "k_norm"),
             queries=queries,
             scale=attention.scaling,
             norm=lambda states: self.decoder.norm(states).to(device),
@@ -197,6 +225,7 @@ class InsidePruning:
             "recycled": self._recycled,
         }
         self._embeddings = self._rotary = None
+        self._rows = []
 
     # -- the answer
 
@@ -222,6 +251,14 @@ def _at(i: int, enter: Any) -> Any:
         return args, kwargs
 
     return hook
+
+
+def _left(rows: Tensor, kept: Tensor, made_of: Tensor | None) -> Tensor:
+    """Rows (V, D) of the visual tokens -> of the kept ones, and means of those that new ones are made of."""
+    left = rows[kept.to(rows.device)]
+    if made_of is None:
+        return left
+    return torch.cat([left, (made_of.to(rows.device) @ rows.float()).to(rows)])
 
 
 def _causal(mask: Any, length: int) -> Any:
@@ -250,7 +287,7 @@ def text_model(model: Any) -> Any:
     stack = decoder_stack(model)
     if stack.config.model_type not in DECODERS:
         raise FsrError(
-            "methods that prune inside the language model work with Llama, Mistral and Qwen2 decoders, not with "
-            f"{stack.config.model_type}; choose one that prunes before it."
+            "methods that prune inside the language model work with Llama, Mistral, Qwen2 and Qwen3-VL decoders, "
+            f"not with {stack.config.model_type}; choose one that prunes before it."
         )
     return stack

@@ -31,7 +31,6 @@ from fsr.why.words import Word, words_of
 
 THIRDS = ("first", "middle", "last")
 NUMBERS_AT_ONCE = 1 << 24  # of attention, over all heads
-KNOWN = (*DECODERS, "qwen3_vl_text")
 CACHES = ("cache", "past_key_values")  # what layers call it, from transformers 5.23 on and before
 
 
@@ -167,9 +166,9 @@ def _short(value: float) -> float:
 def _decoder(vlm: VLM) -> Any:
     """The stack of layers whose attention is computed here as they compute it themselves."""
     stack = decoder_stack(vlm.decoder.model)
-    if stack.config.model_type not in KNOWN:
+    if stack.config.model_type not in DECODERS:
         raise FsrError(
-            f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(KNOWN)}."
+            f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(DECODERS)}."
         )
     return stack
 
