@@ -58,7 +58,8 @@ def test_a_sound_checkpoint_passes(folders, family, capsys, tmp_path):
     assert list(found) == NAMES
     assert found.pop("video")["status"] == ("SKIP" if family in ("llava", "next", "llava-video") else "PASS")
     assert {one["status"] for one in found.values()} == {"PASS"}
-    assert max(found[name]["figure"] for name in PARITY[:3]) < 1e-5
+    rounding = 1e-5 if family not in ROWS or ROWS[family].masks else 1e-4  # linear attention adds up chunk by chunk
+    assert max(found[name]["figure"] for name in PARITY[:3]) < rounding
     assert "10 of 10 tokens the same" in found["kept tokens"]["detail"]
     assert ("skipped" in result["relevance_sign"]) == (family != "llava")
     assert reach.ATTENTION not in ALL_ATTENTION_FUNCTIONS

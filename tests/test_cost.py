@@ -8,7 +8,14 @@ import time
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaForConditionalGeneration,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
 
 from fsr.tokens import computed_bytes
 from fsr.vlm.cost import Cost, DecoderShape, decode_flops, kv_cache_bytes, media_bytes, prefill_flops, timed
@@ -32,6 +39,30 @@ def counted(model, **inputs) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(use_cache=True, logits_to_keep=1, **inputs)
     return counter.get_total_flops()
+
+
+@pytest.fixture(scope="module")
+def hybrid():
+    """Three layers of Gated DeltaNet and one of gated attention."""
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
+    linear = {"num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 8, "value_head_dim": 12}
+    sizes = {"vocab_size": 101, "hidden_size": 64, "intermediate_size": 112, "num_hidden_layers": 4, **heads}
+    config = Qwen3_5TextConfig(**sizes, **{f"linear_{name}": value for name, value in linear.items()})
+    return Qwen3_5ForCausalLM._from_config(config, attn_implementation="eager").eval()
+
+
+def test_linear_attention_costs_the_same_at_every_length_and_keeps_a_state(hybrid):
+    """The counter knows products of matrices and convolutions: in decoding all but the three passes over the state."""
+    shape, cache = DecoderShape.of(hybrid.config), DynamicCache(config=hybrid.config)
+    assert shape.linear == {0, 1, 2}
+    hybrid(input_ids=torch.ones(1, 40, dtype=torch.long), **{cache_argument(hybrid): cache}, use_cache=True)
+    assert kv_cache_bytes(shape, 40, 4) == cache_bytes(cache) > 0
+    total = counted(hybrid, input_ids=torch.ones(1, 1, dtype=torch.long), **{cache_argument(hybrid): cache})
+    states = 2 * 3 * (3 * 4 * 8 * 12)  # multiply-adds count two: three layers, three passes
+    twice = 2 * 3 * (80 * 4)  # transformers convolves the position before once more
+    assert decode_flops(shape, 40, 2) == pytest.approx(total + states - twice, rel=0.002)
+    longer = [decode_flops(shape, length, 2) for length in (40, 140)]
+    assert longer[1] - longer[0] == 100 * 2 * 2 * 4 * 24, "one layer of four"
 
 
 @each("name", SHAPES)

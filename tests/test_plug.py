@@ -17,7 +17,7 @@ from fsr.vlm.plug import kept_from
 from tests.proofs import proves
 from tests.tiny import save_tiny
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
-from tests.tiny_today import ROWS
+from tests.tiny_today import ALIKE, ROWS
 
 MAKERS = {
     "llava": (save_tiny, "LlavaForConditionalGeneration"),
@@ -30,6 +30,7 @@ CASES = [
     *[(family, kind) for family in MAKERS for kind in ("picture", "several")],
     *[(family, "video") for family in ("onevision", "qwen", *ROWS)],
 ]
+CASES = [pytest.param(*one, marks=[pytest.mark.slow] if one[0] in ALIKE and one[1] != "video" else []) for one in CASES]
 
 
 @pytest.fixture(scope="module")

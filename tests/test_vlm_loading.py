@@ -13,6 +13,7 @@ import fsr.vlm
 from fsr.bench.architectures import ARCHITECTURES
 from fsr.errors import FsrError
 from fsr.vlm import memory
+from fsr.vlm.catalogue import CATALOGUE
 from fsr.vlm.checkpoint import Checkpoint
 from fsr.vlm.clip_text import clip_parameters
 from fsr.vlm.llava_onevision import LlavaOnevision
@@ -28,7 +29,7 @@ def folder(tmp_path_factory):
 
 def test_every_listed_checkpoint_says_what_it_needs():
     listed = [m for m in fsr.vlm.available() if "/" in m["id"]]
-    assert len(listed) == 16
+    assert len(listed) == len(CATALOGUE)
     assert all(m["title"] and m["licence"] and 0.4 < m["needs_gb"] < 30 for m in listed)
     sizes = {m["id"]: m["needs_gb"] for m in listed}
     assert sizes["llava-hf/llava-1.5-7b-hf"] == 14.1

@@ -13,9 +13,10 @@ import torch
 
 import fsr.vlm
 from fsr.check.reach import embedding_layer
-from fsr.errors import InvalidInput
+from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.vlm import without_picture
+from fsr.why.attention import answer_attention
 from tests.proofs import proves
 from tests.tiny_families import QUESTION, answer, covered, noise
 from tests.tiny_today import CASES, EVERY, FRAMES, ROWS, case
@@ -178,6 +179,24 @@ def test_an_answer_stops_when_it_is_told_to(opened, family):
     vlm.decoder.eos = vlm_eos
     assert steps[-1].end == "stopped"
     assert len(steps[-1].token_ids) == 4
+
+
+def test_layers_without_attention_are_said(opened):
+    vlm = opened("qwen3_5")[1]
+    encoding, _ = case(vlm, "1:1")
+    with pytest.raises(FsrError, match="4 of these 5 layers have none, being linear"):
+        vlm.generate(encoding, make("fastv")(encoding.tokens, 20), 2)
+    with pytest.raises(FsrError, match="where a word looked is not known"):
+        answer_attention(vlm, encoding, None, [7, 8])
+
+
+def test_qwen3_5_is_asked_not_to_think_aloud(opened, monkeypatch):
+    vlm = opened("qwen3_5")[1]
+    media = vlm.encode_media([noise(140, 140, 9)])
+    plain = vlm.template(media)
+    said = "{% if enable_thinking is false %}{{ '<think></think>' }}{% else %}{{ '<think>' }}{% endif %}"
+    monkeypatch.setattr(vlm.processor, "chat_template", vlm.processor.chat_template + said)
+    assert vlm.template(media) == (plain[0], plain[1] + "<think></think>")
 
 
 def test_tiles_with_padding_are_refused_in_a_script(opened):

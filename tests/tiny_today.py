@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import (
     LlamaConfig,
     Qwen2VLImageProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -80,6 +82,27 @@ def save_smolvlm(folder: Path) -> Path:
 
 def save_qwen3(folder: Path) -> Path:
     """Qwen3-VL with rows for the first two of its three layers."""
+    return _save_qwen3(folder, Qwen3VLConfig, Qwen3VLForConditionalGeneration, {}, {"deepstack_visual_indexes": [0, 2]})
+
+
+def save_qwen3_5(folder: Path) -> Path:
+    """Qwen3.5 with full attention in the fourth of its five layers, and two value heads to a key head elsewhere."""
+    text = {
+        "num_hidden_layers": 5,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 12,
+        "head_dim": 32,
+        "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5},
+    }
+    return _save_qwen3(folder, Qwen3_5Config, Qwen3_5ForConditionalGeneration, text, {})
+
+
+ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+
+
+def _save_qwen3(folder: Path, configuration: Any, kind: Any, text: dict[str, Any], vision: dict[str, Any]) -> Path:
     torch.manual_seed(0)
     tokenizer = marked_tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
     ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
@@ -90,20 +113,16 @@ def save_qwen3(folder: Path) -> Path:
         "num_heads": 4,
         "out_hidden_size": 48,
         "num_position_embeddings": 36,
-        "deepstack_visual_indexes": [0, 2],
+        **vision,
     }
     text = {
         **{name: value for name, value in llama_config(len(tokenizer)).to_dict().items() if name in QWEN3_TEXT},
         "head_dim": 16,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 10000.0,
-            "mrope_section": [4, 2, 2],
-            "mrope_interleaved": True,
-        },
+        "rope_parameters": ROPE,
         "bos_token_id": None,
+        **text,
     }
-    config = Qwen3VLConfig(
+    config = configuration(
         vision_config=vision,
         text_config=text,
         image_token_id=ids["<|image_pad|>"],
@@ -111,7 +130,7 @@ def save_qwen3(folder: Path) -> Path:
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
-    model = living(Qwen3VLForConditionalGeneration(config))
+    model = living(kind(config))
     size = {"shortest_edge": 32 * 32 * 4, "longest_edge": 32 * 32 * 40}
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size, patch_size=16),
@@ -140,7 +159,8 @@ class Row:
     layer: model -> the attention whose weights are saliency. saliency: these weights, (F, H, T, T) each, and the
     processor's inputs -> (N,), written down independently. by_hand: unmodified model, the processor's inputs and a
     selection -> (L, V), the logits of a prompt put together without our code. grids: case -> rows and columns of every
-    grid. inside: whether methods inside the language model work.
+    grid. inside: whether methods inside the language model work. masks: whether hiding a token by an attention mask is
+    as good as leaving it out.
     """
 
     save: Callable[[Path], Path]
@@ -150,6 +170,7 @@ class Row:
     by_hand: Callable[[Any, dict[str, Tensor], Any], Tensor]
     grids: dict[str, list[tuple[int, int]]]
     inside: bool = True
+    masks: bool = True
 
 
 def smol_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
@@ -179,7 +200,8 @@ def qwen3_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tens
 
 @torch.no_grad()
 def with_deepstack(model: Any, inputs: dict[str, Tensor], selection: Any) -> Tensor:
-    """Kept embeddings at their own positions, and the rows of every DeepStack layer, merged by their weights."""
+    """Kept embeddings at their own positions, and the rows of every DeepStack layer, merged by their weights: none in
+    Qwen3.5."""
     ids = inputs["input_ids"][0]
     grids = {name: inputs[name] for name in ("image_grid_thw", "video_grid_thw") if name in inputs}
     video = "video_grid_thw" in inputs
@@ -195,7 +217,7 @@ def with_deepstack(model: Any, inputs: dict[str, Tensor], selection: Any) -> Ten
     stays[place[selection.kept]] = True
     visual = torch.zeros(len(ids), dtype=torch.bool).index_fill_(0, place, True)[stays]
     deepstack = []
-    for layer in seen.deepstack_features:
+    for layer in getattr(seen, "deepstack_features", ()):
         carried = [
             sum(
                 float(selection.weight[i]) * layer[i]
@@ -205,16 +227,19 @@ def with_deepstack(model: Any, inputs: dict[str, Tensor], selection: Any) -> Ten
             for kept in selection.kept.tolist()
         ]
         deepstack.append(torch.stack(carried))
-    out = model.model.language_model(
-        inputs_embeds=rows[stays][None],
-        position_ids=positions[:, :, stays],
-        visual_pos_masks=visual[None],
-        deepstack_visual_embeds=deepstack,
-    )
+    beside = {"visual_pos_masks": visual[None], "deepstack_visual_embeds": deepstack} if deepstack else {}
+    out = model.model.language_model(inputs_embeds=rows[stays][None], position_ids=positions[:, :, stays], **beside)
     logits: Tensor = model.lm_head(out.last_hidden_state)[0]
     return logits
 
 
+QWEN3_GRIDS = {
+    "1:1": [(6, 6)],
+    "3:1": [(3, 9)],
+    "1:3": [(9, 3)],
+    "several": [(3, 8), (5, 3)],
+    "video": [(4, 6)] * 2,
+}
 ROWS = {
     "qwen3": Row(
         save_qwen3,
@@ -222,13 +247,17 @@ ROWS = {
         lambda model: model.model.visual.blocks[-1].attn,
         qwen3_saliency,
         with_deepstack,
-        {
-            "1:1": [(6, 6)],
-            "3:1": [(3, 9)],
-            "1:3": [(9, 3)],
-            "several": [(3, 8), (5, 3)],
-            "video": [(4, 6)] * 2,
-        },
+        QWEN3_GRIDS,
+    ),
+    "qwen3_5": Row(
+        save_qwen3_5,
+        Qwen3_5ForConditionalGeneration,
+        lambda model: model.model.visual.blocks[-1].attn,
+        qwen3_saliency,
+        with_deepstack,
+        QWEN3_GRIDS,
+        inside=False,
+        masks=False,
     ),
     "smolvlm": Row(
         save_smolvlm,
@@ -245,9 +274,22 @@ ROWS = {
         },
     ),
 }
-EVERY = [(family, name) for family in ROWS for name in FRAMES]
 SLOW = ("1:1", "1:3")  # as 3:1, but for what a picture's shape changes
-CASES = [pytest.param(*one, marks=[pytest.mark.slow] if one[1] in SLOW else []) for one in EVERY]
+ALIKE = ("qwen3_5",)  # sees single pictures with the code of another row
+
+
+def cases(slow: tuple[str, ...]) -> list[Any]:
+    """Every family with every case; slow are these, and of families that are alike all single pictures."""
+    return [
+        pytest.param(
+            family, name, marks=[pytest.mark.slow] if name in slow or (family in ALIKE and ":" in name) else []
+        )
+        for family in ROWS
+        for name in FRAMES
+    ]
+
+
+EVERY, CASES = cases(()), cases(SLOW)
 
 
 def case(vlm: Any, name: str) -> tuple[Any, dict[str, Tensor]]:

@@ -28,6 +28,8 @@ from fsr.bench.model_shapes import (
     QWEN25_3B,
     QWEN25_7B,
     QWEN25_VISION,
+    QWEN35_08B,
+    QWEN35_VISION,
     SMALL,
     SMALL_QWEN_VISION,
     SMALL_TEXT,
@@ -71,8 +73,9 @@ def build(
     import transformers
 
     one = named(name)
-    if layers is not None and not 1 <= layers <= one.layers:
-        raise InvalidInput(f"--layers must be from 1 to {one.layers} for {name}, not {layers}.")
+    least = one.text.get("full_attention_interval", 1)  # transformers' cache counts positions where all are kept
+    if layers is not None and not least <= layers <= one.layers:
+        raise InvalidInput(f"--layers must be from {least} to {one.layers} for {name}, not {layers}.")
     config, processor = one.make(one, {**one.text, "num_hidden_layers": layers or one.layers})
     check_memory(name, config, dtype, device, frames)
     model = empty(getattr(transformers, one.kind), config, dtype, device)
@@ -318,6 +321,16 @@ ARCHITECTURES = {
         qwen_parts,
         QWEN3_8B,
         QWEN3_VISION_LARGE,
+        (1024, 1024),
+        1024,
+    ),
+    "qwen3.5-0.8b": Architecture(
+        "Qwen3.5 0.8B",
+        "Qwen3_5ForConditionalGeneration",
+        ("fsr.vlm.qwen3_5", "Qwen35"),
+        qwen_parts,
+        QWEN35_08B,
+        QWEN35_VISION,
         (1024, 1024),
         1024,
     ),

@@ -105,14 +105,14 @@ def llava_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def qwen_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
-    """Of Qwen2.5-VL, or of Qwen3-VL, by the class in transformers."""
+    """Of Qwen2.5-VL, Qwen3-VL or Qwen3.5, by the class in transformers."""
     import transformers
 
     t: Any = transformers
     words = tokenizer(QWEN_MARKS, image_token="<|image_pad|>", video_token="<|video_pad|>")
     ids = {mark: words.convert_tokens_to_ids(mark) for mark in QWEN_MARKS}
-    newer = one.kind == "Qwen3VLForConditionalGeneration"
-    config = (t.Qwen3VLConfig if newer else t.Qwen2_5_VLConfig)(
+    newer = one.kind != "Qwen2_5_VLForConditionalGeneration"
+    config = getattr(t, one.kind.replace("ForConditionalGeneration", "Config"))(
         vision_config=dict(one.vision),
         text_config=text,
         image_token_id=ids["<|image_pad|>"],

@@ -150,7 +150,7 @@ class Subject:
         """(L, V): the model's own pass over the prompt and all but the last of `ids`, in one piece.
 
         hidden: (L,) bool, places of the prompt that nobody may attend to; the others keep the positions that the
-        adapter promises for kept tokens.
+        adapter promises for kept tokens. Where hiding is not leaving out, they are left out, and so are their rows.
         """
         answer = torch.tensor([ids[:-1]], device=self.vlm.device)
         inputs = {**self.inputs, "input_ids": torch.cat([self.inputs["input_ids"], answer], dim=1)}
@@ -160,8 +160,21 @@ class Subject:
         if hidden is not None:
             mask[0, : len(hidden)] = (~hidden).long()
             inputs["position_ids"] = self.vlm.masked_positions(inputs, mask)
+            if not self.vlm.hidden_is_left_out:
+                return self._left_out(inputs, mask[0].bool())
         with self.vlm.lock, forgetful(self.vlm.model):
             logits: Tensor = self.vlm.model(**{**inputs, "attention_mask": mask}, use_cache=False).logits[0]
+            return logits
+
+    def _left_out(self, inputs: dict[str, Any], stays: Tensor) -> Tensor:
+        """(kept, V): the model's own embeddings of what stays (L,), at its positions."""
+        model = self.vlm.model
+        seen = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]).pooler_output
+        embeds = model.get_input_embeddings()(inputs["input_ids"][0])
+        embeds[inputs["mm_token_type_ids"][0] == 1] = torch.cat(list(seen))
+        with self.vlm.lock, forgetful(model):
+            positions = inputs["position_ids"][..., stays]
+            logits: Tensor = model(inputs_embeds=embeds[stays][None], position_ids=positions, use_cache=False).logits[0]
             return logits
 
     @torch.no_grad()
@@ -222,15 +235,18 @@ def video(vlm: Family) -> Finding:
 
 
 def kept_tokens(subject: Subject) -> Finding:
-    """A ninth kept, none merged: the unmodified model with all others hidden from attention."""
+    """A ninth kept, none merged: the unmodified model with all others hidden from attention, or left out."""
     n = len(subject.encoding.tokens)
     selection = make("fsr", kappa=0.0)(subject.encoding.tokens, max(1, n // 9))
     ours, ids = subject.ours(selection)
     hidden = subject.hidden(selection)
     theirs = subject.unmodified(ids, hidden)
-    read = torch.cat([~hidden, torch.ones(len(theirs) - len(hidden), dtype=torch.bool, device=hidden.device)])
-    what = f"{len(selection.kept)} of {n} visual tokens, prompt and {NEW} tokens against the model with the rest masked"
-    return _compared("kept tokens", ours, theirs[read], ids, what)
+    rest = "left out by hand"
+    if subject.vlm.hidden_is_left_out:
+        read = torch.cat([~hidden, torch.ones(len(theirs) - len(hidden), dtype=torch.bool, device=hidden.device)])
+        theirs, rest = theirs[read], "masked"
+    what = f"{len(selection.kept)} of {n} visual tokens, prompt and {NEW} tokens against the model with the rest {rest}"
+    return _compared("kept tokens", ours, theirs, ids, what)
 
 
 def _compared(name: str, ours: Tensor, theirs: Tensor, ids: list[int], what: str) -> Finding:

@@ -50,6 +50,9 @@ FAMILIES = {
     "qwen3_vl": Registered(
         "Qwen3VLForConditionalGeneration", "fsr.vlm.qwen3_vl", "Qwen3VL", "qwen3_vl_vision", clip_frames=16
     ),
+    "qwen3_5": Registered(
+        "Qwen3_5ForConditionalGeneration", "fsr.vlm.qwen3_5", "Qwen35", "qwen3_5_vision", clip_frames=16
+    ),
     "smolvlm": Registered(
         "SmolVLMForConditionalGeneration",
         "fsr.vlm.smolvlm",
@@ -101,6 +104,7 @@ CATALOGUE: dict[str, Listed] = {
     "Qwen/Qwen3-VL-2B-Instruct": Listed("Qwen3-VL 2B", 2.13, APACHE, family="qwen3_vl"),
     "Qwen/Qwen3-VL-4B-Instruct": Listed("Qwen3-VL 4B", 4.44, APACHE, family="qwen3_vl"),
     "Qwen/Qwen3-VL-8B-Instruct": Listed("Qwen3-VL 8B", 8.77, APACHE, family="qwen3_vl"),
+    "Qwen/Qwen3.5-0.8B": Listed("Qwen3.5 0.8B", 0.85, APACHE, family="qwen3_5"),
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
         "LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision", on_cpu_s=(26, 17)
     ),

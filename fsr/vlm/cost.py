@@ -23,7 +23,8 @@ class Cost:
     it); `encode_ms`, the vision tower (once per picture, also when it was taken from the cache); `select_ms`, the
     pruner (inside the language model the choice is part of prefill); `prefill_ms`, from the selection to the first
     token; `first_token_ms`, the two together; `decode_ms_per_token`, mean of the tokens after the first (None with one
-    token); `new_tokens`, end-of-text included; `kv_bytes`, keys and values in the cache object once the prompt is read;
+    token); `new_tokens`, end-of-text included; `kv_bytes`, keys and values in the cache object once the prompt is read,
+    and the states of linear attention;
     `peak_bytes`, the device's peak memory while answering (None where the device does not tell). `repeats`: how often
     it was measured (`fsr.bench.measure`); above 1 every time is a median, and `spread` has the quartiles of its
     repeats, by name.
@@ -52,8 +53,49 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class DeltaShape:
+    """A Gated DeltaNet layer: heads of keys and of values, their sizes, and the width of its convolution."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    kernel: int
+
+    @staticmethod
+    def of(config: Any) -> DeltaShape:
+        return DeltaShape(
+            key_heads=config.linear_num_key_heads,
+            value_heads=config.linear_num_value_heads,
+            key_dim=config.linear_key_head_dim,
+            value_dim=config.linear_value_head_dim,
+            kernel=config.linear_conv_kernel_dim,
+        )
+
+    @property
+    def convolved(self) -> int:
+        """Channels of the convolution: queries, keys and values."""
+        return 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+
+    @property
+    def state(self) -> int:
+        """Numbers in the state that a layer carries on."""
+        return self.value_heads * self.key_dim * self.value_dim
+
+    def multiplications(self, width: int) -> int:
+        """Of one position: projections, convolution, and the state that is asked, corrected and read."""
+        values = self.value_heads * self.value_dim
+        projections = width * (self.convolved + 2 * values + 2 * self.value_heads)
+        return projections + self.convolved * self.kernel + 3 * self.state
+
+
+@dataclass(frozen=True)
 class DecoderShape:
-    """The numbers of a Llama-like decoder (gated MLP, grouped queries) that the formulas need."""
+    """The numbers of a Llama-like decoder (gated MLP, grouped queries) that the formulas need.
+
+    linear: the layers of linear attention, from 0, all of the shape `delta`. gated: whether full attention has a gate
+    as wide as its queries.
+    """
 
     layers: int
     width: int
@@ -62,11 +104,15 @@ class DecoderShape:
     head_dim: int
     mlp_width: int
     vocabulary: int
+    linear: frozenset[int] = frozenset()
+    delta: DeltaShape | None = None
+    gated: bool = False
 
     @staticmethod
     def of(config: Any) -> DecoderShape:
-        """Read a transformers text configuration (Llama, Mistral, Qwen2)."""
-        heads = config.num_attention_heads
+        """Read a transformers text configuration (Llama, Mistral, Qwen2, Qwen3, Qwen3.5)."""
+        heads, kinds = config.num_attention_heads, getattr(config, "layer_types", None) or ()
+        linear = frozenset(i for i, kind in enumerate(kinds) if kind == "linear_attention")
         return DecoderShape(
             layers=config.num_hidden_layers,
             width=config.hidden_size,
@@ -75,6 +121,9 @@ class DecoderShape:
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
             mlp_width=config.intermediate_size,
             vocabulary=config.vocab_size,
+            linear=linear,
+            delta=DeltaShape.of(config) if linear else None,
+            gated=bool(linear),
         )
 
 
@@ -83,11 +132,13 @@ def prefill_flops(shape: DecoderShape, length: int, causal: bool = False) -> int
 
     A multiply-add counts two. Attention is counted in full (L x L, as dense kernels and torch's flop counter do),
     norms, activations and rotary positions are left out. causal: count only the L (L + 1) / 2 pairs that a causal mask
-    leaves, as the FSR paper's Table 7 does.
+    leaves, as the FSR paper's Table 7 does. Linear attention is counted position by position; read in chunks, as
+    implementations do, it takes some more.
     """
     whole = layered_prefill_flops(shape, [length] * shape.layers)
     masked = length * (length - 1) // 2
-    return whole - 4 * shape.layers * shape.heads * shape.head_dim * masked if causal else whole
+    attending = shape.layers - len(shape.linear)
+    return whole - 4 * attending * shape.heads * shape.head_dim * masked if causal else whole
 
 
 def decode_flops(shape: DecoderShape, length: int, new_tokens: int) -> int:
@@ -101,19 +152,24 @@ def layered_prefill_flops(shape: DecoderShape, lengths: Sequence[int]) -> int:
     What a method computes to rank tokens inside the language model is left out: a few attention rows, and for
     PyramidDrop the keys of the layer that prunes.
     """
-    return sum(_layer(shape, length, length) for length in lengths) + _head(shape)
+    return sum(_layer(shape, i, length, length) for i, length in enumerate(lengths)) + _head(shape)
 
 
 def layered_decode_flops(shape: DecoderShape, lengths: Sequence[int], new_tokens: int) -> int:
     """As `decode_flops` on a cache that holds its own number of positions in every layer. lengths: one a layer."""
-    steps = range(max(new_tokens - 1, 0))
-    return sum(sum(_layer(shape, 1, length + i + 1) for length in lengths) + _head(shape) for i in steps)
+    total = 0
+    for step in range(1, new_tokens):
+        total += sum(_layer(shape, i, 1, length + step) for i, length in enumerate(lengths)) + _head(shape)
+    return total
 
 
-def _layer(shape: DecoderShape, queries: int, keys: int) -> int:
-    attention_width = shape.heads * shape.head_dim
-    projections = 2 * shape.width * attention_width + 2 * shape.width * shape.kv_heads * shape.head_dim
+def _layer(shape: DecoderShape, layer: int, queries: int, keys: int) -> int:
     mlp = 3 * shape.width * shape.mlp_width
+    if shape.delta is not None and layer in shape.linear:
+        return 2 * queries * (shape.delta.multiplications(shape.width) + mlp)
+    attention_width = shape.heads * shape.head_dim
+    projections = (3 if shape.gated else 2) * shape.width * attention_width
+    projections += 2 * shape.width * shape.kv_heads * shape.head_dim
     return 2 * queries * (projections + mlp + 2 * keys * attention_width)
 
 
@@ -122,8 +178,13 @@ def _head(shape: DecoderShape) -> int:
 
 
 def kv_cache_bytes(shape: DecoderShape, length: int, bytes_per_value: int) -> int:
-    """Estimated keys and values of `length` positions, all layers."""
-    return 2 * shape.layers * shape.kv_heads * shape.head_dim * length * bytes_per_value
+    """Estimated keys and values of `length` positions, all layers; and the states of linear attention, in float32."""
+    attending = shape.layers - len(shape.linear)
+    cached = 2 * attending * shape.kv_heads * shape.head_dim * length * bytes_per_value
+    if shape.delta is None:
+        return cached
+    state = shape.delta.convolved * shape.delta.kernel * bytes_per_value + 4 * shape.delta.state
+    return cached + len(shape.linear) * state
 
 
 def media_bytes(tokens: int, widths: tuple[int, ...], bytes_per_value: int) -> int:

@@ -228,9 +228,15 @@ def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def cache_bytes(cache: Any) -> int:
-    """Bytes of all keys and values in a transformers cache object."""
-    layers = [layer for layer in cache.layers if layer.is_initialized]
-    return sum(x.numel() * x.element_size() for layer in layers for x in (layer.keys, layer.values))
+    """Bytes of all keys and values in a transformers cache object, and of the states that linear attention keeps."""
+    return sum(x.numel() * x.element_size() for layer in cache.layers for x in _held(layer))
+
+
+def _held(layer: Any) -> list[Tensor]:
+    held = [getattr(layer, name, None) for name in ("keys", "values")]
+    for name in ("conv_states", "recurrent_states"):
+        held += getattr(layer, name, {}).values()
+    return [x for x in held if x is not None]
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

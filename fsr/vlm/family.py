@@ -88,6 +88,7 @@ class Family(VLM):
     # -- what `fsr.check` asks, to compare this with the unmodified model
 
     no_video_reference: ClassVar[str] = ""  # why transformers' class is no reference for the frames of a video
+    hidden_is_left_out: ClassVar[bool] = True  # whether a token hidden by an attention mask is as good as left out
 
     @property
     def vision(self) -> Any:

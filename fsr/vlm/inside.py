@@ -285,6 +285,12 @@ def decoder_stack(model: Any) -> Any:
 def text_model(model: Any) -> Any:
     """The same where its kind is known to bear hooks that shorten the sequence. Raises FsrError for any other."""
     stack = decoder_stack(model)
+    kinds = getattr(stack.config, "layer_types", None) or []
+    if linear := kinds.count("linear_attention"):
+        raise FsrError(
+            "methods that prune inside the language model look at the attention of layers that their papers name, and "
+            f"{linear} of these {len(kinds)} layers have none, being linear; choose one that prunes before it."
+        )
     if stack.config.model_type not in DECODERS:
         raise FsrError(
             "methods that prune inside the language model work with Llama, Mistral, Qwen2 and Qwen3-VL decoders, "

@@ -16,12 +16,16 @@ _MARK = "\ue000question\ue000"
 _FALLBACK = ("USER: ", "\n", " ASSISTANT:")
 
 
-def template(processor: Any, frames: int, image_token: str, kind: str = "image") -> tuple[str, str]:
-    """The rendered prompt before and after the question, with `frames` image tokens (kind "video": video tokens)."""
+def template(processor: Any, frames: int, image_token: str, kind: str = "image", **settings: bool) -> tuple[str, str]:
+    """The rendered prompt before and after the question, with `frames` image tokens (kind "video": video tokens).
+
+    settings: of the checkpoint's template; those that it does not know are not passed.
+    """
     content: list[dict[str, str]] = [{"type": kind}] * frames + [{"type": "text", "text": _MARK}]
     if getattr(processor, "chat_template", None):
         conversation = [{"role": "user", "content": content}]
-        rendered = processor.apply_chat_template(conversation, add_generation_prompt=True)
+        known = {name: value for name, value in settings.items() if name in str(processor.chat_template)}
+        rendered = processor.apply_chat_template(conversation, add_generation_prompt=True, **known)
     else:
         opening, newline, closing = _FALLBACK
         rendered = opening + (image_token + newline) * frames + _MARK + closing

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -24,8 +24,11 @@ from fsr.vlm.media import Encoding, Media
 from fsr.vlm.qwen2_5_vl import Qwen25VL, QwenMedia, QwenTower
 
 
-class Qwen3VL(Qwen25VL):
-    """A Qwen3VLForConditionalGeneration checkpoint. Two frames of a video make one frame of tokens."""
+class Qwen3Grids(Qwen25VL):
+    """What Qwen3-VL and Qwen3.5 do alike: the tower, its grids, and the prompt. Two frames of a video make one frame of
+    tokens."""
+
+    template_settings: ClassVar[dict[str, bool]] = {}
 
     def _tower_of(self, model: Any) -> Qwen3Tower:
         return Qwen3Tower(model)
@@ -65,7 +68,9 @@ class Qwen3VL(Qwen25VL):
     def rendered(self, media: Media) -> tuple[str, str]:
         assert isinstance(media, QwenMedia)
         kind = "image" if media.seconds is None else "video"
-        return prompt.template(self.processor, len(media.grids), self.visual_token(media)[1], kind)
+        return prompt.template(
+            self.processor, len(media.grids), self.visual_token(media)[1], kind, **self.template_settings
+        )
 
     def template(self, media: Media) -> tuple[str, str]:
         before, after = self.rendered(media)
@@ -83,7 +88,9 @@ class Qwen3VL(Qwen25VL):
         """One entry a picture, or a step in time of a video."""
         return torch.bincount(media.layout.frame).tolist()
 
-    # -- answer
+
+class Qwen3VL(Qwen3Grids):
+    """A Qwen3VLForConditionalGeneration checkpoint."""
 
     @torch.no_grad()
     def language_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def _short(value: float) -> float:
 def _decoder(vlm: VLM) -> Any:
     """The stack of layers whose attention is computed here as they compute it themselves."""
     stack = decoder_stack(vlm.decoder.model)
+    if "linear_attention" in (getattr(stack.config, "layer_types", None) or ()):
+        raise FsrError("most layers of this model are linear and have no attention: where a word looked is not known.")
     if stack.config.model_type not in DECODERS:
         raise FsrError(
             f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(DECODERS)}."
