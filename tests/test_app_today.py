@@ -13,17 +13,14 @@ from tests.proofs import proves
 from tests.test_plug import MAKERS
 from tests.test_video import written
 from tests.tiny_families import QUESTION, noise, save_onevision
-from tests.tiny_today import ALIKE, ROWS
+from tests.tiny_today import EACH, ROWS
 
 SAVE = {family: save for family, (save, _) in MAKERS.items()} | {"llava-video": save_onevision}  # told by its name
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(family, marks=() if family in ROWS and family not in ALIKE else pytest.mark.slow)
-        for family in SAVE
-    ],
+    params=[*EACH, *(pytest.param(family, marks=pytest.mark.slow) for family in SAVE if family not in ROWS)],
 )
 def service(request, tmp_path_factory):
     folder = SAVE[request.param](tmp_path_factory.mktemp("page") / request.param)

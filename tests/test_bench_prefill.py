@@ -31,8 +31,17 @@ CHECKPOINTS = {
     "smolvlm2-256m": "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
     "smolvlm2-500m": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
     "smolvlm2-2.2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+    "gemma-3-4b": "google/gemma-3-4b-it",
+    "gemma-3-12b": "google/gemma-3-12b-it",
 }
-AS_ANOTHER = ("qwen2.5-vl-7b", "qwen3-vl-4b", "qwen3-vl-8b", "smolvlm2-500m", "smolvlm2-2.2b")  # when small
+AS_ANOTHER = (
+    "qwen2.5-vl-7b",
+    "qwen3-vl-4b",
+    "qwen3-vl-8b",
+    "smolvlm2-500m",
+    "smolvlm2-2.2b",
+    "gemma-3-12b",
+)  # when small
 
 
 @pytest.fixture(autouse=True)

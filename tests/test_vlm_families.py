@@ -14,13 +14,13 @@ from fsr.trace import Trace, build_trace
 from fsr.vlm.inside import DECODERS
 from tests.looping import each
 from tests.tiny_families import QUESTION, answer, noise, save_next, save_onevision, save_qwen
-from tests.tiny_today import ROWS
+from tests.tiny_today import EACH, ROWS
 
 MAKERS = {"next": save_next, "onevision": save_onevision, "qwen": save_qwen}
 MAKERS |= {family: row.save for family, row in ROWS.items()}
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+@pytest.fixture(scope="module", params=["next", "onevision", "qwen", *EACH])
 def folder(request, tmp_path_factory):
     return MAKERS[request.param](tmp_path_factory.mktemp("families") / request.param)
 

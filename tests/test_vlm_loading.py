@@ -76,7 +76,13 @@ def test_all_that_a_model_needs_is_counted():
 
 @pytest.mark.parametrize(
     ("name", "tokens"),
-    [("llava-next-7b", 2880), ("llava-video-7b", 7290), ("qwen2.5-vl-3b", 12288), ("smolvlm2-256m", 2048)],
+    [
+        ("llava-next-7b", 2880),
+        ("llava-video-7b", 7290),
+        ("qwen2.5-vl-3b", 12288),
+        ("smolvlm2-256m", 2048),
+        ("gemma-3-4b", 256),
+    ],
 )
 def test_the_largest_prompt_of_other_families(name, tokens):
     one = ARCHITECTURES[name]

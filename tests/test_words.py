@@ -30,12 +30,12 @@ from fsr.why.words import words_of
 from tests.looping import each
 from tests.tiny import in_memory, save_tiny
 from tests.tiny_families import noise, save_onevision, save_qwen
-from tests.tiny_today import save_qwen3, save_smolvlm
+from tests.tiny_today import save_gemma3, save_qwen3, save_smolvlm
 
 QUESTION = "What is left of the ring?"
 SAID = "a red ring, on it."
 CLOSE = 1e-5
-FAMILIES = ("llava", "qwen", "onevision", "llava-video", "qwen3", "smolvlm")
+FAMILIES = ("llava", "qwen", "onevision", "llava-video", "qwen3", "smolvlm", "gemma3")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def vlms(tmp_path_factory):
     shutil.copytree(root / "llava-video", root / "onevision")
     save_qwen3(root / "qwen3")
     save_smolvlm(root / "smolvlm")
+    save_gemma3(root / "gemma3")
     return {name: fsr.vlm.load(str(root / name)) for name in FAMILIES}
 
 
@@ -84,6 +85,8 @@ def whole(vlm, encoding, selection, ids):
     if "position_ids" in inputs:
         after = following(inputs, 1, len(ids))["position_ids"]
         inputs["position_ids"] = torch.cat([inputs["position_ids"], after], dim=-1)
+    if "token_type_ids" in inputs:
+        inputs["token_type_ids"] = torch.nn.functional.pad(inputs["token_type_ids"], (0, len(ids)))
     with torch.no_grad():
         out = vlm.decoder.model(inputs_embeds=torch.cat([prompt, said], dim=1), output_attentions=True, **inputs)
     return torch.stack([a[0].mean(dim=0)[prompt.shape[1] - 1 : -1] for a in out.attentions])

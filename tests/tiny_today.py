@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from tokenizers import processors
 from torch import Tensor
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
     LlamaConfig,
     Qwen2VLImageProcessor,
     Qwen3_5Config,
@@ -148,6 +154,59 @@ QWEN3_TEXT = (
     *("num_key_value_heads", "max_position_embeddings", "eos_token_id", "pad_token_id"),
 )
 
+GEMMA_MARKS = ("<start_of_turn>", "<end_of_turn>", "<boi>", "<eoi>", "<soft>")
+GEMMA_TEMPLATE = (  # writes the begin of text, as the tokenizer does
+    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] | trim }}{% else %}{{ '<boi>' }}{% endif %}{% endfor %}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+GEMMA_SIDE, GEMMA_PATCH = 98, 4  # 24 x 24 patches and a rest of two pixels, averaged to 6 x 6 tokens
+
+
+def save_gemma3(folder: Path, window: int = 512) -> Path:
+    """Gemma 3 with two sliding layers and a full one, whose positions turn at different speeds."""
+    torch.manual_seed(0)
+    names = {"image_token": "<soft>", "boi_token": "<boi>", "eoi_token": "<eoi>"}
+    tokenizer = marked_tokenizer(GEMMA_MARKS, **names)
+    tokenizer.bos_token = "<s>"
+    begin = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = begin
+    text = {
+        **{name: value for name, value in llama_config(len(tokenizer)).to_dict().items() if name in QWEN3_TEXT},
+        "head_dim": 16,
+        "query_pre_attn_scalar": 20,
+        "sliding_window": window,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "bos_token_id": 2,
+    }
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": GEMMA_SIDE,
+        "patch_size": GEMMA_PATCH,
+        "vision_use_head": False,
+    }
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=36,
+        **{f"{name}_index": tokenizer.convert_tokens_to_ids(mark) for name, mark in names.items()},
+    )
+    model = living(Gemma3ForConditionalGeneration(config))
+    look = {"size": {"height": GEMMA_SIDE, "width": GEMMA_SIDE}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor = Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(**look),
+        tokenizer=tokenizer,
+        chat_template=GEMMA_TEMPLATE,
+        image_seq_length=36,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
 
 # -- the table of tests
 
@@ -159,8 +218,8 @@ class Row:
     layer: model -> the attention whose weights are saliency. saliency: these weights, (F, H, T, T) each, and the
     processor's inputs -> (N,), written down independently. by_hand: unmodified model, the processor's inputs and a
     selection -> (L, V), the logits of a prompt put together without our code. grids: case -> rows and columns of every
-    grid. inside: whether methods inside the language model work. masks: whether hiding a token by an attention mask is
-    as good as leaving it out.
+    grid; there is no "video" for a class that reads pictures only. inside: whether methods inside the language model
+    work. masks: whether hiding a token by an attention mask is as good as leaving it out.
     """
 
     save: Callable[[Path], Path]
@@ -173,10 +232,10 @@ class Row:
     masks: bool = True
 
 
-def smol_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
-    """Attention received, mean over the 4 x 4 patches of a token: squares of the grid, in raster order."""
-    received = torch.cat(list(weights)).mean(dim=(1, 2)).view(-1, 12, 12)
-    squares = [received[:, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].mean(dim=(1, 2)) for r in range(3) for c in range(3)]
+def of_squares(weights: Sequence[Tensor], inputs: dict[str, Tensor], side: int = 3) -> Tensor:
+    """Attention received, mean over the 4 x 4 patches of a token: `side` squares along each edge, in raster order."""
+    received, places = torch.cat(list(weights)).mean(dim=(1, 2)).view(-1, 4 * side, 4 * side), range(0, 4 * side, 4)
+    squares = [received[:, r : r + 4, c : c + 4].mean(dim=(1, 2)) for r in places for c in places]
     return torch.stack(squares, dim=1).flatten()
 
 
@@ -189,7 +248,8 @@ def embeddings_only(model: Any, inputs: dict[str, Tensor], selection: Any) -> Te
     rows[place[selection.kept]] = selection.embeddings
     stays = torch.ones(len(ids), dtype=torch.bool).index_fill_(0, place, False)
     stays[place[selection.kept]] = True
-    logits: Tensor = model(inputs_embeds=rows[stays][None]).logits[0]
+    kinds = {name: inputs[name][:, stays] for name in ("token_type_ids",) if name in inputs}
+    logits: Tensor = model(inputs_embeds=rows[stays][None], **kinds).logits[0]
     return logits
 
 
@@ -263,7 +323,7 @@ ROWS = {
         save_smolvlm,
         SmolVLMForConditionalGeneration,
         lambda model: model.model.vision_model.encoder.layers[-1].self_attn,
-        smol_saliency,
+        of_squares,
         embeddings_only,
         {
             "1:1": [(9, 9), (3, 3)],
@@ -273,9 +333,18 @@ ROWS = {
             "video": [(3, 3)] * 3,
         },
     ),
+    "gemma3": Row(
+        save_gemma3,
+        Gemma3ForConditionalGeneration,
+        lambda model: model.model.vision_tower.encoder.layers[-1].self_attn,
+        partial(of_squares, side=6),
+        embeddings_only,
+        {"1:1": [(6, 6)], "3:1": [(6, 6)], "1:3": [(6, 6)], "several": [(6, 6)] * 2},
+        inside=False,
+    ),
 }
 SLOW = ("1:1", "1:3")  # as 3:1, but for what a picture's shape changes
-ALIKE = ("qwen3_5",)  # sees single pictures with the code of another row
+ALIKE = ("qwen3_5", "gemma3")  # what they do with single pictures is in another row, or in their several pictures
 
 
 def cases(slow: tuple[str, ...]) -> list[Any]:
@@ -285,11 +354,12 @@ def cases(slow: tuple[str, ...]) -> list[Any]:
             family, name, marks=[pytest.mark.slow] if name in slow or (family in ALIKE and ":" in name) else []
         )
         for family in ROWS
-        for name in FRAMES
+        for name in ROWS[family].grids
     ]
 
 
 EVERY, CASES = cases(()), cases(SLOW)
+EACH = [pytest.param(family, marks=[pytest.mark.slow] if family in ALIKE else []) for family in ROWS]
 
 
 def case(vlm: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
@@ -306,6 +376,7 @@ def case(vlm: Any, name: str) -> tuple[Any, dict[str, Tensor]]:
             "total_num_frames": len(times),
         }
         given = {"videos": [frames], "video_metadata": [read], "do_sample_frames": False}
-    inputs = vlm.processor(text=text, return_tensors="pt", **given)
+    begun = text.startswith(vlm.tokenizer.bos_token or "?")  # by the template, and not once more by the tokenizer
+    inputs = vlm.processor(text=text, return_tensors="pt", add_special_tokens=not begun, **given)
     encoding = vlm.encode(vlm.encode_media(frames, times=times), QUESTION)
     return encoding, {name: value for name, value in inputs.items() if isinstance(value, Tensor)}

@@ -14,10 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsr.bench.configurations import Architecture, llava_parts, original_parts, qwen_parts, smol_parts, tokenizer
+from fsr.bench.configurations import (
+    Architecture,
+    gemma_parts,
+    llava_parts,
+    original_parts,
+    qwen_parts,
+    smol_parts,
+    tokenizer,
+)
 from fsr.bench.model_shapes import (
     CLIP_TEXT,
     CLIP_VISION,
+    GEMMA3_4B,
+    GEMMA3_12B,
+    GEMMA3_VISION,
     QWEN2_05B,
     QWEN2_7B,
     QWEN3_2B,
@@ -333,5 +344,27 @@ ARCHITECTURES = {
         QWEN35_VISION,
         (1024, 1024),
         1024,
+    ),
+    "gemma-3-4b": Architecture(
+        "Gemma 3 4B",
+        "Gemma3ForConditionalGeneration",
+        ("fsr.vlm.gemma3", "Gemma3"),
+        gemma_parts,
+        GEMMA3_4B,
+        GEMMA3_VISION,
+        (896, 896),
+        256,
+        join=4,
+    ),
+    "gemma-3-12b": Architecture(
+        "Gemma 3 12B",
+        "Gemma3ForConditionalGeneration",
+        ("fsr.vlm.gemma3", "Gemma3"),
+        gemma_parts,
+        GEMMA3_12B,
+        GEMMA3_VISION,
+        (896, 896),
+        256,
+        join=4,
     ),
 }

@@ -26,6 +26,13 @@ SMOL_MARKS = (
     *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)),
 )
 
+GEMMA_MARKS = ("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
+GEMMA_CHAT = (
+    "{% for m in messages %}{{ '<start_of_turn>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ '<start_of_image>' }}{% endif %}{% endfor %}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -34,7 +41,7 @@ class Architecture:
     make: (architecture, text settings) -> configuration and processor. kind: the class in transformers. family: our
     module and class. picture: (width, height) of the picture, or of every frame of a video, that gives `tokens` visual
     tokens. clip: the text tower that relevance needs, None where the family has no relevance. join:
-    patches along each edge that a pixel shuffle makes one token.
+    patches along each edge that a pixel shuffle or an average makes one token.
     """
 
     title: str
@@ -167,5 +174,31 @@ def smol_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
         video_processor=t.SmolVLMVideoProcessor(size={"longest_edge": side}, **look),
         image_seq_len=(side // one.vision["patch_size"] // scale) ** 2,
         chat_template=DEFAULT_CHAT_TEMPLATE,
+    )
+    return config, processor
+
+
+def gemma_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    t: Any = transformers
+    begin, end, image = GEMMA_MARKS[2:]
+    words = tokenizer(GEMMA_MARKS, image_token=image, boi_token=begin, eoi_token=end)
+    side = one.vision["image_size"]
+    tokens = (side // one.vision["patch_size"] // one.join) ** 2
+    config = t.Gemma3Config(
+        vision_config=dict(one.vision),
+        text_config=text,
+        mm_tokens_per_image=tokens,
+        image_token_index=words.convert_tokens_to_ids(image),
+        boi_token_index=words.convert_tokens_to_ids(begin),
+        eoi_token_index=words.convert_tokens_to_ids(end),
+    )
+    look = {"size": {"height": side, "width": side}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor = t.Gemma3Processor(
+        image_processor=t.Gemma3ImageProcessor(**look),
+        tokenizer=words,
+        chat_template=GEMMA_CHAT,
+        image_seq_length=tokens,
     )
     return config, processor

@@ -130,6 +130,9 @@ class Subject:
         """The processor's own output."""
         before, after = self.vlm.rendered(self.encoding.media)
         given = self.vlm.processor_input(self.frames, self.times)
+        begin = self.vlm.tokenizer.bos_token
+        if begin and before.startswith(begin):  # written by the template, and not once more by the tokenizer
+            given["add_special_tokens"] = False
         values = self.vlm.processor(**given, text=before + QUESTION + after, return_tensors="pt")
         return {name: self._placed(value) for name, value in values.items()}
 
@@ -154,8 +157,9 @@ class Subject:
         """
         answer = torch.tensor([ids[:-1]], device=self.vlm.device)
         inputs = {**self.inputs, "input_ids": torch.cat([self.inputs["input_ids"], answer], dim=1)}
-        if "mm_token_type_ids" in inputs:
-            inputs["mm_token_type_ids"] = _longer(inputs["mm_token_type_ids"], answer, 0)
+        for kinds in ("mm_token_type_ids", "token_type_ids"):
+            if kinds in inputs:
+                inputs[kinds] = _longer(inputs[kinds], answer, 0)
         mask = torch.ones_like(inputs["input_ids"])
         if hidden is not None:
             mask[0, : len(hidden)] = (~hidden).long()

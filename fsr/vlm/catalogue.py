@@ -61,6 +61,9 @@ FAMILIES = {
         clip_frames=8,
         options=("positions",),
     ),
+    "gemma3": Registered(
+        "Gemma3ForConditionalGeneration", "fsr.vlm.gemma3", "Gemma3", "siglip_vision_model", options=("positions",)
+    ),
 }
 
 
@@ -90,6 +93,7 @@ class Listed:
 
 
 LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research License"
+GEMMA = "Gemma Terms of Use, to be accepted on the hub"
 CATALOGUE: dict[str, Listed] = {
     "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": Listed("SmolVLM2 256M", 0.256, APACHE, family="smolvlm"),
     "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": Listed("SmolVLM2 500M", 0.507, APACHE, family="smolvlm"),
@@ -110,6 +114,8 @@ CATALOGUE: dict[str, Listed] = {
     ),
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": Listed("LLaVA-OneVision 7B", 8.03, APACHE, family="llava_onevision"),
     "lmms-lab/LLaVA-Video-7B-Qwen2": Listed("LLaVA-Video 7B", 8.03, APACHE, family="llava_video"),
+    "google/gemma-3-4b-it": Listed("Gemma 3 4B", 4.3, GEMMA, family="gemma3"),
+    "google/gemma-3-12b-it": Listed("Gemma 3 12B", 12.187, GEMMA, family="gemma3"),
 }
 
 

@@ -92,7 +92,8 @@ class Decoder:
     def greedy_batch(self, prompts: list[dict[str, Tensor]], max_new_tokens: int) -> list[list[int]]:
         """The answers' ids for several prompts at once, padded on the left and masked.
 
-        prompts: inputs_embeds (1, L_i, D) of each, and position_ids (1, L_i) where they are not 0..L_i - 1.
+        prompts: inputs_embeds (1, L_i, D) of each, position_ids (1, L_i) where they are not 0..L_i - 1, and
+        token_type_ids (1, L_i) where the model asks for them.
         """
         from transformers import DynamicCache
 
@@ -105,7 +106,7 @@ class Decoder:
         cache = DynamicCache(config=self.model.config)
         answers: list[list[int]] = [[] for _ in embeds]
         open_rows = set(range(len(embeds)))
-        inputs: dict[str, Tensor] = {"inputs_embeds": padded, "position_ids": positions}
+        inputs: dict[str, Tensor] = {"inputs_embeds": padded, "position_ids": positions, **padded_kinds(prompts, mask)}
         with self.lock, within_memory():
             for _ in range(max_new_tokens):
                 inputs |= {"attention_mask": mask}
@@ -146,7 +147,7 @@ class Decoder:
         given = self.model.get_input_embeddings()(answer[:-1])[None]
         rows = [torch.cat([prompt["inputs_embeds"], given.to(prompt["inputs_embeds"])], dim=1) for prompt in prompts]
         padded, mask = left_padded(rows)
-        inputs = {"inputs_embeds": padded, "attention_mask": mask}
+        inputs = {"inputs_embeds": padded, "attention_mask": mask, **padded_kinds(prompts, mask, len(ids) - 1)}
         inputs["position_ids"] = answered_positions(prompts, mask, len(ids) - 1)
         with self.lock, within_memory():
             scores: Tensor = self.model(use_cache=False, logits_to_keep=len(ids), **inputs).logits
@@ -214,6 +215,19 @@ def answered_positions(prompts: Sequence[dict[str, Tensor]], mask: Tensor, count
             whole = torch.cat([one, *following({"position_ids": one}, 1, count).values()], dim=-1)
             positions[..., row, -whole.shape[-1] :] = whole[..., 0, :]
     return positions
+
+
+def padded_kinds(prompts: Sequence[dict[str, Tensor]], mask: Tensor, count: int = 0) -> dict[str, Tensor]:
+    """token_type_ids (B, L) of prompts that are padded on the left, with `count` answer tokens each: both of type 0.
+
+    mask: (B, L), 1 where something is. Empty where the prompts have none.
+    """
+    if "token_type_ids" not in prompts[0]:
+        return {}
+    kinds, end = torch.zeros_like(mask), mask.shape[1] - count
+    for row, prompt in enumerate(prompts):
+        kinds[row, end - prompt["token_type_ids"].shape[1] : end] = prompt["token_type_ids"][0]
+    return {"token_type_ids": kinds}
 
 
 def left_padded(embeds: list[Tensor]) -> tuple[Tensor, Tensor]:

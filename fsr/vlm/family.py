@@ -352,6 +352,12 @@ class Family(VLM):
         embeds[is_image] = embeddings.to(self.device, embeds.dtype)
         return {"inputs_embeds": embeds[None], **places}
 
+    def script_inputs(self, encoding: Encoding, selection: Selection | None) -> dict[str, Any]:
+        """The same prompt as `generate` of the transformers class takes it, with a mask in which nothing is hidden."""
+        inputs: dict[str, Any] = dict(self.language_inputs(encoding, selection))
+        shape = inputs["inputs_embeds"].shape[:2]
+        return {**inputs, "attention_mask": torch.ones(shape, dtype=torch.long, device=self.device)}
+
     def source(self, encoding: Encoding, selection: Selection) -> Tensor:
         return replaced(torch.arange(len(encoding.prompt)), encoding.visual, selection)
 

@@ -110,6 +110,8 @@ def largest_prompt(config: Any) -> int:
         most = max(picture, math.ceil(FRAMES / vision.temporal_patch_size) * min(picture, QWEN_FRAME))
     elif hasattr(config, "scale_factor"):  # SmolVLM, whose frames are one tile each
         most = max(SMOL_TILES, FRAMES) * (vision.image_size // vision.patch_size // config.scale_factor) ** 2
+    elif hasattr(config, "mm_tokens_per_image"):  # Gemma 3, which reads no clips
+        most = config.mm_tokens_per_image
     else:
         rows = vision.image_size // vision.patch_size
         pinpoints = getattr(config, "image_grid_pinpoints", None) or []

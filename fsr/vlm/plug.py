@@ -27,6 +27,7 @@ REPLACED = {
     *PICTURES,
     *("inputs", "input_ids", "attention_mask", "position_ids", "mm_token_type_ids", "image_sizes", "batch_num_images"),
     *("image_grid_thw", "video_grid_thw", "second_per_grid_ts", "image_sizes_videos", "pixel_attention_mask"),
+    "token_type_ids",
 }
 
 
@@ -55,9 +56,9 @@ def prune(
 ) -> Iterator[Pruned]:
     """Inside the block, `model.generate(**inputs)` reads `budget` visual tokens; afterwards the model is as it was.
 
-    model: of a class in `fsr.vlm.catalogue` (LLaVA-1.5, -NeXT, -OneVision, Qwen2.5-VL, Qwen3-VL, SmolVLM2), in eval
-    mode. inputs: what its processor returns, a batch of one. budget: a count, a share as 0.25 or "25 %", or a reduction
-    as "-77.8 %".
+    model: of a class in `fsr.vlm.catalogue` (LLaVA-1.5, -NeXT, -OneVision, Qwen2.5-VL, Qwen3-VL, SmolVLM2, Gemma 3),
+    in eval mode. inputs: what its processor returns, a batch of one. budget: a count, a share as 0.25 or "25 %", or a
+    reduction as "-77.8 %".
     question: what relevance is measured against; default the user text of the prompt. relevance: a (CLIPModel,
     tokenizer) pair of the model's own vision tower, or None: no relevance term, and nothing is downloaded.
     Raises InvalidInput for what cannot be served. The result of generate starts with the unpruned prompt, as always.
@@ -87,10 +88,10 @@ def prune(
         encoding = Encoding(media, asked, tokens, ids[0].cpu(), _located(vlm, ids[0].cpu(), media))
         selection = pruner(tokens, kept_from(budget, len(tokens)))
         pruned.encoding, pruned.selection = encoding, selection
-        inputs = vlm.language_inputs(encoding, selection)
-        inputs["attention_mask"] = torch.ones(inputs["inputs_embeds"].shape[:2], dtype=torch.long, device=vlm.device)
+        inputs = vlm.script_inputs(encoding, selection)
         others = {name: value for name, value in options.items() if name not in REPLACED}
-        return _with_prompt(_undisturbed(model, lambda: plain(**inputs, **others)), ids)
+        repeated = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+        return _with_prompt(_undisturbed(model, lambda: plain(**inputs, **others)), ids, repeated)
 
     generate.plain = plain  # type: ignore[attr-defined]
     before = vars(model).get("generate")
@@ -173,9 +174,10 @@ def _asked(vlm: Any, ids: Tensor, media: Any) -> str:
     """The user text of a prompt made by the model's own chat template; empty where it was made otherwise."""
     token, mark = vlm.visual_token(media)
     text = vlm.tokenizer.decode(ids[0][ids[0] != token].tolist(), skip_special_tokens=False)
-    before, after = (" ".join(part.replace(mark, "").split()) for part in vlm.template(media))
+    begin = vlm.tokenizer.bos_token or ""  # which the template writes, or the tokenizer
+    before, after = (" ".join(part.replace(mark, "").removeprefix(begin).split()) for part in vlm.template(media))
     words = " ".join(text.split())
-    start = words.removeprefix(vlm.tokenizer.bos_token or "").strip()
+    start = words.removeprefix(begin).strip()
     if not start.startswith(before) or not start.endswith(after):
         return ""
     return start[len(before) : len(start) - len(after)].strip()
@@ -193,9 +195,12 @@ def _undisturbed(model: Any, run: Callable[[], Any]) -> Any:
         inner.rope_deltas = held
 
 
-def _with_prompt(out: Any, ids: Tensor) -> Any:
-    """What generate returns, with the prompt in front: from embeddings it returns the answer alone."""
+def _with_prompt(out: Any, ids: Tensor, repeated: int) -> Any:
+    """What generate returns, with the unpruned prompt in front: from embeddings it returns the answer alone.
+
+    repeated: places of a pruned prompt that it returns before the answer.
+    """
     if isinstance(out, Tensor):
-        return torch.cat([ids.expand(len(out), -1), out], dim=1)
-    out.sequences = torch.cat([ids.expand(len(out.sequences), -1), out.sequences], dim=1)
+        return torch.cat([ids.expand(len(out), -1), out[:, repeated:]], dim=1)
+    out.sequences = torch.cat([ids.expand(len(out.sequences), -1), out.sequences[:, repeated:]], dim=1)
     return out

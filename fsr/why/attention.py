@@ -31,6 +31,8 @@ from fsr.why.words import Word, words_of
 
 THIRDS = ("first", "middle", "last")
 NUMBERS_AT_ONCE = 1 << 24  # of attention, over all heads
+HEADS_FIRST = ("gemma3_text",)  # whose norm of the queries is given (1, H, S, d)
+KNOWN = (*DECODERS, *HEADS_FIRST)
 CACHES = ("cache", "past_key_values")  # what layers call it, from transformers 5.23 on and before
 
 
@@ -168,9 +170,9 @@ def _decoder(vlm: VLM) -> Any:
     stack = decoder_stack(vlm.decoder.model)
     if "linear_attention" in (getattr(stack.config, "layer_types", None) or ()):
         raise FsrError("most layers of this model are linear and have no attention: where a word looked is not known.")
-    if stack.config.model_type not in DECODERS:
+    if stack.config.model_type not in KNOWN:
         raise FsrError(
-            f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(DECODERS)}."
+            f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(KNOWN)}."
         )
     return stack
 
@@ -242,7 +244,8 @@ class _Rows:
                 handle.remove()
 
     def _keep(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        self._queries = output.detach()[0]
+        queries = output.detach()[0]
+        self._queries = queries.transpose(0, 1) if self.decoder.config.model_type in HEADS_FIRST else queries
 
     def _reader(self, at: int, layer: int, first: bool, pruning: InsidePruning | None) -> Callable[..., None]:
         def read(module: Any, _args: Any, kwargs: dict[str, Any], _output: Any) -> None:
