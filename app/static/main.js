@@ -14,6 +14,7 @@ import { mountFidelity } from "./fidelity.js";
 import { mountFilm } from "./film.js";
 import { copyLink } from "./share_link.js";
 import { drawPicture } from "./save/picture.js";
+import { saveView } from "./save/opened.js";
 import { saveRows } from "./save/rows.js";
 import { mountTabs } from "./tabs.js";
 import { mountWhy } from "./why/why.js";
@@ -88,7 +89,7 @@ export function start(config) {
       mountTopbar(io.element, store, config, {
         ...io,
         tools: {
-          copyLink: (button) => copyLink(store, button),
+          copyLink: (button) => copyLink(store, button, () => saveView(store, io.figure, "page", "html")),
           rows: saveRows({ store, config, stage: () => stage, figure: io.figure, clip: io.exportClip }),
           flipTheme: () => flipTheme(store),
           flipProjector: () => flipProjector(store),

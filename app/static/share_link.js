@@ -3,9 +3,11 @@
 import { linkTo } from "./export.js";
 import { addNote } from "./notes.js";
 
-const OWN = "This link holds everything but the picture.";
+const OWN = "This link holds everything but the picture: who opens it is asked to upload it.";
+const FILE = "One file holds it all, and opens without a network, or here again:";
 
-export async function copyLink(store, button) {
+/** save: writes the view as one file, picture included. */
+export async function copyLink(store, button, save) {
   const link = linkTo(store.state);
   try {
     await navigator.clipboard.writeText(link);
@@ -15,6 +17,8 @@ export async function copyLink(store, button) {
   } catch {
     window.prompt("Copy this link", link); // no clipboard without https or permission
   }
-  const { pictures, example } = store.state;
-  if (pictures.length && !example) addNote(store, { kind: "link", text: OWN });
+  const { pictures, example, trace } = store.state;
+  if (!pictures.length || example) return;
+  const offer = trace ? { label: "Save as a page", perform: save } : undefined; // before a question there is no view
+  addNote(store, { kind: "link", text: offer ? `${OWN} ${FILE}` : OWN, offer });
 }

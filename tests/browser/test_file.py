@@ -117,6 +117,12 @@ def test_a_saved_view_opens_again_as_it_was_and_a_bad_one_is_refused(page, tmp_p
     page.reload()
     page.wait_for_selector(READY)
     assert opened(page)["answers"] == found["answers"]
+    page.click("[data-ref=link]")
+    with page.expect_download(timeout=60_000) as download:
+        page.click("[data-kind=link] .fx-plain")
+    download.value.save_as(tmp_path / "again.html")
+    again = fsr.open_saved(tmp_path / "again.html")
+    assert (again.method, again.budget, again.trace.question) == ("fsr", 48, HOSTILE)
     ask(page, "how many squares are there?")
     until_done(page)
     (tmp_path / "view.json").write_text((tmp_path / "view.json").read_text().replace('"budget":48', '"budget":4800'))
