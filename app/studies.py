@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 from fsr.why import Influences, Regain, Repair
+from fsr.why.words import Word
 
 KEPT = 64  # studies, and as many unpruned answers
 
@@ -22,12 +23,16 @@ class Answered:
 
 @dataclass(frozen=True)
 class Study:
-    """One selection of one question, as far as it is known. key: e.g. fsr@64. repaired: the answer with the repair."""
+    """One selection of one question, as far as it is known. key: e.g. fsr@64. repaired: the answer with the repair.
+
+    words: of the answer, once all influences are known.
+    """
 
     key: str = ""
     answer: Answered | None = None
     unpruned: Answered | None = None
     influences: Influences | None = None
+    words: tuple[Word, ...] = ()
     regained: Regain | None = None
     repair: Repair | None = None
     repaired: str = ""

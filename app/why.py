@@ -24,6 +24,8 @@ value can be missed:
     influence  [{"token", "delta", "absorbed": [token, ...]}], grows: delta = log P(answer | all that is kept) minus
                log P(answer | all but this token), in nats; above 0 the token speaks for the answer. An anchor goes with
                the tokens that were merged into it
+    words      once influence is done: [{"text", "delta": [nats, one for each of `influence`]}], the same of each word
+               of the answer behind the words before it. They sum to the whole, but for the end of text
     regain     {"base", "regions": [{"tokens": [...], "gain"}], "tokens": [{"token", "gain"}]}, grows. base: log P of
                the *unpruned* answer with this selection; gain: by how much it rises with these tokens put back
     repair     {"found": bool, "tokens": [...], "answer", "forwards": n, "limit": n, "note": sentence,
@@ -55,6 +57,7 @@ from fsr.vlm import Encoding
 from fsr.vlm.answers import greedy_answer
 from fsr.why import check_studied, influence, kept_by, regain, repair, studied
 from fsr.why.changed import with_more
+from fsr.why.words import words_of
 
 WHATS = ("influence", "repair")
 PATIENCE_S = 20.0  # a study that takes longer ends where somebody waits for the model
@@ -115,14 +118,15 @@ def _study(work: Work, request: Request, what: str, known: Study) -> Iterator[St
 def _influence(work: Work, encoding: Encoding, selection: Selection, known: Study) -> Iterator[Step]:
     n = len(selection.kept)
     yield Step("answering", f"Answering with {n} tokens.", study=known)
-    known = replace(known, answer=known.answer or _answered(work, encoding, selection))
+    answer = known.answer or _answered(work, encoding, selection)
+    known = replace(known, answer=answer)
     text = f"Leaving out each of {n} tokens."
     yield Step("influence", text, 0, n, known)
-    assert known.answer is not None
-    for found in influence(work.vlm, encoding, selection, known.answer.ids, work.stop):
+    for found in influence(work.vlm, encoding, selection, answer.ids, work.stop):
         known = replace(known, influences=found)
         yield Step("influence", text, len(found.found), found.of, known)
-    yield Step("done", study=known)
+    words = words_of(work.vlm, answer.ids) if answer.text else []
+    yield Step("done", study=replace(known, words=tuple(words)))
 
 
 def _repair(work: Work, encoding: Encoding, selection: Selection, known: Study, request: Request) -> Iterator[Step]:
@@ -187,6 +191,11 @@ def to_json(known: Study, what: str) -> dict[str, Any]:
         record["influence"] = found and [
             {"token": one.token, "delta": _short(one.delta), "absorbed": list(one.absorbed)} for one in found.found
         ]
+        if known.words and found:
+            record["words"] = [
+                {"text": word.text, "delta": [float(f"{one.of(word.start, word.stop):.4g}") for one in found.found]}
+                for word in known.words
+            ]
         return record
     record["regain"] = record["repair"] = None
     if (lost := known.regained) is not None:
@@ -215,7 +224,11 @@ def studied_whole(service: Service, request: Request, repairing: bool) -> dict[s
         *_, last = study(service, request, what)
         assert last.study is not None
         record |= {name: value for name, value in to_json(last.study, what).items() if value is not None}
-    record["influence"].sort(key=lambda one: (-one["delta"], one["token"]))
+    found = record["influence"]
+    order = sorted(range(len(found)), key=lambda i: (-found[i]["delta"], found[i]["token"]))
+    record["influence"] = [found[i] for i in order]
+    for word in record.get("words", []):
+        word["delta"] = [word["delta"][i] for i in order]
     return record
 
 

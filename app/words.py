@@ -177,8 +177,10 @@ def _words(work: Work, request: Request, known: dict[str, Look]) -> Iterator[Ste
 
 
 def look_at(work: Work, encoding: Encoding, selection: Any, ids: list[int]) -> Look:
-    """Plain arrays of one answer's attention."""
+    """Plain arrays of one answer's attention; of an answer without words none."""
     n = len(encoding.tokens)
+    if not work.vlm.text(ids):
+        return _nothing(work.vlm.shape.layers, n, float(read_tokens(selection, n)))
     found = answer_attention(work.vlm, encoding, selection, ids)
     levels, scale = quantised(found.attention.numpy())
     column, token, part = (x.numpy() for x in parts(found.tokens, selection, n))
@@ -192,6 +194,13 @@ def look_at(work: Work, encoding: Encoding, selection: Any, ids: list[int]) -> L
         n,
         float(read_tokens(selection, n)),
     )
+
+
+def _nothing(layers: int, n: int, read: float) -> Look:
+    """Of an answer that has no words."""
+    each, none = np.zeros((0, layers), np.float32), np.zeros(0, np.int32)
+    levels = np.zeros((0, layers, 0), np.uint8)
+    return Look("", (), levels, each, each, (none, none, np.zeros(0, np.float32)), n, read)
 
 
 # -- two questions

@@ -12,7 +12,7 @@ from app.request import Request
 from app.service import Service
 from app.settings import Settings
 from app.ui.studies import study_value
-from app.why import study, to_json
+from app.why import studied_whole, study, to_json
 from fsr.errors import InvalidInput
 from tests.tiny import in_memory
 
@@ -39,6 +39,13 @@ def test_every_kept_token_has_its_influence_and_asking_again_costs_nothing(servi
     assert last.phase == "done"
     assert told["key"] == f"fsr@{BUDGET}"
     assert len(told["influence"]) == BUDGET
+    end = last.study.words[-1].stop  # what follows is the end of text
+    for at, one in enumerate(last.study.influences.found):
+        words = sum(word["delta"][at] for word in told["words"]) + sum(one.by_answer_token[end:])
+        assert words == pytest.approx(one.delta, abs=2e-3)
+    whole = studied_whole(service, asked, False)
+    first = [one["token"] for one in told["influence"]].index(whole["influence"][0]["token"])
+    assert [word["delta"][0] for word in whole["words"]] == [word["delta"][first] for word in told["words"]]
     runs: list[int] = []
     handle = tiny_vlm.model.register_forward_hook(lambda *_: runs.append(1))
     try:

@@ -37,8 +37,13 @@ NAMES = ["llava", "llava frames", "next", "onevision", "onevision clip", "qwen",
 
 
 def single(vlm, encoding, selection, ids) -> float:
+    return float(singles(vlm, encoding, selection, ids).sum())
+
+
+def singles(vlm, encoding, selection, ids) -> torch.Tensor:
+    """(A,) log-probability of each token of the answer."""
     scores = vlm.forced(encoding, selection, ids).double().log_softmax(dim=-1)
-    return float(scores[torch.arange(len(ids)), ids].sum())
+    return scores[torch.arange(len(ids)), ids].cpu()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,11 +54,12 @@ def test_influence_is_what_single_runs_without_each_token_give(encodings, name):
         ids = greedy_answer(vlm, encoding, 6, selection=selection)
         *_, found = influence(vlm, encoding, selection, ids)
         assert [one.token for one in found.found] == selection.kept.tolist()
-        base = single(vlm, encoding, selection, ids)
-        assert found.base == pytest.approx(base, abs=1e-4)
+        base = singles(vlm, encoding, selection, ids)
+        assert found.base == pytest.approx(float(base.sum()), abs=1e-4)
         for one in found.found:
-            expected = base - single(vlm, encoding, without(selection, one.token), ids)
-            assert one.delta == pytest.approx(expected, abs=1e-4)
+            expected = base - singles(vlm, encoding, without(selection, one.token), ids)
+            assert one.delta == pytest.approx(float(expected.sum()), abs=1e-4)
+            assert one.by_answer_token == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llava", "onevision clip", "qwen"])

@@ -18,7 +18,7 @@ from app.leases import dumps, loads
 from app.request import Request
 from app.service import Service
 from app.settings import Settings
-from app.words import Looks, questions, words
+from app.words import Looks, look_at, questions, words
 from fsr.cli.main import main
 from fsr.errors import InvalidInput
 from fsr.pruners import make
@@ -253,6 +253,8 @@ def test_what_crosses_is_what_was_found(service, asked, tiny_vlm):
             values = np.array(packed["scale"])[:, None] * (np.array(levels) / 255.0) ** 2
             assert np.abs(values - expected).max() < 0.012 * expected.max()
             assert packed["share"] == pytest.approx(found.share[:, layers].mean(dim=1).numpy(), abs=1e-3)
+    silent = look_at(service.work(asked), tiny, None, [next(iter(tiny_vlm.decoder.eos))])
+    assert (silent.text, silent.words, silent.map("last")) == ("", (), {"scale": [], "share": [], "levels": []})
     for group in ("4", "0", "most", None, "-1"):
         with pytest.raises(InvalidInput, match="first, middle, last or a number from 1 to 3"):
             look.map(group)

@@ -20,6 +20,7 @@ import {
   written,
 } from "./address_text.js";
 import { TABS } from "./tabs.js";
+import { LAYERS as MEASURED } from "./why/layer.js";
 import { viewsOf } from "./views.js";
 
 /**
@@ -342,7 +343,7 @@ function listOf(text, known, made) {
 }
 
 function layersOf(trace) {
-  return ["roles", ...Object.keys(SCORES).filter((name) => trace.scores?.[name])];
+  return ["roles", ...Object.keys(SCORES).filter((name) => trace.scores?.[name]), ...Object.keys(MEASURED)];
 }
 
 function framesOf({ trace }) {

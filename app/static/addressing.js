@@ -4,6 +4,7 @@ import { KEYS, OWN, ROWS, exampleOf, queryOf, readQuery, shareable } from "./add
 import { isBusy } from "./answers.js";
 import { addNote, dropNote } from "./notes.js";
 import { switchTo } from "./share.js";
+import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 
 const QUIET_MS = 250; // an address is written when nothing has changed for so long: never during a drag
 const AGAIN_MS = 200;
@@ -63,6 +64,7 @@ export function createAddress(store, config) {
     put(patch);
     if (fresh && !trace && kept) store.act("look");
     if (trace) noteQuestion(pending.asked.question);
+    if (trace && patch.layer) noteMeasured(patch.layer);
   }
 
   /** Sets what was read; other parameters, and another share of the budget, are planned as soon as they can be. */
@@ -82,6 +84,15 @@ export function createAddress(store, config) {
     if (!state.trace || !state.model || isBusy(state.status)) return void setTimeout(() => plan(wanted), AGAIN_MS);
     if (wanted.share) switchTo(store, wanted.share);
     for (const method of wanted.methods) store.act("plan", { method, parameters: state.edited[method] ?? {} });
+  }
+
+  /** A layer that is measured when it is asked for is not in the address, only its name. */
+  function noteMeasured(layer) {
+    const measured = MEASURED[layer];
+    if (!measured || measuredOf(store.state)) return;
+    const text = `The link shows ${measured.label.toLowerCase()}, ${measured.help}; until it is measured here, roles are shown.`;
+    const perform = () => (dropNote(store, "measured"), store.act("study", measured.what));
+    addNote(store, { kind: "measured", text, offer: { label: "Measure it", perform } });
   }
 
   function noteQuestion(question) {

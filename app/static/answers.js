@@ -282,6 +282,10 @@ function drawSource(at, state, label) {
 
 /** Words of the question that the model does not know. */
 export function unknownText({ trace }) {
-  const unknown = trace?.unknown_words ?? [];
+  return unknownSentence(trace?.unknown_words ?? []);
+}
+
+/** @param {string[]} unknown */
+export function unknownSentence(unknown) {
   return unknown.length ? `The model does not know: ${unknown.join(", ")}. It reads each as <unk>.` : "";
 }

@@ -13,7 +13,7 @@ import { makeCellTime } from "./film_cells.js";
 import { drawCount, drawPair, label } from "./sheet_shared.js";
 import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
-import { mountSheetMarking } from "./why/whatif.js";
+import { mountDrag } from "./why/whatif.js";
 import { el, fill, setText, toggle } from "./dom.js";
 import { hold, leave } from "./inspect.js";
 
@@ -145,7 +145,6 @@ export function mountSheet(at, store, config, stageOf) {
   ];
   store.on([...shape, "answers", "aside", "edited", "status"], draw);
   store.on([...shape, "cursor", "veil", "layer", "study"], repaint);
-  mountSheetMarking(at.sheet, store);
   store.on(["cursor", "mode"], (state) => setText(at.linked, state.mode === "compare" ? sentence(state, config) : ""));
   new ResizeObserver(() => repaint(store.state)).observe(at.sheet);
   store.when("theme", () => repaint(store.state));
@@ -184,6 +183,7 @@ function makeCell(store, sheet, kind) {
     ...(answered ? [cell.text, cell.agree, cell.costs] : []),
   );
   mountPointer(cell.canvas, sheet, store);
+  mountDrag({ canvas: cell.canvas, picture: cell.mini }, sheet, store);
   cell.tune.addEventListener("click", () => store.act("drawer", cell.method));
   return cell;
 }

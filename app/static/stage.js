@@ -18,6 +18,7 @@ import { measuredOf } from "./why/layer.js";
 import { marksOf } from "./why/marks.js";
 import { mountMarking } from "./why/whatif.js";
 import { mountCaption } from "./words/caption.js";
+import { wordLayer } from "./words/influence.js";
 import { pinnedHeat } from "./words/maps.js";
 import { hold, leave } from "./inspect.js";
 
@@ -122,7 +123,7 @@ export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const { view, layers, cursor, layer, trace } = state;
   const pinned = pinnedHeat(state);
   const heat = pinned ?? (layer === "roles" ? null : heatOf(trace, layer));
-  const measured = pinned ? null : measuredOf(state);
+  const measured = pinned ? null : (wordLayer(state) ?? measuredOf(state));
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
   const marks = marksOf(state, measured);
   const played = state.playback === null ? null : sceneAt(state, state.playback);

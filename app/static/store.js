@@ -24,10 +24,10 @@ export const NO_STUDY = { known: {}, now: null, last: {} };
  * models, drawer, help: open them; theme, projector: the looks have changed;
  * example: show one of the gallery; tour: begin a guided one;
  * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way;
- * unread: the Words tab will hear no more;
+ * unread: the Words tab will hear no more; study: measure influence, or look for a repair;
  * open: a picture that the address names; choose: a model; look: at a picture that came back.
  * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
- *   | "force" | "unforce" | "unstudied" | "unread" | "open" | "choose" | "look"} Action
+ *   | "force" | "unforce" | "study" | "unstudied" | "unread" | "open" | "choose" | "look"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State

@@ -34,10 +34,11 @@ MOST_AT_ONCE = 64
 @dataclass(frozen=True)
 class Forced:
     """A given answer behind one prompt. log_prob: of all its tokens, in nats. agrees: whether greedy decoding gives
-    it."""
+    it. token_log_probs: of each token behind those before it."""
 
     log_prob: float
     agrees: bool
+    token_log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -272,8 +273,10 @@ class VLM(ABC):
             some = selections[at : at + size]
             prompts = [first, *(self.language_inputs(encoding, selection) for selection in some[1:])]
             log_probs, agrees = self.decoder.forced_batch(prompts, answer_ids)
+            sums, whole = log_probs.sum(dim=1).tolist(), agrees.all(dim=1).tolist()
             yield [
-                Forced(*pair) for pair in zip(log_probs.sum(dim=1).tolist(), agrees.all(dim=1).tolist(), strict=True)
+                Forced(total, agreed, tuple(each))
+                for total, agreed, each in zip(sums, whole, log_probs.tolist(), strict=True)
             ]
             at += len(some)
 

@@ -8,6 +8,7 @@ leaves with all that was merged into it: they are one embedding.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,19 @@ from fsr.why.changed import absorbed, studied, without
 
 @dataclass(frozen=True)
 class Influence:
-    """delta: in nats; above 0 the answer is more probable with the token. absorbed: what was merged into it."""
+    """delta: in nats; above 0 the answer is more probable with the token. absorbed: what was merged into it.
+
+    by_answer_token: the same of each token of the answer behind those before it; they sum to delta.
+    """
 
     token: int
     delta: float
     absorbed: tuple[int, ...] = ()
+    by_answer_token: tuple[float, ...] = ()
+
+    def of(self, start: int, stop: int) -> float:
+        """Of answer tokens start to stop, as of a word, see `fsr.why.words`."""
+        return math.fsum(self.by_answer_token[start:stop])
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,17 @@ def _measured(
     groups = absorbed(chosen)
     prompts = [chosen, *(without(chosen, token) for token in groups)]
     units, base = iter(groups.items()), None
+    each: tuple[float, ...] = ()
     found: list[Influence] = []
     for batch in vlm.forced_batches(encoding, prompts, answer_ids):
-        log_probs = [one.log_prob for one in batch]
+        left = list(batch)
         if base is None:
-            base, *log_probs = log_probs
-        for log_prob in log_probs:
+            whole = left.pop(0)
+            base, each = whole.log_prob, whole.token_log_probs
+        for one in left:
             token, group = next(units)
-            found.append(Influence(token, base - log_prob, group))
+            by_token = tuple(a - b for a, b in zip(each, one.token_log_probs, strict=True))
+            found.append(Influence(token, base - one.log_prob, group, by_token))
         yield Influences(base, tuple(found), len(groups))
         if stop is not None and stop.is_set():
             return

@@ -156,3 +156,34 @@ def test_in_the_compare_view_the_tab_is_about_the_chosen_method(counting):
     assert page.locator(".fx-why-token h3").inner_text() == f"#5, {label[2:].split(',')[0]}"
     study(page, "influence")
     assert page.locator(".fx-why-list button").count() > 0
+
+
+@pytest.mark.slow
+def test_of_a_clip_influence_is_measured_and_tokens_are_forced_on_the_frame_on_screen(visit, app):
+    if not app.embedded:
+        pytest.skip("there is no embedded clip model")
+    page = visit("?example=overtake&frame=3&budget=64")
+    page.wait_for_function(f"{STATE}.example === 'overtake' && {STATE}.frame === 2")
+    page.click("#fx-tab-why")
+    study(page, "influence")
+    frame = page.evaluate(f"{STATE}.trace.tokens.frame")
+    row = page.locator(".fx-why-list button").first
+    token = int(row.get_attribute("data-token"))
+    row.click()
+    page.wait_for_function(f"{STATE}.frame === {frame[token]}")
+    page.click("[data-mode=keep]")
+    page.locator(".fx-stage canvas").scroll_into_view_if_needed()
+    inside = page.evaluate(f"{STATE}.trace.tokens.frame.indexOf({STATE}.frame)")
+    page.mouse.move(*at_token(page, inside))
+    page.mouse.down()
+    page.mouse.move(*at_token(page, inside + 1), steps=3)
+    page.mouse.up()
+    frames(page, 3)
+    forced = page.evaluate(f"{STATE}.forced.in")
+    assert forced
+    assert {frame[i] for i in forced} == {frame[token]}, "of no other frame"
+    page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.trace.methods.fsr.forced?.in.length")
+    assert set(forced) <= kept(page)
+    assert len(kept(page)) == 64
+    ask(page)
+    study(page, "repair")

@@ -81,3 +81,55 @@ def test_two_questions_crosswise_on_a_phone(visit):
         assert drawn(page, "mapapart")["pixels"] != kept
         assert "more for 2" in page.inner_text("[data-ref=apartscale]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_a_words_influence_is_measured_on_demand_and_a_link_to_it_offers_to(visit):
+    page = visit("?example=list&budget=48")
+    page.wait_for_function("fsrExplorer.page.store.state.example === 'list'")
+    looked(page)
+    attention = drawn(page, "oursmap")["pixels"]
+    page.click("[data-measure=influence]")
+    assert "measured by leaving out, not attention" in page.inner_text("[data-ref=leadinfluence]")
+    page.click(".fx-words [data-ref=measure]")
+    page.wait_for_selector("[data-ref=natsscale]:not([hidden])")
+    assert "rests most on #" in page.inner_text(".fx-words [data-ref=oursshare]")
+    assert drawn(page, "oursmap")["pixels"] != attention
+    assert "measured by leaving out" in page.inner_text(".fx-attention")
+    requests = len(page.watch.requests)
+    page.focus(PINNED)
+    before = drawn(page, "oursmap")
+    page.keyboard.press("ArrowLeft")
+    assert drawn(page, "oursmap")["word"] != before["word"]
+    assert len(page.watch.requests) == requests
+    other = visit("?example=list&budget=48&layer=influence")
+    other.click("[data-kind=measured] >> text=Measure it")
+    other.wait_for_function("Object.values(fsrExplorer.page.store.state.study.known).some((s) => s.phase === 'done')")
+    assert "layer=influence" in other.evaluate("location.search")
+
+
+@pytest.mark.slow
+def test_in_the_compare_view_words_are_about_the_chosen_method_and_what_is_forced(visit):
+    page = visit("?example=count&budget=48&view=compare&tab=words", ready=False)
+    page.wait_for_selector(".fx-cell-run .fx-mini canvas[data-budget]")
+    page.select_option("#fx-words-about", index=2)
+    looked(page)
+    title = page.inner_text(".fx-words [data-ref=ourstitle]")
+    assert title == "CDPruner, 48 tokens"
+    page.click("#fx-tab-why")
+    page.click("[data-mode=keep]")
+    box = page.locator(".fx-cell-run .fx-mini canvas").first.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] + 30, steps=5)
+    page.mouse.up()
+    page.wait_for_function("fsrExplorer.page.store.state.forced.in.length > 4")
+    page.click("#fx-tab-words")
+    page.click("text=Look again with CDPruner at 48 tokens")
+    page.wait_for_function("fsrExplorer.page.store.state.looked.phase === 'done'")
+    assert page.locator(".fx-words [data-ref=start]").is_hidden()
+    page.click("[data-part=cross]")
+    page.fill("#fx-other-question", "is the zebra red?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-ref=crosswise]:not(:empty)")
+    assert "Question 2. The model does not know: zebra" in page.inner_text("[data-ref=crossunknown]")

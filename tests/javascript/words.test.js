@@ -17,6 +17,7 @@ import {
   shownOf,
   viewOfKept,
 } from "../../app/static/words/maps.js";
+import { influenceOf, strongest } from "../../app/static/words/influence.js";
 
 const packed = (...levels) => btoa(String.fromCharCode(...levels));
 const near = (found, wanted) =>
@@ -124,4 +125,37 @@ test("the thirds of the layers are those of the server", () => {
     "middle third (12 to 21)",
     "last third (22 to 32)",
   ]);
+});
+
+const study = {
+  what: "influence",
+  influence: [
+    { token: 2, delta: 0.5, absorbed: [0] },
+    { token: 3, delta: -0.25, absorbed: [] },
+  ],
+  words: [
+    { text: "two", delta: [0.4, -0.3] },
+    { text: "more", delta: [0.1, 0.05] },
+  ],
+};
+
+test("a word rests on tokens that were left out, a merged group as one, all words on one scale", () => {
+  const found = influenceOf(study, 1, "more", 5);
+  near(
+    found.values.filter((v) => !Number.isNaN(v)),
+    [0.1, 0.1, 0.05],
+  );
+  assert.deepEqual([...found.values].map(Number.isNaN), [false, true, false, false, true]);
+  assert.equal(found.reach, 0.4);
+  assert.deepEqual(strongest(study, 0, 1), [[2, 0.4]]);
+  assert.equal(influenceOf(study, 1, "less", 5), null, "another answer by now");
+  assert.equal(influenceOf(null, 0, "two", 5), null);
+});
+
+test("an answer without words shows nothing", () => {
+  const none = { words: [], maps: { all: { scale: [], share: [], levels: [] } } };
+  const sides = { full: looked.sides.full, method: none };
+  const shown = shownOf({ group: "all", sides }, { side: "full", at: 0 }, "all");
+  assert.deepEqual([shown.full.text, shown.method], ["two", null]);
+  assert.equal(firstWord([], []), 0);
 });

@@ -18,11 +18,20 @@ export function tokensWithin({ index, at, box }, [x0, y0], [x1, y1]) {
 }
 
 /** @param {{ canvas: HTMLCanvasElement, picture: HTMLElement }} at @param {{ geometry: any }} stage @param {any} store */
-export function mountMarking({ canvas, picture }, stage, store) {
-  const band = el("i", { class: "fx-band", "aria-hidden": "true", hidden: true });
+export function mountMarking(at, stage, store) {
+  const active = mountDrag(at, stage, store);
+  store.on(["tab", "whatIf"], () => {
+    at.canvas.dataset.marking = active() ? store.state.whatIf.mode : "";
+  });
+}
+
+/** The drag alone, for the small pictures of the compare view, too. @returns {() => boolean} whether one may begin */
+export function mountDrag({ canvas, picture }, stage, store) {
+  const band = el("i", { class: "fx-marquee", "aria-hidden": "true", hidden: true });
   picture.append(band);
   let from = null;
-  const active = () => store.state.tab === "why" && Object.hasOwn(MODES, store.state.whatIf.mode) && stage.geometry;
+  const active = () =>
+    store.state.tab === "why" && Object.hasOwn(MODES, store.state.whatIf.mode) && Boolean(stage.geometry);
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
@@ -57,17 +66,5 @@ export function mountMarking({ canvas, picture }, stage, store) {
   });
   canvas.addEventListener("pointerup", (event) => end(event, true));
   canvas.addEventListener("pointercancel", (event) => end(event, false));
-  store.on(["tab", "whatIf"], () => {
-    canvas.dataset.marking = active() ? store.state.whatIf.mode : "";
-  });
-}
-
-/** In the compare view every small picture takes clicks. @param {HTMLElement} sheet @param {any} store */
-export function mountSheetMarking(sheet, store) {
-  sheet.addEventListener("click", (event) => {
-    const { tab, whatIf, cursor } = store.state;
-    const onPicture = event.target instanceof Element && event.target.closest(".fx-mini canvas");
-    if (onPicture && tab === "why" && Object.hasOwn(MODES, whatIf.mode) && cursor >= 0)
-      store.act("force", { tokens: [cursor], way: MODES[whatIf.mode], flip: true });
-  });
+  return active;
 }

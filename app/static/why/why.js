@@ -79,6 +79,7 @@ export function mountWhy(root, page, config, doors) {
     if (now) keep(now.key, { ...known[now.key], phase: "failed", text: FAILED });
   });
 
+  store.when("study", ask);
   at.influence.addEventListener("click", () => ask("influence"));
   at.repair.addEventListener("click", () => ask("repair"));
   at.influencestop.addEventListener("click", stop);
@@ -135,7 +136,8 @@ function problemOf(state, about) {
   return "";
 }
 
-function drawChoice(select, { entries, at }) {
+/** The methods of the compare view to choose from. */
+export function drawChoice(select, { entries, at }) {
   const names = entries.map((e) => `${e.letter} ${e.label}, ${e.budget} tokens`);
   if (select.names !== names.join("\n")) {
     select.names = names.join("\n");

@@ -6,6 +6,7 @@ import { sig3 } from "../format.js";
 import { place } from "../describe.js";
 import { DIVERGING_GRADIENT } from "../why/diverging.js";
 import { commonScale, crosswiseText, difference, overlapText, scoreOf, viewOfKept } from "./maps.js";
+import { unknownSentence } from "../answers.js";
 import { makeMap } from "./mini.js";
 import { el, fill, mountRadios, setChecked, setText, toggle } from "../dom.js";
 
@@ -54,8 +55,11 @@ export function mountCrossing(at, store, doors) {
     toggle(at.crosshalt, isCrossing(crossed));
     setText(at.crossstatus, text ?? "");
     at.crossstatus.dataset.phase = phase;
+    if (!pair) setText(at.crossunknown, "");
     toggle(at.crossed, Boolean(pair && trace));
     if (!pair || !trace) return;
+    const unknown = unknownSentence(pair.unknown_words[1] ?? []);
+    setText(at.crossunknown, unknown && `Question 2. ${unknown}`);
     setText(at.askedone, pair.questions[0]);
     setText(at.askedother, pair.questions[1]);
     setText(at.overlap, overlapText(pair));

@@ -1,26 +1,26 @@
 // Where each word looked: two small maps, the words under them, and what is sent for.
 
-import { snapBudget } from "../plan.js";
-import { planOf } from "../store.js";
-import { percent } from "../format.js";
+import { percent, sig3 } from "../format.js";
 import { place } from "../describe.js";
 import { VIRIDIS_GRADIENT } from "../color.js";
 import { byFrame, firstWord, layerChoices, shownOf } from "./maps.js";
 import { makeMap } from "./mini.js";
-import { el, fill, setText, toggle } from "../dom.js";
+import { influenceOf, influenceStudy, strongest } from "./influence.js";
+import { DIVERGING_GRADIENT } from "../why/diverging.js";
+import { aboutOf, isStudying } from "../why/studies.js";
+import { el, fill, mountRadios, setChecked, setText, toggle } from "../dom.js";
 
 const RUNNING = new Set(["waiting", "loading", "encoding", "answering", "looking"]);
 const REF = { full: "full", method: "ours" };
 
 export const isReading = (task) => RUNNING.has(task.phase);
 
-/** What the words on screen depend on. @param {any} state */
-export function askedFor(state) {
-  const { trace, method, budget, share, edited, model } = state;
-  const n = trace?.tokens.n ?? 0;
-  const kept = n && snapBudget(planOf(state), n, budget);
+/** What the words on screen depend on. @param {any} state @param {any} config */
+export function askedFor(state, config) {
+  const { trace, share, edited, model } = state;
+  const { method = state.method, budget = 0 } = aboutOf(state, config) ?? {};
   const forced = JSON.stringify(state.forced ?? null);
-  return JSON.stringify([trace?.question, model?.answering, method, kept, share, edited[method] ?? {}, forced]);
+  return JSON.stringify([trace?.question, model?.answering, method, budget, share, edited[method] ?? {}, forced]);
 }
 
 /**
@@ -34,6 +34,8 @@ export function mountLooking(at, store, config, doors) {
   fill(at.fullmap, maps.full.node);
   fill(at.oursmap, maps.method.node);
   at.gradient.style.background = VIRIDIS_GRADIENT;
+  at.natsgradient.style.background = DIVERGING_GRADIENT;
+  mountMeasures(at, store);
   at.start.addEventListener("click", () => ask("look", { group: store.state.looked.group ?? "all" }));
   at.halt.addEventListener("click", halt);
   at.group.addEventListener("change", () => {
@@ -45,17 +47,22 @@ export function mountLooking(at, store, config, doors) {
   });
   for (const side of ["full", "method"]) mountWords(at[`${REF[side]}words`], side, store);
 
-  store.on(["looked", "trace", "method", "budget", "view", "edited", "share", "tab"], (state) => {
+  const setting = ["trace", "method", "budget", "view", "edited", "share", "forced", "mode", "chosen", "arrange"];
+  const shown = /** @type {any} */ ([...setting, "rowMethod", "layerAt", "whyAt", "looked", "tab", "study"]);
+  store.on(shown, (state) => {
     const { looked } = state;
     const running = isReading(looked);
-    const stale = looked.sides && looked.asked !== askedFor(state);
+    const stale = looked.sides && looked.asked !== askedFor(state, config);
     toggle(at.start, !running && (!looked.sides || Boolean(stale)));
     setText(at.start, stale ? `Look again with ${nameOf(state, config)}` : "Show where each word looked");
     toggle(at.halt, running);
     setText(at.status, statusOf(looked));
     at.status.dataset.phase = looked.phase;
     toggle(at.found, Boolean(looked.sides));
-    toggle(at.layersbox, Boolean(looked.sides));
+    const measuring = looked.measure === "influence";
+    toggle(at.layersbox, Boolean(looked.sides) && !measuring);
+    toggle(at.measures, Boolean(looked.sides));
+    drawMeasure(at, state, measuring, influenceStudy(state, config));
     if (!looked.sides) return;
     at.found.classList.toggle("fx-stale-words", Boolean(stale));
     drawChoices(at.group, looked);
@@ -65,16 +72,41 @@ export function mountLooking(at, store, config, doors) {
   });
   const redraw = (state) => {
     if (state.tab !== "words" || !state.looked.sides || !state.trace) return;
-    draw(at, state, maps, store);
+    draw(at, state, maps, store, state.looked.measure === "influence" ? influenceStudy(state, config) : null);
   };
-  store.on(["looked", "word", "glance", "cursor", "frame", "tile", "trace", "tab", "veil"], redraw);
+  store.on(["looked", "word", "glance", "cursor", "frame", "tile", "trace", "tab", "veil", "study", "forced"], redraw);
   new ResizeObserver(() => redraw(store.state)).observe(at.found);
   store.when("theme", () => redraw(store.state));
 }
 
+/** Attention, or influence, which is measured when it is asked for. */
+function mountMeasures(at, store) {
+  const buttons = [...at.measures.children];
+  for (const button of buttons)
+    button.addEventListener("click", () =>
+      store.set({ looked: { ...store.state.looked, measure: button.dataset.measure } }),
+    );
+  mountRadios(at.measures, buttons);
+  at.measure.addEventListener("click", () => store.act("study", "influence"));
+  store.on(["looked"], ({ looked }) => {
+    const measure = looked.measure ?? "attention";
+    for (const button of buttons) setChecked(button, button.dataset.measure === measure);
+    toggle(at.leadattention, measure === "attention");
+    toggle(at.leadinfluence, measure === "influence");
+  });
+}
+
+function drawMeasure(at, state, measuring, study) {
+  const running = isStudying(study);
+  toggle(at.measure, measuring && !running && study?.phase !== "done");
+  at.measure.disabled = Boolean(state.study.now);
+  if (measuring && (running || (study && study.phase !== "done")))
+    setText(at.status, running && study.of ? `${study.text} ${study.at} of ${study.of}.` : (study.text ?? ""));
+}
+
 function nameOf(state, config) {
-  const label = config.methods.find((m) => m.name === state.method)?.label ?? state.method;
-  return state.view ? `${label} at ${state.view.budget} tokens` : label;
+  const { label, budget, view } = aboutOf(state, config) ?? {};
+  return view ? `${label} at ${budget} tokens` : (label ?? state.method);
 }
 
 function titleOf({ key, sides }, config) {
@@ -126,26 +158,63 @@ function mountWords(node, side, store) {
 function drawWords(node, words, looked) {
   if (node.drawn === words) return;
   node.drawn = words;
+  if (!words.length) return fill(node, "(no text)");
   const first = Math.min(words.length - 1, firstWord(looked.sides.full.words, looked.sides.method.words));
   fill(node, ...words.map((text, i) => el("button", { type: "button", tabindex: i === first ? 0 : -1 }, text)));
 }
 
-function draw(at, state, maps, store) {
+/** study: of influence, where that is shown of words. */
+function draw(at, state, maps, store, study) {
+  if (state.looked.measure === "influence") return drawInfluence(at, state, maps, study);
   const { looked, word, glance, trace, cursor } = state;
   const shown = shownOf(looked, glance ?? word, looked.group);
   for (const side of ["full", "method"]) {
     const mine = shown?.[side] ?? null;
     maps[side].draw(state, { heat: mine ? { values: mine.values, ...shown.scale } : null });
     Object.assign(maps[side].canvas.dataset, { word: mine?.text ?? "", high: shown ? shown.scale.max.toFixed(6) : "" });
-    [...at[`${REF[side]}words`].children].forEach((button, i) => {
-      button.setAttribute("aria-pressed", String(word?.side === side && word.at === i));
-      button.classList.toggle("fx-looking-from", mine?.at === i);
-    });
+    markWords(at[`${REF[side]}words`], side, word, mine?.at);
     fill(at[`${REF[side]}share`], ...shareNodes(mine, trace, store, Boolean(shown)));
   }
+  toggle(at.natsscale, false);
   toggle(at.gradient.parentNode, Boolean(shown));
   setText(at.high, shown ? `${percent(shown.scale.max)} of a word’s attention` : "");
   setText(at.token, shown && cursor >= 0 ? tokenText(shown, trace, cursor) : hintOf(shown));
+}
+
+function markWords(node, side, word, on) {
+  [...node.children].forEach((button, i) => {
+    button.setAttribute("aria-pressed", String(word?.side === side && word.at === i));
+    button.classList.toggle("fx-looking-from", on === i);
+  });
+}
+
+/** The same words, and which tokens each of the pruned answer rests on. */
+function drawInfluence(at, state, maps, study) {
+  const { looked, word, glance, trace, cursor } = state;
+  const shown = /** @type {any} */ (shownOf(looked, glance ?? word, looked.group));
+  const mine = shown?.method ?? null;
+  const found = mine && influenceOf(study, mine.at, mine.text, trace.tokens.n);
+  maps.full.draw(state, {});
+  maps.method.draw(state, found ? { apart: found } : {});
+  Object.assign(maps.method.canvas.dataset, { word: mine?.text ?? "", high: found ? found.reach.toFixed(6) : "" });
+  for (const side of ["full", "method"]) markWords(at[`${REF[side]}words`], side, word, shown?.[side]?.at);
+  setText(at.fullshare, "Measured for the pruned answer only: with all tokens it would take a prompt for each.");
+  const most = found ? strongest(study, mine.at).map(([token, delta]) => `#${token} ${nats(delta)}`) : [];
+  const missing = study?.words && mine ? "This answer was made anew since: measure again." : "Not measured yet.";
+  setText(at.oursshare, found ? `“${mine.text}” rests most on ${most.join(", ")} nats.` : missing);
+  toggle(at.gradient.parentNode, false);
+  toggle(at.natsscale, Boolean(found));
+  setText(at.natslow, found ? `−${sig3(found.reach)}, against the word` : "");
+  setText(at.natshigh, found ? `+${sig3(found.reach)} nats, for it` : "");
+  setText(at.token, found && cursor >= 0 ? leftOutText(found, mine, trace, cursor) : hintOf(shown));
+}
+
+const nats = (delta) => `${delta < 0 ? "−" : "+"}${sig3(Math.abs(delta))}`;
+
+function leftOutText({ values }, { text }, trace, cursor) {
+  const where = `Token #${cursor}, ${place(trace, cursor)}`;
+  if (Number.isNaN(values[cursor])) return `${where}: dropped, so it cannot be left out.`;
+  return `${where}: ${nats(values[cursor])} nats of “${text}” go with it.`;
 }
 
 function hintOf(shown) {

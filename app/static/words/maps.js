@@ -87,6 +87,7 @@ function valuesOf(map, word) {
 export function pinnedHeat(state) {
   const { looked, word, tab, part, trace, playback } = state;
   if (tab !== "words" || part !== "look" || !word || !looked?.sides || playback !== null) return null;
+  if (looked.measure === "influence") return null; // that is another layer
   const shown = shownOf(looked, word, looked.group);
   const mine = shown?.[word.side];
   if (!mine || mine.values.length !== trace?.tokens.n) return null;

@@ -5,6 +5,8 @@ import { showWith } from "../tabs.js";
 import { mountCrossing, isCrossing } from "./crossing.js";
 import { askedFor, isReading, mountLooking } from "./looking.js";
 import { firstWord } from "./maps.js";
+import { aboutOf } from "../why/studies.js";
+import { drawChoice } from "../why/why.js";
 import { mountRadios, refs, setChecked, toggle } from "../dom.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
@@ -29,17 +31,26 @@ export function mountWords(root, store, config, page, io) {
     toggle(at.cross, part === "cross");
   });
 
+  at.about.addEventListener("change", () => store.set({ whyAt: Number(at.about.value) }));
+  store.on(["mode", "trace", "chosen", "arrange", "rowMethod", "budget", "whyAt"], (state) => {
+    const about = state.mode === "compare" ? aboutOf(state, config) : null;
+    toggle(at.aboutbox, Boolean(about));
+    if (about) drawChoice(at.about, about);
+  });
+
   const key = (task) => (task === "look" ? "looked" : "crossed");
   const ask = (task, more) => {
     const { state } = store;
     const other = task === "look" ? "cross" : "look"; // one at a time, and the server's stop is for both
-    const begun = { phase: "waiting", text: "Asking.", at: 0, of: 0, sent: askedFor(state) };
+    const begun = { phase: "waiting", text: "Asking.", at: 0, of: 0, sent: askedFor(state, config) };
     const before = state[key(other)];
     const halted =
       isReading(before) || isCrossing(before) ? { [key(other)]: { ...before, phase: "idle", text: "" } } : {};
     store.set({ [key(task)]: { ...state[key(task)], ...begun }, ...halted });
     const question = state.trace ? { question: state.trace.question } : {};
-    io[task]({ ...page.view(), ...question, ...more, words: ++run });
+    const { method, budget } = aboutOf(state, config) ?? {};
+    const about = method ? { method, budget } : {};
+    io[task]({ ...page.view(), ...about, ...question, ...more, words: ++run });
   };
   const halt = () => io.halt({ words: run });
   mountLooking(at, store, config, { ask, halt });
@@ -78,11 +89,12 @@ function hearLook(store, told) {
   if (!told.sides) return store.set({ looked: { ...known, ...told } });
   const again = known.sides && known.asked === known.sent;
   const sides = again ? withMaps(known.sides, told.sides) : told.sides;
+  const side = sides.method.words.length ? "method" : "full"; // of an answer without words there is nothing to show
   const first = firstWord(sides.full.words, sides.method.words);
-  const at = Math.min(first, sides.method.words.length - 1);
+  const at = Math.min(first, sides[side].words.length - 1);
   store.set({
     looked: { ...known, ...told, sides, asked: known.sent, text: "" },
-    ...(again ? {} : { word: { side: "method", at } }),
+    ...(again ? {} : { word: at < 0 ? null : { side, at } }),
   });
 }
 
