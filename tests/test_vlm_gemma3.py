@@ -108,6 +108,13 @@ def test_the_frames_of_a_clip_are_so_many_pictures(vlm):
     assert not vlm.reads_clips
 
 
+def test_crops_are_off_whatever_a_checkpoint_says(vlm, monkeypatch):
+    for name, value in (("do_pan_and_scan", True), ("pan_and_scan_min_crop_size", 50)):
+        monkeypatch.setattr(vlm.processor.image_processor, name, value)
+    vlm.forget()
+    assert len(vlm.encode_media([noise(300, 100)]).layout.grids) == 1
+
+
 @pytest.mark.slow
 def test_crops_that_a_script_asks_for_are_so_many_pictures(folder, model):
     processor = AutoProcessor.from_pretrained(folder)

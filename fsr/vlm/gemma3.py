@@ -12,7 +12,7 @@ has its crops pruned as so many pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -31,6 +31,7 @@ class Gemma3(Llava):
     """A Gemma3ForConditionalGeneration checkpoint; the frames of a video are so many pictures to it."""
 
     captures = CAPTURES - {"summary"}
+    processing: ClassVar[Mapping[str, Any]] = {"do_pan_and_scan": False}
 
     def _tower_of(self, model: Any) -> PooledTower:
         return PooledTower(model)

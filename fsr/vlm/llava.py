@@ -7,7 +7,7 @@ received); relevance is the cosine in the space of the CLIP model that the tower
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -22,6 +22,8 @@ from fsr.vlm.media import Media
 
 class Llava(Family):
     """A LlavaForConditionalGeneration checkpoint; the frames of a video are so many pictures to it."""
+
+    processing: ClassVar[Mapping[str, Any]] = {}  # what the image processor is told beside its own settings
 
     def _encode_frames(
         self,
@@ -59,5 +61,6 @@ class Llava(Family):
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
         """(F, 3, H, W): what the vision tower sees."""
         framed = [geometry.framed(self.processor.image_processor, frame, self.framing) for frame in frames]
-        pixels: Tensor = self.processor.image_processor(images=framed, return_tensors="pt")["pixel_values"]
+        values = self.processor.image_processor(images=framed, return_tensors="pt", **self.processing)
+        pixels: Tensor = values["pixel_values"]
         return pixels.to(self.device, self.dtype)
