@@ -42,6 +42,12 @@ MEASURED = {  # file in measurements/ -> what it holds, and the command that mak
         "--budgets 486,162 --repeats 3 --new-tokens 8 --json measurements/prefill-llava-onevision-0.5b.json",
         prefill.table,
     ),
+    "prefill-smolvlm2-256m.json": (
+        "The smallest real model, from loading to the answer, random weights",
+        "python -m fsr bench prefill --architecture smolvlm2-256m --random-weights --dtype float32 --threads 2 --whole "
+        "--repeats 3 --new-tokens 8 --json measurements/prefill-smolvlm2-256m.json",
+        prefill.table,
+    ),
 }
 ESTIMATED = {  # title -> architecture, visual tokens in all, positions of text
     "LLaVA-1.5 7B": ("llava-1.5-7b", 576, 64),

@@ -10,6 +10,7 @@ import torch
 from fsr.bench import architectures, prefill
 from fsr.bench.architectures import ARCHITECTURES, SMALL, build, memory, named
 from fsr.bench.prefill import StackClock, measure, usual
+from fsr.cli.bench.prefill import table
 from fsr.cli.main import main
 from fsr.errors import FsrError
 from fsr.vlm.catalogue import CATALOGUE
@@ -78,6 +79,24 @@ def test_every_architecture_runs_through_its_adapter(name, capsys):
     relevance = "random CLIP text tower" if name.startswith(("llava-1", "llava-n")) else "none"
     assert relevance in result["pathways"]["relevance"]
     assert "extrapolated" not in result
+
+
+@pytest.mark.slow
+def test_the_whole_path_of_a_machine_without_a_gpu(capsys):
+    argv = ["bench", "prefill", "--architecture", "smolvlm2-256m", "--random-weights", "--dtype", "float32", "--whole"]
+    assert main([*argv, "--repeats", "1", "--json", "-"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    photograph, clip = result["photograph"], result["clip"]
+    assert (photograph["pixels"], photograph["visual_tokens"]) == ([1280, 960], 13 * 64)
+    assert (clip["frames"], clip["visual_tokens"]) == (8, 8 * 64)
+    assert result["visual_tokens"] == photograph["visual_tokens"]
+    assert [row["budget"] for row in result["rows"]] == [416, 208, 92]
+    assert min(result["load_s"], photograph["encode_ms"], clip["encode_ms"]) > 0
+    peaks = [result["load_memory_mb"], *(part["memory_mb"] for part in (photograph, clip, result["unpruned"]))]
+    assert all(peak is None or peak > 100 for peak in peaks)
+    lines = table(result).splitlines()
+    assert lines[3].startswith("photograph, 1280 x 960: 832 visual tokens, encoded in ")
+    assert lines[4].startswith("clip, 8 frames of 640 x 360: 512 visual tokens")
 
 
 @pytest.fixture(scope="module")

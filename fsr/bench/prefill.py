@@ -73,12 +73,17 @@ def prefill(
     new_tokens: int = 3,
     threads: int | None = None,
     say: Say = lambda line: None,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Build an architecture and measure it.
 
-    Returns what `measure` does with the machine, the architecture and, where layers were left out, `extrapolated`.
+    whole: also what comes before a prompt is read, and all of it for a photograph as the page hands one over, see
+    `fsr.bench.whole`; then a half, a quarter and a ninth of its tokens are the default budgets.
+    Returns what `measure` does with the machine, the architecture and, where layers were left out, `extrapolated`;
+    `whole` adds load_s, load_memory_mb, photograph and, where clips are read, clip.
     Raises InvalidInput for settings that make no sense, FsrError where it does not fit into memory.
     """
+    from fsr.bench import whole as path
     from fsr.bench.architectures import build, named
     from fsr.vlm.placement import DTYPES, usable
 
@@ -89,7 +94,7 @@ def prefill(
     frames = frames if one.video else 1
     if not 1 <= frames <= 64 or repeats < 1 or new_tokens < 1 or (threads is not None and threads < 1):
         raise InvalidInput("frames must be from 1 to 64; repeats, new tokens and threads at least 1.")
-    if budgets is not None:
+    if budgets is not None and not whole:
         for budget in budgets:
             check_budget(budget, one.tokens * frames)
     before = torch.get_num_threads()
@@ -101,6 +106,18 @@ def prefill(
         say(f"built in {ms / 1e3:.1f} s: {weights / 1e9:.2f} GB of weights")
         pictures = [noise(*one.picture, seed) for seed in range(frames)]
         times = [float(i) for i in range(frames)] if one.video else None
+        before_prompt: dict[str, Any] = {}
+        if whole:
+            vlm, before_prompt = path.loaded(vlm, kind, place)
+            say(f"loaded in {before_prompt['load_s']} s")
+            pictures, times = [noise(*path.PHOTOGRAPH, 0)], None
+            before_prompt["photograph"] = path.encoded(vlm, pictures, False, repeats)
+            if vlm.reads_clips:
+                clip = [noise(*path.CLIP, seed) for seed in range(path.FRAMES)]
+                before_prompt["clip"] = path.encoded(vlm, clip, True, repeats)
+            say("encoded a photograph and a clip")
+            n = before_prompt["photograph"]["visual_tokens"]
+            budgets = [max(1, n // part) for part in path.PARTS] if budgets is None else budgets
         measured = measure(vlm, pictures, times, budgets, repeats, new_tokens, one.layers, say)
         return {
             "architecture": architecture,
@@ -113,7 +130,8 @@ def prefill(
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "build_s": round(ms / 1e3, 1),
-            "frames": frames,
+            "frames": len(pictures),
+            **before_prompt,
             **measured,
         }
     finally:

@@ -71,9 +71,9 @@ FAMILIES = {
 class Listed:
     """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it.
 
-    on_cpu_s: how long an answer of twenty tokens about a picture of 384 x 384 takes, with all visual tokens and with a
-    ninth, in seconds, on two cores of a CPU: measured at real size with random weights (docs/measurements.md); None
-    where it was not.
+    on_cpu_s: how long an answer of twenty tokens about a picture takes, with all visual tokens and with a ninth, in
+    seconds, on two cores of a CPU: measured at real size with random weights, on the picture that docs/measurements.md
+    names; None where it was not.
     """
 
     title: str

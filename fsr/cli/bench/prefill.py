@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=4, help="rounds; default 4")
     parser.add_argument("--new-tokens", type=int, default=3, help="tokens of each answer, for decode; default 3")
     parser.add_argument("--threads", type=int, help="default torch's own number")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="also loading, and encoding a photograph of 1280 x 960 and 8 frames of a clip, with the memory each takes",
+    )
     add_json(parser)
 
 
@@ -48,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         args.new_tokens,
         args.threads,
         say,
+        args.whole,
     )
     return report(result, table(result), args.json)
 
@@ -60,6 +66,7 @@ def table(result: dict[str, Any]) -> str:
         f"{r['layers']} of {r['full_layers']} layers, {r['weights_gb']:.1f} GB",
         f"{r['visual_tokens']} visual tokens, {r['text_tokens']} others; vision {full['vision_ms']:.0f} ms, question "
         f"{full['question_ms']:.0f} ms; unpruned prefill {full['prefill_ms']:.0f} ms, KV {full['kv_mb']:.1f} MB",
+        *_before(r),
         "",
         *_lines(r["rows"]),
     ]
@@ -67,6 +74,25 @@ def table(result: dict[str, Any]) -> str:
         deeper = r["extrapolated"]
         lines += ["", f"ESTIMATED for {deeper['to_layers']} layers ({deeper['how']}):", *_lines(deeper["rows"])]
     return "\n".join(lines)
+
+
+def _before(result: dict[str, Any]) -> list[str]:
+    """What comes before a prompt is read, where it was measured."""
+    if "load_s" not in result:
+        return []
+    lines = [f"loaded in {result['load_s']:.1f} s{_peak(result['load_memory_mb'])}"]
+    for name in ("photograph", "clip"):
+        if part := result.get(name):
+            size = " x ".join(map(str, part["pixels"]))
+            what = f"{part['frames']} frames of {size}" if part["frames"] > 1 else size
+            took = f"{part['visual_tokens']} visual tokens, encoded in {part['encode_ms']:.0f} ms"
+            lines.append(f"{name}, {what}: {took}{_peak(part['memory_mb'])}")
+    answering = [row["memory_mb"] for row in (result["unpruned"], *result["rows"])]
+    return [*lines, f"answering{_peak(max(answering))}"] if all(answering) else lines
+
+
+def _peak(megabytes: float | None) -> str:
+    return "" if megabytes is None else f", at most {megabytes / 1e3:.2f} GB of memory"
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
