@@ -81,7 +81,7 @@ class Layout:
 
 # fields of VisualTokens with a row for every token -> dimensions
 _PER_TOKEN = {"embeddings": 2, "features": 2, "saliency": 1, "relevance": 1}
-_PER_TOKEN |= {"keys": 2, "last_keys": 2, "last_saliency": 1}
+_PER_TOKEN |= {"keys": 2, "last_keys": 2, "last_saliency": 1, "pixels": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,7 @@ class VisualTokens:
     relevance_sign: +1 or -1, the sign the model's tower needs (a property of the tower, see `fsr.focus`).
     keys: (N, d), the keys of the layer that saliency comes from, mean over heads. last_keys: (N, C), the keys of the
     tower's last layer, all heads. last_saliency: (N,), the attention from [CLS] there, computed over all heads as one.
+    pixels: (N, P), those of the one patch that a token was made of, as the tower reads them.
     summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). Each None where
     it was not captured or the model has none. shared: many methods and budgets will read these tokens, so similarities
     are computed all at once and kept; a single selection is faster without.
@@ -107,6 +108,7 @@ class VisualTokens:
     keys: Tensor | None = None
     last_keys: Tensor | None = None
     last_saliency: Tensor | None = None
+    pixels: Tensor | None = None
     summary: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
     shared: bool = False
@@ -151,12 +153,12 @@ class VisualTokens:
     def space(self, name: str) -> Tensor:
         """(N, D or C) float32 unit rows of the similarity space `projected` or `encoder`; computed once."""
         if name == "projected":
-            return self.once("unit projected", lambda: unit_rows(self.embeddings))
+            return self._once("unit projected", lambda: unit_rows(self.embeddings))
         if name == "encoder":
             if self.features is None:
                 raise InvalidInput("similarity 'encoder' needs the encoder's features, which were not captured.")
             features = self.features
-            return self.once("unit encoder", lambda: unit_rows(features))
+            return self._once("unit encoder", lambda: unit_rows(features))
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
     def similarities(self, name: str) -> Similarities:
@@ -183,15 +185,14 @@ class VisualTokens:
         return self._all(name)
 
     def _all(self, name: str) -> Similarities:
-        return self.once(f"all {name}", lambda: self._new_similarities(name).complete())
+        return self._once(f"all {name}", lambda: self._new_similarities(name).complete())
 
     def _new_similarities(self, name: str) -> Similarities:
         unit = self.space(name)
         rows = self.embeddings if name == "projected" or self.features is None else self.features
-        return similarities_of(rows, unit, self.once(f"first {name}", lambda: firsts(rows)))
+        return similarities_of(rows, unit, self._once(f"first {name}", lambda: firsts(rows)))
 
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` makes of the embeddings and features, kept with the similarities under this name."""
+    def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._computed:
             self._computed[name] = make()
         found: T = self._computed[name]

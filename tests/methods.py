@@ -38,6 +38,7 @@ METHODS = [
     ("holov", "holov", {}),
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),
+    ("pixelprune", "pixelprune", {}),
     ("2x2 pooling", "pool2x2", {}),
     ("fastvid", "fastvid", {}),
     ("fastvid, much context", "fastvid", {"context": 1.0, "step": 1, "segments": 2, "beta": 0.5}),

@@ -10,11 +10,11 @@ from PIL import Image
 
 from app.encodings import Encodings
 from fsr.errors import InvalidInput
-from fsr.pruners import REGISTRY, make
+from fsr.pruners import REGISTRY, for_pictures, make
 from fsr.similarity import Similarities
 
 QUESTIONS = ("what is it?", "and where?")
-BEFORE = [name for name, kind in REGISTRY.items() if kind.stage == "before"]
+BEFORE = for_pictures()
 OWN = {"prumerge"}  # compares the keys of the tower, which no other method does
 
 

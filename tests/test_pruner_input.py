@@ -28,7 +28,9 @@ def test_the_registry_describes_every_method() -> None:
         assert {"name", "label", "paper", "requires", "optional", "exact_count", "parameters"} <= d.keys()
         assert set(d["requires"]) <= {"saliency", "relevance", "features", "project"} | CAPTURES
         assert set(d["optional"]) <= set(d["requires"])
-        assert d["exact_count"] == (d["stage"] == "before" and d["name"] not in ("full", "pool2x2", "prumerge"))
+        assert d["exact_count"] == (
+            d["stage"] == "before" and d["name"] not in ("full", "pool2x2", "prumerge", "pixelprune")
+        )
         for p in d["parameters"]:
             assert p["doc"]
             assert p["allowed"]

@@ -56,7 +56,7 @@ def traces(gallery):
 def test_every_method_is_recorded_at_every_usual_budget(traces):
     assert set(traces) == {*SCENES, "disc"}
     for trace in traces.values():
-        n, needs = trace.tokens["n"], {"relevance", "keys", "last_keys", "last_saliency", "summary"}
+        n, needs = trace.tokens["n"], {"relevance", "keys", "last_keys", "last_saliency", "summary", "pixels"}
         possible = [
             name
             for name, kind in REGISTRY.items()

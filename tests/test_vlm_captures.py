@@ -243,7 +243,7 @@ def test_the_service_captures_what_a_method_needs(picture, tiny_folder, tmp_path
 def test_captures_count_as_held(tiny_folder, picture):
     vlm = fsr.vlm.load(str(tiny_folder))
     bare = vlm.encode_media([picture]).nbytes
-    assert vlm.encode_media([picture], needs=ALL).nbytes == bare + 4 * (25 * (8 + 32 + 1) + 48)
+    assert vlm.encode_media([picture], needs=ALL).nbytes == bare + 4 * (25 * (8 + 32 + 1 + 3 * PATCH**2) + 48)
 
 
 def test_the_media_cache_is_bounded_in_bytes():

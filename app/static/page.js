@@ -197,9 +197,11 @@ async function fetched(url) {
  *  stop nothing begins by itself: not before something else is chosen. */
 function planMissing(store, config) {
   let wanted = null;
+  let drawn = null; // tokens of a recorded trace, which a patch makes a live one
   store.on(["mode", "chosen", "rowMethod", "arrange", "trace", "status"], (state, keys) => {
     if (keys.has("status") && state.status.phase === "stopped") return;
-    const looked = state.setting || state.trace?.recorded;
+    if (state.trace?.recorded) drawn = state.trace.tokens;
+    const looked = state.setting || (drawn && drawn === state.trace?.tokens);
     if (state.mode !== "compare" || !looked || !state.trace || isForeign(state) || isRunning(state.status)) return;
     if (state.status.phase === "refused" && wanted) {
       store.set({ problems: { ...state.problems, [wanted]: state.status.text }, status: { phase: "idle" } });

@@ -130,8 +130,10 @@ def _jobs(
     unit, layout = unit_rows(raw), Layout.of_grid(1, n)
     encoder = raw[:, : max(1, d // 4)].contiguous()  # as wide as the encoder's are: 1024 for 4096
 
+    pixels = drawn(n, generator).to(device)
+
     def tokens() -> VisualTokens:
-        return VisualTokens(raw, layout, encoder, saliency, relevance)
+        return VisualTokens(raw, layout, encoder, saliency, relevance, pixels=pixels)
 
     def gram() -> Tensor:
         with exact_products():
@@ -182,6 +184,11 @@ def regions(n: int, d: int, generator: torch.Generator) -> Tensor:
     common = torch.randn(d, generator=generator) / d**0.5
     features: Tensor = 0.8 * common + ((between + 0.5 * within) * spectrum) @ basis + 0.25 * noise
     return features
+
+
+def drawn(n: int, generator: torch.Generator) -> Tensor:
+    """(N, 588), pixels of patches of 14 x 14, of few colours each in one: many equal their neighbour."""
+    return torch.randint(4, (n, 1), generator=generator).float().expand(n, 588).contiguous()
 
 
 def independent(n: int, d: int, generator: torch.Generator) -> Tensor:

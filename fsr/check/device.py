@@ -35,7 +35,7 @@ from fsr.vlm.base import VLM
 Problems = list[str]
 Asked = Sequence[tuple[Image.Image, str]]  # pictures with questions
 
-VECTORS = ("embeddings", "features", "keys", "last_keys")  # of VisualTokens, a row for every token
+VECTORS = ("embeddings", "features", "keys", "last_keys", "pixels")  # of VisualTokens, a row for every token
 SCORES = ("saliency", "relevance", "last_saliency")
 COUNTING = ("visionzip", "prumerge", "pool2x2")  # ask a few times how many tokens they chose, though in no loop
 MOST_WAITS = 2  # of any other method
@@ -193,6 +193,7 @@ def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> V
         last_keys=torch.randn(n, 2 * width, generator=generator),
         last_saliency=torch.rand(n, generator=generator) ** 8,
         summary=torch.randn(1, width, generator=generator),
+        pixels=torch.randint(0, 2, (n, 3), generator=generator).float(),
     )
 
 

@@ -82,20 +82,21 @@ class AgilePruner(GreedyPruner):
     def _thinned(self, tokens: VisualTokens) -> _Thinned:
         assert tokens.saliency is not None
         gram = tokens.gram("projected")
-        rank = tokens.once("effective rank", lambda: effective_rank(tokens.embeddings))
-        order, erank = fetch(highest_first(tokens.saliency), rank)
+        erank = float(effective_rank(tokens.embeddings))
         place = torch.arange(1, len(tokens) + 1, dtype=torch.float64)
-        tau = (place * (float(erank) / self.erank_avg * STEP)).clamp(max=self.tau_max)
-        similar = too_similar(gram, order, STEPS * (1 - tau))
-        return _Thinned(order, removed_by(order, fetch(similar)[0]), float(erank))
+        tau = (place * (erank / self.erank_avg * STEP)).clamp(max=self.tau_max)
+        order = highest_first(tokens.saliency)
+        order, similar = fetch(order, too_similar(gram, order, STEPS * (1 - tau)))
+        return _Thinned(order, removed_by(order, similar), erank)
 
 
 def effective_rank(features: Tensor) -> Tensor:
-    """() float64: exp of the entropy of the singular values of the centred features, (N, D); from 1 to min(N, D)."""
+    """() float64 on the CPU: exp of the entropy of the singular values of the centred features, (N, D); from 1 to
+    min(N, D). Eigenvalues are taken there, since a device would be waited for in the middle."""
     x = features.double()
     x = x - x.mean(dim=0)
     gram = x @ x.T if len(x) <= x.shape[1] else x.T @ x
-    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    singular = torch.linalg.eigvalsh(fetch(gram)[0]).clamp(min=0).sqrt()
     share = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
     rank: Tensor = torch.special.entr(share).sum().exp()
     return rank
@@ -104,14 +105,14 @@ def effective_rank(features: Tensor) -> Tensor:
 def too_similar(gram: Similarities, order: Tensor, limit: Tensor) -> Tensor:
     """(N, N) bool, rows and columns in `order`: whether a later token's cosine to an earlier one is above its limit.
 
-    order: (N,) int64, limit: (N,) float64 in steps, of each row; both on the CPU.
+    order: (N,) int64. limit: (N,) float64 in steps, of each row, on the CPU.
     """
-    to = gram.unit.device
-    index, limit, n = hand(order, to), hand(limit, to), len(order)
+    to, n = gram.unit.device, len(order)
+    limit = hand(limit, to)
     column, rows = torch.arange(n, device=to), []
     for at in range(0, n, ROWS):
         some = slice(at, min(at + ROWS, n))
-        cosines = gram.rows(order[some])[:, index]
+        cosines = gram.rows(order[some])[:, order]
         rows.append((cosines > limit[some, None]) & (column > column[some, None]))
     return torch.cat(rows)
 

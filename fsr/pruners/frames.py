@@ -22,7 +22,7 @@ from fsr.pruners.plan import SLOW_UP_TO, Plan, RankPlan, TablePlan, table_budget
 from fsr.tokens import Layout, Role, Selection, VisualTokens
 
 SHARES = ("global", "per_group")  # what has a budget: all tokens together, or each frame or tile
-PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency")
+PER_TOKEN = ("features", "saliency", "relevance", "keys", "last_keys", "last_saliency", "pixels")
 OF_ALL = ("k_focus",)  # facts that hold at any budget, so they count for frames that keep nothing, too
 COUNTS = ("k_", "n_", "rows_")  # facts that begin so are counts, and are summed over frames
 PRUNER = ("name", "label", "paper", "requires", "optional", "exact_count", "across_frames", "stage")

@@ -46,8 +46,8 @@ class VisPruner(Pruner):
     label: ClassVar[str] = "VisPruner"
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.01818"
     caution: ClassVar[str] = (
-        "Sensitive: nearly equal cosines decide what is compared with what. Two correct programs that round "
-        "differently share 36 % to 100 % of the kept tokens (measured on random features)."
+        "Sensitive: two correct programs that round differently share 36 % to 100 % of the kept tokens "
+        "(measured on random features)."
     )
     requires: ClassVar[frozenset[str]] = frozenset({"saliency", "features"})
 

@@ -30,7 +30,7 @@ from fsr.vlm.tower import Tower
 class Gemma3(Llava):
     """A Gemma3ForConditionalGeneration checkpoint; the frames of a video are so many pictures to it."""
 
-    captures = CAPTURES - {"summary"}
+    captures = CAPTURES - {"summary", "pixels"}  # several patches are averaged into a token
     processing: ClassVar[Mapping[str, Any]] = {"do_pan_and_scan": False}
 
     def _tower_of(self, model: Any) -> PooledTower:

@@ -45,6 +45,8 @@ class Llava(Family):
         if len(layout) != n:
             raise FsrError(f"the model made {n} visual tokens where its grid has {len(layout)}.")
         captures = {name: read.get(name) for name in wanted}
+        if "pixels" in wanted:
+            captures["pixels"] = patch_pixels(pixels, self.tower.patch, self.tower.extra)
         return Media(key, layout, read["embeddings"], read["features"], read["saliency"], ms, captures=captures)
 
     def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> Media:
@@ -64,3 +66,11 @@ class Llava(Family):
         values = self.processor.image_processor(images=framed, return_tensors="pt", **self.processing)
         pixels: Tensor = values["pixel_values"]
         return pixels.to(self.device, self.dtype)
+
+
+def patch_pixels(pixels: Tensor, patch: int, extra: int = 0) -> Tensor:
+    """(F, 3, H, W) -> (N, 3 patch patch): the pixels of every patch, in the order of the tokens; of the `extra` tokens
+    before those of a frame, which are none of its patches, zeros."""
+    cut = pixels.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5)
+    flat = cut.reshape(len(pixels), -1, 3 * patch * patch)
+    return torch.nn.functional.pad(flat, (0, 0, extra, 0)).flatten(0, 1)

@@ -12,7 +12,9 @@ from torch import Tensor
 from fsr.tokens import Layout, VisualTokens, computed_bytes
 
 EVERYTHING = frozenset({"saliency", "relevance"})
-CAPTURES = frozenset({"keys", "last_keys", "last_saliency", "summary"})  # read in the vision tower when asked for
+CAPTURES = frozenset(
+    {"keys", "last_keys", "last_saliency", "summary", "pixels"}
+)  # read in the vision tower when asked for
 MEDIA_CACHE_BYTES = 512_000_000
 
 

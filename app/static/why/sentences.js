@@ -337,6 +337,13 @@ function ofPooling({ trace, kept }, token) {
   return `Merged into #${first}, the first of its block of 2 × 2, as every token is. Neither picture nor question counts.`;
 }
 
+function ofPixelPrune({ trace, kept }, token) {
+  if (trace.tokens.row[token] < 0) return "Kept: it lies outside the grid.";
+  return kept
+    ? "Kept: its pixels are not those of the neighbour that predicts it (left, or above where the edge runs that way)."
+    : "Dropped: its pixels equal, one by one, those of the neighbour that predicts it. The vision tower read it all the same.";
+}
+
 /** A method of which only roles are known, or where every frame or tile is pruned by itself. */
 function ofShare({ plan, n, budget, kept, trace }, token) {
   const entry = entryOf(plan, n, token);
@@ -383,5 +390,6 @@ const OWN = {
   holov: ofHoloV,
   visionzip: ofVisionZip,
   prumerge: ofPruMerge,
+  pixelprune: ofPixelPrune,
   pool2x2: ofPooling,
 };
