@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-mcp test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
+.PHONY: demo test test-all test-mcp test-ray test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -83,7 +83,7 @@ test: $(READY) browser javascript
 test-all: $(READY) browser javascript
 	$(BIN)/python $(PYTEST)
 	FSR_TESTS_LEASED=1 $(BIN)/python $(PYTEST) -m "not slow" tests/browser
-	$(MAKE) --no-print-directory test-mcp
+	$(MAKE) --no-print-directory test-mcp test-ray
 
 # Where the API is a server of tools: its package wants older versions than requirements.lock, so an environment of its own.
 test-mcp:
@@ -91,6 +91,13 @@ test-mcp:
 	$(PYTHON) -m venv --clear .venv-mcp
 	.venv-mcp/bin/python $(PIP) --requirement requirements-mcp.txt --editable ".[dev]"
 	.venv-mcp/bin/python -m pytest tests/test_api_docs.py -k mcp
+
+# Where a sweep is spread over workers: Ray is no part of the lock, so an environment of its own.
+test-ray:
+	$(NEW_ENOUGH)
+	$(PYTHON) -m venv --clear .venv-ray
+	.venv-ray/bin/python $(PIP) --requirement requirements-ray.txt --editable ".[dev]"
+	.venv-ray/bin/python -m pytest tests/test_sweep.py -k ray
 
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
@@ -133,4 +140,4 @@ lint: $(READY) node_modules/.ready
 	npm run lint --silent
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest .venv-mcp node_modules build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-oldest .venv-mcp .venv-ray node_modules build *.egg-info

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -20,6 +21,7 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
 from fsr.sweep import data, metrics, run, store
 from fsr.sweep.measure import Asked, rows_of
+from fsr.sweep.wanted import Wanted
 from fsr.vlm.answers import greedy_answer
 from tests.looping import each
 from tests.tiny_families import noise
@@ -131,7 +133,8 @@ def test_a_sweep_that_was_ended_goes_on_as_if_it_had_not_been(tiny_vlm, folder, 
     asked = Asked(tiny_vlm, {"fsr": make("fsr")}, [12, 3], metrics.exact, max_new_tokens=3)
     questions = data.opened(str(folder / "data.jsonl"))
     whole = store.Store(tmp_path / "whole")
-    settings = run.settings(questions, "tiny", asked.methods, asked.budgets, "exact")
+    wanted = Wanted(str(folder / "data.jsonl"), "tiny", {"fsr": {}}, [12, 3], "exact")
+    settings = wanted.settings(questions)
     whole.begin(settings)
     told = []
     assert run.sweep(questions, asked, whole, say=told.append).problems == 4
@@ -181,6 +184,33 @@ def test_a_killed_process_loses_nothing_and_writes_nothing_twice(tmp_path):
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert table(tmp_path / "killed") == table(tmp_path / "whole")
     assert len(table(tmp_path / "killed")) == 96 * 5
+
+
+@pytest.mark.slow
+def test_ray_workers_give_the_same_rows_though_one_is_killed(tmp_path):
+    pytest.importorskip("ray", reason="NOT RUN: Ray is not installed (make test-ray)")
+    from fsr.sweep.spread import spread
+
+    wanted = Wanted("shapes:96", "shapes", {"fsr": {}, "random": {}}, [64, 16], "list", max_new_tokens=24)
+    alone, many = store.Store(tmp_path / "alone"), store.Store(tmp_path / "many")
+    for one in (alone, many):
+        one.begin(wanted.settings(wanted.questions()))
+    run.sweep(wanted.questions(), wanted.asked(), alone)
+    killed = []
+
+    def kill_one(line):
+        told.append(line)
+        if not killed:
+            killed.append(
+                next(process for process in psutil.process_iter() if process.name().startswith("ray::Worker"))
+            )
+            killed[0].kill()
+
+    told: list[str] = []
+    progress = spread(wanted, many, 2, say=kill_one)
+    assert progress.done == 96
+    assert any("a worker was lost" in line for line in told)
+    assert table(many.folder) == table(alone.folder)
 
 
 def test_the_command_tells_what_was_found_and_what_is_wrong(tiny_folder, folder, tmp_path, capsys):

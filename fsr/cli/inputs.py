@@ -56,16 +56,13 @@ def opened(args: argparse.Namespace) -> VLM:
     """The model that the arguments name; while it is loaded a terminal is told how far that is."""
     import fsr.vlm
 
-    options = {} if args.mode is None else {"mode": args.mode}
-    return fsr.vlm.load(
-        args.model,
-        args.device,
-        args.dtype,
-        framing=args.framing,
-        relevance=args.relevance,
-        progress=progress_line(sys.stderr),
-        **options,
-    )
+    return fsr.vlm.load(args.model, progress=progress_line(sys.stderr), **model_options(args))
+
+
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments say of how the model is loaded, for `fsr.vlm.load`."""
+    names = ("device", "dtype", "framing", "relevance", *(["mode"] if args.mode is not None else []))
+    return {name: getattr(args, name) for name in names}
 
 
 def progress_line(stream: TextIO) -> Callable[[LoadProgress], None] | None:

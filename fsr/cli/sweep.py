@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fsr.cli.arguments import report, say, whole_numbers
-from fsr.cli.inputs import add_model_arguments, opened, quiet
+from fsr.cli.inputs import add_model_arguments, model_options, progress_line, quiet
 from fsr.errors import InvalidInput
 
 
@@ -25,29 +26,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="exact (default), vqa, anls, choice, yesno or list (default of shapes:N)")
     parser.add_argument("--limit", type=int, help="the first so many questions only")
     parser.add_argument("--shard", default="1/1", help="i/n: every n-th block, from the i-th on; default 1/1")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", nargs="?", const="local", help="by a Ray cluster; alone: a local one"
+    )
+    parser.add_argument("--workers", type=int, help="with --ray: how many, each with the model; default 1")
     parser.add_argument("--frames", type=int, default=0, help="frames of a clip; default 8")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from fsr.pruners import make
-    from fsr.sweep import data, metrics
-    from fsr.sweep.measure import FULL, Asked
+    from fsr.sweep.measure import FULL
+    from fsr.sweep.metrics import metric
     from fsr.sweep.report import headline, problems
-    from fsr.sweep.run import settings, sweep
+    from fsr.sweep.run import sweep
+    from fsr.sweep.spread import spread
     from fsr.sweep.store import Store
+    from fsr.sweep.wanted import Wanted
 
-    metric = args.metric or ("list" if args.data.startswith("shapes:") else "exact")
-    score, budgets = metrics.metric(metric), whole_numbers(args.budgets, "--budgets")
-    methods = {name: make(name) for name in args.methods.split(",") if name != FULL}
-    shard, store = shard_of(args.shard), Store(Path(args.out))
-    asked_for = data.opened(args.data).first(args.limit)
-    limits = {"max_new_tokens": args.max_new_tokens, "frames": args.frames}
-    store.begin(settings(asked_for, args.model, methods, budgets, metric, **limits))
+    wanted = Wanted(
+        args.data,
+        args.model,
+        {name: {} for name in args.methods.split(",") if name != FULL},
+        whole_numbers(args.budgets, "--budgets"),
+        args.metric or ("list" if args.data.startswith("shapes:") else "exact"),
+        args.limit,
+        model_options(args),
+        args.max_new_tokens,
+        args.frames,
+    )
+    metric(wanted.metric)
+    if args.workers is not None and args.workers < 1:
+        raise InvalidInput(f"--workers must be at least 1, not {args.workers}.")
+    shard, store, questions = shard_of(args.shard), Store(Path(args.out)), wanted.questions()
+    store.begin(wanted.settings(questions))
     quiet()
-    asked = Asked(opened(args), methods, budgets, score, args.max_new_tokens, args.frames)
     with stoppable() as stop:
-        sweep(asked_for, asked, store, shard, say, stop)
+        if args.ray is None:
+            sweep(questions, wanted.asked(progress_line(sys.stderr)), store, shard, say, stop)
+        else:
+            spread(wanted, store, args.workers or 1, args.ray, shard, say, stop)
     found = {"headline": headline(store.folder), "problems": problems(store.folder), "folder": args.out}
     report(found, table(found), args.json)
     return 130 if stop.is_set() else 0

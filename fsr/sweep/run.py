@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from fsr.errors import InvalidInput
-from fsr.pruners.base import Pruner
 from fsr.sweep.data import Data
 from fsr.sweep.measure import Asked, rows_of
 from fsr.sweep.store import Store
@@ -55,23 +53,6 @@ class Progress:
         return f"{self.done} of {self.todo} questions{problems}; {60 * rate:.0f} a minute, about {_duration(left)} left"
 
 
-def settings(
-    data: Data, model: str, methods: Mapping[str, Pruner], budgets: Sequence[int], metric: str, **others: Any
-) -> dict[str, Any]:
-    """What a sweep asks, as its folder keeps it: two sweeps are the same where this is."""
-    return {
-        "data": data.name,
-        "digest": data.digest,
-        "items": data.count,
-        "model": model,
-        "methods": {name: pruner.parameters() for name, pruner in methods.items()},
-        "budgets": list(budgets),
-        "metric": metric,
-        "block": BLOCK,
-        **others,
-    }
-
-
 def sweep(
     data: Data,
     asked: Asked,
@@ -90,14 +71,20 @@ def sweep(
         if stop is not None and stop.is_set():
             break
         began = time.perf_counter()
-        items = list(data.items(start, end))
-        rows = [rows_of(asked, item) for item in items]
-        store.commit(number, items, [row for of_one in rows for row in of_one])
-        progress.done += len(items)
-        progress.problems += sum("answer" not in of_one[0] for of_one in rows)
+        questions, problems = block_done(data, asked, store, number, start, end)
+        progress.done += questions
+        progress.problems += problems
         progress.seconds += time.perf_counter() - began
         say(str(progress))
     return progress
+
+
+def block_done(data: Data, asked: Asked, store: Store, number: int, start: int, end: int) -> tuple[int, int]:
+    """Measure a block and put it in its place: how many questions, and how many of them could not be asked."""
+    items = list(data.items(start, end))
+    rows = [rows_of(asked, item) for item in items]
+    store.commit(number, items, [row for of_one in rows for row in of_one])
+    return len(items), sum("answer" not in of_one[0] for of_one in rows)
 
 
 def _duration(seconds: float) -> str:
