@@ -29,6 +29,9 @@ CHECKPOINTS = {
     "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
     "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
     "qwen3.5-0.8b": "Qwen/Qwen3.5-0.8B",
+    "internvl3.5-1b": "OpenGVLab/InternVL3_5-1B-HF",
+    "internvl3.5-2b": "OpenGVLab/InternVL3_5-2B-HF",
+    "internvl3.5-8b": "OpenGVLab/InternVL3_5-8B-HF",
     "smolvlm2-256m": "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
     "smolvlm2-500m": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
     "smolvlm2-2.2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
@@ -42,6 +45,8 @@ AS_ANOTHER = (
     "smolvlm2-500m",
     "smolvlm2-2.2b",
     "gemma-3-12b",
+    "internvl3.5-2b",
+    "internvl3.5-8b",
 )  # when small
 
 

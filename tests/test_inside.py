@@ -30,7 +30,7 @@ from tests.references import reads
 from tests.test_vlm_llava import last, other
 from tests.tiny import enlivened, save_tiny
 from tests.tiny_families import noise, save_next, save_onevision, save_qwen
-from tests.tiny_today import ROWS
+from tests.tiny_today import ROWS, families
 
 INSIDE = ["fastv", "pyramiddrop", "sparsevlm", "dart"]
 MASKED = ["fastv", "pyramiddrop", "dart"]  # those that only leave out
@@ -226,7 +226,7 @@ def test_half_precision_runs(half, picture, method):
 
 
 @proves("inside")
-@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize("family", families(OTHERS))
 def test_other_families_answer(tmp_path, family):
     vlm = opened(OTHERS[family](tmp_path / family))
     encoding = vlm.encode(vlm.encode_media([noise(160, 100)]), QUESTION)
@@ -418,7 +418,7 @@ def test_a_prompt_beyond_a_sliding_window_is_refused(tmp_path, picture):
 
 def test_other_decoders_are_refused(vlm, encoding, monkeypatch):
     monkeypatch.setattr(vlm.model.model.language_model.config, "model_type", "phi")
-    with pytest.raises(FsrError, match="Qwen2 and Qwen3-VL decoders, not with phi; choose one"):
+    with pytest.raises(FsrError, match="Qwen2 and Qwen3 decoders, not with phi; choose one"):
         vlm.generate(encoding, make("fastv")(encoding.tokens, 13), 2)
 
 

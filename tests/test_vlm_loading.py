@@ -82,6 +82,7 @@ def test_all_that_a_model_needs_is_counted():
         ("qwen2.5-vl-3b", 12288),
         ("smolvlm2-256m", 2048),
         ("gemma-3-4b", 256),
+        ("internvl3.5-1b", 8192),
     ],
 )
 def test_the_largest_prompt_of_other_families(name, tokens):

@@ -220,7 +220,7 @@ def test_frames_of_llava_video_give_the_logits_of_inputs_built_by_hand_for_ten_t
         ("onevision", "video", ("fsr", "vispruner")),
         ("qwen", "several", ("fsr", "vispruner")),
         ("qwen", "video", ("fsr", "vispruner")),
-        *((family, "several", ("fsr", "vispruner")) for family in today.ROWS),
+        *((family, "several", ("fsr", "vispruner")) for family in today.ROWS if family not in today.SELDOM),
     ],
     ids=str,
 )

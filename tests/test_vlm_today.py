@@ -19,7 +19,7 @@ from fsr.vlm import without_picture
 from fsr.why.attention import answer_attention
 from tests.proofs import proves
 from tests.tiny_families import QUESTION, answer, covered, noise
-from tests.tiny_today import CASES, EVERY, FRAMES, ROWS, case
+from tests.tiny_today import CASES, EVERY, FRAMES, ROWS, case, families
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_rectangles_are_where_paint_shows(opened, family, name):
     assert checked >= 9
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", families(ROWS))
 def test_a_frame_changes_its_own_tokens_only(opened, family):
     vlm, (frames, times) = opened(family)[1], FRAMES["video"]
     plain = vlm.encode_media(frames, times=times)
@@ -130,7 +130,7 @@ def test_a_frame_changes_its_own_tokens_only(opened, family):
     assert plain.key != vlm.encode_media(frames).key  # the same frames as pictures are another media
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", families(ROWS))
 def test_the_model_is_left_as_it_was(opened, family):
     vlm = opened(family)[1]
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in vlm.model.modules())
@@ -141,7 +141,7 @@ def test_the_model_is_left_as_it_was(opened, family):
     assert getattr(vlm.model.model, "rope_deltas", None) is None
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", families(ROWS))
 def test_blind_batched_and_given_answers(opened, family):
     vlm = opened(family)[1]
     encoding, _ = case(vlm, "several")
@@ -158,7 +158,7 @@ def test_blind_batched_and_given_answers(opened, family):
         assert torch.allclose(found.double(), scores[1 + i], atol=1e-3)
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", families(ROWS))
 def test_what_is_left_out_is_said(opened, family):
     vlm = opened(family)[1]
     assert vlm.provides == {"saliency"}
@@ -166,7 +166,7 @@ def test_what_is_left_out_is_said(opened, family):
     assert " of " in vlm.pathways["saliency"]
 
 
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", families(ROWS))
 def test_an_answer_stops_when_it_is_told_to(opened, family):
     vlm, stop = opened(family)[1], threading.Event()
     encoding, _ = case(vlm, [*ROWS[family].grids][-1])
@@ -205,3 +205,23 @@ def test_tiles_with_padding_are_refused_in_a_script(opened):
     inputs["pixel_attention_mask"][0, 0, -1] = 0
     with pytest.raises(InvalidInput, match="with padding"):
         vlm.media_of(inputs)
+
+
+def test_a_small_picture_is_one_tile_of_internvl(opened):
+    _, vlm, model = opened("internvl")
+    frames = [noise(50, 50), noise(150, 50, 2)]
+    parts = [{"type": "image"}] * 2 + [{"type": "text", "text": QUESTION}]
+    text = vlm.processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+    inputs = vlm.processor(text=text, images=frames, return_tensors="pt")
+    media = vlm.encode_media(frames)
+    assert media.splits == ((0, 0), (1, 3))
+    with torch.no_grad():
+        expected = model(**inputs).logits[0]
+    assert (vlm.logits(vlm.encode(media, QUESTION)) - expected).abs().max() <= 1e-5
+
+
+def test_a_script_finds_out_how_internvl_cut_its_pictures(opened):
+    vlm = opened("internvl")[1]
+    for name, cuts in (("3:1", ((1, 3),)), ("several", ((1, 3), (3, 2)))):
+        assert vlm.media_of(case(vlm, name)[1]).splits == cuts
+    assert vlm.media_of(case(vlm, "video")[1]).times == (0.0, 1.0, 2.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,17 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
     Gemma3Processor,
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
+    InternVLVisionConfig,
     LlamaConfig,
     Qwen2VLImageProcessor,
     Qwen3_5Config,
     Qwen3_5ForConditionalGeneration,
+    Qwen3Config,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -149,6 +156,59 @@ def _save_qwen3(folder: Path, configuration: Any, kind: Any, text: dict[str, Any
     return folder
 
 
+INTERN_SIDE, INTERN_PATCH = 68, 8  # 8 x 8 patches and a rest of four pixels that no patch reads
+INTERN_MARKS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+INTERN_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'video' %}{{ '<video>\n' }}"
+    "{% else %}{{ '<IMG_CONTEXT>\n' }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def save_internvl(folder: Path) -> Path:
+    """InternVL with 4 x 4 tokens a tile and at most six tiles, its queries and keys normed as in InternViT-6B."""
+    torch.manual_seed(0)
+    tokenizer = marked_tokenizer(
+        INTERN_MARKS,
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    vision = InternVLVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        attention_bias=True,
+        use_qk_norm=True,
+        image_size=INTERN_SIDE,
+        patch_size=INTERN_PATCH,
+    )
+    llama = llama_config(len(tokenizer)).to_dict()
+    text = Qwen3Config(**{name: llama[name] for name in QWEN3_TEXT}, head_dim=16)
+    config = InternVLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=16,
+        tie_word_embeddings=False,
+    )
+    model = living(InternVLForConditionalGeneration(config))
+    look = {"size": {"height": INTERN_SIDE, "width": INTERN_SIDE}}
+    processor = InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(max_patches=6, **look),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(**look),
+        image_seq_length=16,
+        chat_template=INTERN_TEMPLATE,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 QWEN3_TEXT = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "max_position_embeddings", "eos_token_id", "pad_token_id"),
@@ -236,6 +296,13 @@ def of_squares(weights: Sequence[Tensor], inputs: dict[str, Tensor], side: int =
     """Attention received, mean over the 4 x 4 patches of a token: `side` squares along each edge, in raster order."""
     received, places = torch.cat(list(weights)).mean(dim=(1, 2)).view(-1, 4 * side, 4 * side), range(0, 4 * side, 4)
     squares = [received[:, r : r + 4, c : c + 4].mean(dim=(1, 2)) for r in places for c in places]
+    return torch.stack(squares, dim=1).flatten()
+
+
+def intern_saliency(weights: Sequence[Tensor], inputs: dict[str, Tensor]) -> Tensor:
+    """Attention from [CLS], mean over the 2 x 2 patches of a token: squares of the grid, in raster order."""
+    given = torch.cat(list(weights)).mean(dim=1)[:, 0, 1:].view(-1, 8, 8)
+    squares = [given[:, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].mean(dim=(1, 2)) for r in range(4) for c in range(4)]
     return torch.stack(squares, dim=1).flatten()
 
 
@@ -342,20 +409,42 @@ ROWS = {
         {"1:1": [(6, 6)], "3:1": [(6, 6)], "1:3": [(6, 6)], "several": [(6, 6)] * 2},
         inside=False,
     ),
+    "internvl": Row(
+        save_internvl,
+        InternVLForConditionalGeneration,
+        lambda model: model.model.vision_tower.encoder.layer[-1].attention,
+        intern_saliency,
+        embeddings_only,
+        {
+            "1:1": [(8, 8), (4, 4)],
+            "3:1": [(4, 12), (4, 4)],
+            "1:3": [(12, 4), (4, 4)],
+            "several": [(4, 12), (4, 4), (12, 8), (4, 4)],
+            "video": [(4, 4)] * 3,
+        },
+    ),
 }
 SLOW = ("1:1", "1:3")  # as 3:1, but for what a picture's shape changes
-ALIKE = ("qwen3_5", "gemma3")  # what they do with single pictures is in another row, or in their several pictures
+SELDOM = ("internvl",)  # stands on what other rows try; but for several pictures `make test-all` tries it
+ALIKE = ("qwen3_5", "gemma3", *SELDOM)  # what they do with single pictures is in another row, or in their several
 
 
 def cases(slow: tuple[str, ...]) -> list[Any]:
     """Every family with every case; slow are these, and of families that are alike all single pictures."""
+
+    def seldom(family: str, name: str) -> bool:
+        return name in slow or (family in ALIKE and ":" in name) or (family in SELDOM and name != "several")
+
     return [
-        pytest.param(
-            family, name, marks=[pytest.mark.slow] if name in slow or (family in ALIKE and ":" in name) else []
-        )
+        pytest.param(family, name, marks=[pytest.mark.slow] if seldom(family, name) else [])
         for family in ROWS
         for name in ROWS[family].grids
     ]
+
+
+def families(of: Iterable[str]) -> list[Any]:
+    """These names as parameters; slow are families that are seldom tried."""
+    return [pytest.param(family, marks=[pytest.mark.slow] if family in SELDOM else []) for family in of]
 
 
 EVERY, CASES = cases(()), cases(SLOW)

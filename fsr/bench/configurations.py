@@ -154,6 +154,41 @@ def original_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     return config, processor_of(config, words)
 
 
+INTERN_MARKS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+INTERN_CHAT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'video' %}{{ '<video>\n' }}"
+    "{% else %}{{ '<IMG_CONTEXT>\n' }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def intern_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    t: Any = transformers
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    words, side = tokenizer(INTERN_MARKS, video_token="<video>", **names), one.vision["image_size"]
+    each = (side // one.vision["patch_size"] // one.join) ** 2
+    config = t.InternVLConfig(
+        vision_config=t.InternVLVisionConfig(**one.vision),
+        text_config=t.AutoConfig.for_model(**text),
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=each,
+        downsample_ratio=1 / one.join,
+        tie_word_embeddings=text["tie_word_embeddings"],
+    )
+    size = {"height": side, "width": side}
+    processor = t.InternVLProcessor(
+        image_processor=t.GotOcr2ImageProcessor(size=size),
+        tokenizer=words,
+        video_processor=t.InternVLVideoProcessor(size=size),
+        image_seq_length=each,
+        chat_template=INTERN_CHAT,
+    )
+    return config, processor
+
+
 def smol_parts(one: Architecture, text: dict[str, Any]) -> tuple[Any, Any]:
     import transformers
     from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig

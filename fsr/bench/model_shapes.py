@@ -246,6 +246,29 @@ GEMMA3_12B = GEMMA3_4B | {
     "num_attention_heads": 16,
     "num_key_value_heads": 8,
 }
+# InternViT-300M-448px, and Qwen3 without pictures in InternVL3.5
+INTERN_VISION = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "attention_bias": True,
+    "image_size": 448,
+    "patch_size": 14,
+}
+QWEN3_17B = {name: value for name, value in QWEN3_2B.items() if name != "rope_parameters"} | {
+    "model_type": "qwen3",
+    "rope_theta": 1e6,
+    "max_position_embeddings": 40960,
+    "tie_word_embeddings": False,
+}
+QWEN3_06B = QWEN3_17B | {"hidden_size": 1024, "intermediate_size": 3072}
+QWEN3_82B = QWEN3_17B | {
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+}
 SMALL = "-small"  # behind the name of an architecture, for rehearsals
 SMALL_TEXT = {
     "hidden_size": 48,

@@ -64,6 +64,14 @@ FAMILIES = {
     "gemma3": Registered(
         "Gemma3ForConditionalGeneration", "fsr.vlm.gemma3", "Gemma3", "siglip_vision_model", options=("positions",)
     ),
+    "internvl": Registered(
+        "InternVLForConditionalGeneration",
+        "fsr.vlm.internvl",
+        "InternVL",
+        "internvl_vision",
+        clip_frames=8,
+        options=("positions",),
+    ),
 }
 
 
@@ -109,6 +117,9 @@ CATALOGUE: dict[str, Listed] = {
     "Qwen/Qwen3-VL-4B-Instruct": Listed("Qwen3-VL 4B", 4.44, APACHE, family="qwen3_vl"),
     "Qwen/Qwen3-VL-8B-Instruct": Listed("Qwen3-VL 8B", 8.77, APACHE, family="qwen3_vl"),
     "Qwen/Qwen3.5-0.8B": Listed("Qwen3.5 0.8B", 0.85, APACHE, family="qwen3_5"),
+    "OpenGVLab/InternVL3_5-1B-HF": Listed("InternVL3.5 1B", 1.061, APACHE, family="internvl"),
+    "OpenGVLab/InternVL3_5-2B-HF": Listed("InternVL3.5 2B", 2.349, APACHE, family="internvl"),
+    "OpenGVLab/InternVL3_5-8B-HF": Listed("InternVL3.5 8B", 8.528, APACHE, family="internvl"),
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
         "LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision", on_cpu_s=(26, 17)
     ),
@@ -126,4 +137,6 @@ def uses(tower: str) -> dict[str, str]:
     """
     if tower == "clip_vision_model":
         return {"saliency": "attention from [CLS]", "relevance": "CLIP"}
+    if tower == "internvl_vision":
+        return {"saliency": "attention from [CLS]", "relevance": "none"}
     return {"saliency": "attention received", "relevance": "none"}

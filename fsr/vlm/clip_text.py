@@ -27,7 +27,7 @@ CLIP_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers":
 def clip_of(source: Source, facts: dict[str, Any], config: Any) -> tuple[str | Path | None, str]:
     """The tower's CLIP, its folder beside the weights or its name, and what it is called; or None and why."""
     vision = config.vision_config
-    if vision.model_type.startswith("qwen"):
+    if vision.model_type.startswith(("qwen", "internvl")):
         return None, "this model's vision tower was never paired with a text encoder"
     if vision.model_type != "clip_vision_model":
         return None, f"the text encoder of a {vision.model_type} tower is not aligned with its patches"

@@ -87,6 +87,7 @@ class Family(VLM):
 
     # -- what `fsr.check` asks, to compare this with the unmodified model
 
+    patch_embedding: ClassVar[str] = "embeddings.patch_embedding"  # how its convolution's name ends
     no_video_reference: ClassVar[str] = ""  # why transformers' class is no reference for the frames of a video
     hidden_is_left_out: ClassVar[bool] = True  # whether a token hidden by an attention mask is as good as left out
 
@@ -127,7 +128,7 @@ class Family(VLM):
         vision, extra = self.vision, self.tower.extra
 
         def convolved(pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
-            out = find(vision, "embeddings.patch_embedding")(pixels).flatten(2).transpose(1, 2)
+            out = find(vision, self.patch_embedding)(pixels).flatten(2).transpose(1, 2)
             out = torch.nn.functional.pad(out, (0, 0, extra, 0)).flatten(0, 1)
             return {"embeddings": out, "features": out, "saliency": out[:, 0].float()}
 

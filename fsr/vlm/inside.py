@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners.inside import Choice, InsideSelection, LayerView
 
-DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
+DECODERS = ("llama", "mistral", "qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text")
 
 
 class InsidePruning:
@@ -293,7 +293,7 @@ def text_model(model: Any) -> Any:
         )
     if stack.config.model_type not in DECODERS:
         raise FsrError(
-            "methods that prune inside the language model work with Llama, Mistral, Qwen2 and Qwen3-VL decoders, "
+            "methods that prune inside the language model work with Llama, Mistral, Qwen2 and Qwen3 decoders, "
             f"not with {stack.config.model_type}; choose one that prunes before it."
         )
     return stack

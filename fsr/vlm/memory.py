@@ -22,6 +22,7 @@ FRAMES = 32  # of the largest clip
 TEXT = 400  # positions of the longest question on the page, its template and its answer
 QWEN_FRAME = 768  # tokens that Qwen's processor makes of a step in time of a clip, at most
 SMOL_TILES = 17  # 4 x 4, and the whole picture
+INTERNVL_TILES = 13  # twelve, and the whole picture
 FOUR_BIT_BYTES = 0.5625  # NF4: half a byte a number, and a float32 for every block of 64
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -112,6 +113,8 @@ def largest_prompt(config: Any) -> int:
         most = max(SMOL_TILES, FRAMES) * (vision.image_size // vision.patch_size // config.scale_factor) ** 2
     elif hasattr(config, "mm_tokens_per_image"):  # Gemma 3, which reads no clips
         most = config.mm_tokens_per_image
+    elif hasattr(config, "downsample_ratio"):  # InternVL, likewise
+        most = max(INTERNVL_TILES, FRAMES) * config.image_seq_length
     else:
         rows = vision.image_size // vision.patch_size
         pinpoints = getattr(config, "image_grid_pinpoints", None) or []

@@ -56,9 +56,8 @@ def prune(
 ) -> Iterator[Pruned]:
     """Inside the block, `model.generate(**inputs)` reads `budget` visual tokens; afterwards the model is as it was.
 
-    model: of a class in `fsr.vlm.catalogue` (LLaVA-1.5, -NeXT, -OneVision, Qwen2.5-VL, Qwen3-VL, SmolVLM2, Gemma 3),
-    in eval mode. inputs: what its processor returns, a batch of one. budget: a count, a share as 0.25 or "25 %", or a
-    reduction as "-77.8 %".
+    model: of a class in `fsr.vlm.catalogue`, in eval mode. inputs: what its processor returns, a batch of one. budget:
+    a count, a share as 0.25 or "25 %", or a reduction as "-77.8 %".
     question: what relevance is measured against; default the user text of the prompt. relevance: a (CLIPModel,
     tokenizer) pair of the model's own vision tower, or None: no relevance term, and nothing is downloaded.
     Raises InvalidInput for what cannot be served. The result of generate starts with the unpruned prompt, as always.

@@ -8,8 +8,7 @@ token: saliency is the attention received in its last layer, averaged over the p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,54 +16,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.errors import FsrError, InvalidInput
-from fsr.tokens import Layout
+from fsr.errors import InvalidInput
 from fsr.vlm import prompt
-from fsr.vlm.anyres import Part, Tiles, base_part, layout
 from fsr.vlm.capture import find
-from fsr.vlm.cost import timed
-from fsr.vlm.family import Family, pixels_in
-from fsr.vlm.geometry import View
-from fsr.vlm.media import CAPTURES, Media
-from fsr.vlm.tower import Tower
-
-Split = tuple[int, int]  # rows and columns of tiles; (0, 0) where a picture is one tile and nothing else
+from fsr.vlm.family import pixels_in
+from fsr.vlm.media import Media
+from fsr.vlm.tiled import ShuffledTower, Split, Tiled, TiledMedia
 
 
-@dataclass(eq=False)
-class TiledMedia(Media):
-    """Media whose tokens come tile after tile, the whole picture last.
-
-    tile: (N,) int64, numbered through all pictures. splits: one a picture or frame. times: seconds, one a frame, of a
-    video; None for pictures.
-    """
-
-    tile: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    splits: tuple[Split, ...] = ()
-    times: tuple[float, ...] | None = None
-
-    @property
-    def group(self) -> Tensor:
-        return self.tile
-
-
-class SmolVLM(Family):
+class SmolVLM(Tiled):
     """A SmolVLMForConditionalGeneration checkpoint. Every frame of a video is one tile with its time before it."""
 
-    captures = CAPTURES - {"summary"}
-    reads_clips = True
-
-    def _tower_of(self, model: Any) -> ShuffledTower:
-        return ShuffledTower(model)
+    def _tower_of(self, model: Any) -> SmolTower:
+        return SmolTower(model)
 
     @property
     def vision(self) -> Any:
         return find(self.model, "vision_model")
-
-    @property
-    def tiles(self) -> Tiles:
-        vision = self.model.config.vision_config
-        return Tiles(int(vision.image_size), int(vision.patch_size) * self.tower.scale)
 
     # -- what `fsr.check` asks
 
@@ -77,22 +45,6 @@ class SmolVLM(Family):
             "total_num_frames": len(times),
         }
         return {"videos": [list(frames)], "video_metadata": [read], "do_sample_frames": False}
-
-    def saliency_of(self, weights: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        received = torch.cat(list(weights)).float().mean(dim=(1, 2))
-        saliency: Tensor = self.tower.shuffled(received[..., None]).mean(dim=-1).flatten()
-        return saliency
-
-    def patch_reader(self) -> tuple[object, str, Callable[..., Any]]:
-        owner, name, patches = super().patch_reader()
-        tiles = self.tiles
-
-        def grouped(pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
-            out = patches(pixels, wanted)["embeddings"].unflatten(0, (-1, (tiles.cells * self.tower.scale) ** 2))
-            out = self.tower.shuffled(out).flatten(0, 1)
-            return {"embeddings": out, "features": out, "saliency": out[:, 0].float()}
-
-        return owner, name, grouped
 
     # -- media
 
@@ -109,12 +61,6 @@ class SmolVLM(Family):
         values = self.processor.image_processor(images=[list(frames)], return_row_col_info=True, return_tensors="pt")
         splits = list(zip(values["rows"][0], values["cols"][0], strict=True))
         return self._tiled(sizes, splits, values["pixel_values"][0], key, wanted)
-
-    def video_pixels(self, frames: Sequence[Image.Image]) -> Tensor:
-        """(F, 3, S, S): every frame squeezed into one tile."""
-        one_by_one = [[[frame]] for frame in frames]  # frames may differ in size
-        read = [self.processor.video_processor(v, do_sample_frames=False, return_tensors="pt") for v in one_by_one]
-        return torch.cat([one["pixel_values"][0] for one in read])
 
     def media_of(self, inputs: Mapping[str, Any], wanted: frozenset[str] = frozenset()) -> TiledMedia:
         pixels = pixels_in(inputs, "pixel_values")
@@ -146,38 +92,6 @@ class SmolVLM(Family):
         splits.pop()
         found = sum(rows * cols + 1 for rows, cols in splits)
         return (splits if found == tiles else [(0, 0)] * tiles), None
-
-    def _tiled(
-        self,
-        sizes: Sequence[tuple[int, int]],
-        splits: Sequence[Split],
-        pixels: Tensor,
-        key: str,
-        wanted: frozenset[str],
-        times: tuple[float, ...] | None = None,
-    ) -> TiledMedia:
-        pixels = pixels.to(self.device, self.dtype)
-        if not self._vision_warm:
-            self.tower.read(torch.zeros_like(pixels[:1]))
-            self._vision_warm = True
-        read, ms = timed(lambda: self._read(pixels, wanted), self.device)
-        places, n_tile = tiled_layout(sizes, splits, self.tiles), self.tiles.cells**2
-        if len(places) != len(read["embeddings"]):
-            raise FsrError(
-                f"the model made {len(read['embeddings'])} visual tokens where its tiles have {len(places)}."
-            )
-        return TiledMedia(
-            key,
-            places,
-            read["embeddings"],
-            read["features"],
-            read["saliency"],
-            ms,
-            captures={name: read.get(name) for name in wanted},
-            tile=torch.arange(len(pixels)).repeat_interleave(n_tile),
-            splits=tuple(splits),
-            times=times,
-        )
 
     def _marks(self) -> Iterator[str]:
         """What stands around a tile, before a whole picture, and for a token, as patterns."""
@@ -234,8 +148,8 @@ class SmolVLM(Family):
         return text + str(told.DEFAULT_MEDIA_OUTTRO)
 
 
-class ShuffledTower(Tower):
-    """A SigLIP tower whose patches are put together in squares, `scale` along each edge, by a pixel shuffle."""
+class SmolTower(ShuffledTower):
+    """A SigLIP tower with a connector that shuffles."""
 
     def __init__(self, model: Any) -> None:
         vision = find(model, "vision_model")
@@ -247,47 +161,9 @@ class ShuffledTower(Tower):
         self.has_cls, self.extra = False, 0
         self.feature, self.layer = -1, len(self.layers) - 1
 
-    def saliency_words(self) -> str:
-        return f"{super().saliency_words()}, then over the {self.scale} x {self.scale} patches of a token"
-
     def shuffled(self, states: Tensor) -> Tensor:
-        """(F, T, c) of patches -> (F, n, scale * scale * c) of tokens, as the connector puts them together."""
         together: Tensor = self.connector.pixel_shuffle(states, self.scale)
         return together
 
-    def _saliency(self, queries: Tensor, keys: Tensor, heads: int, scale: float | None = None) -> Tensor:
-        received = super()._saliency(queries, keys, heads, scale)
-        return self.shuffled(received[..., None]).mean(dim=-1)
-
-    def _patches(self, states: Tensor) -> Tensor:
-        means: Tensor = self.shuffled(states).unflatten(-1, (self.scale**2, -1)).mean(dim=2)
-        return means
-
     def run(self, pixels: Tensor) -> None:
         self.model.get_image_features(pixel_values=pixels[None])
-
-
-def tiled_layout(sizes: Sequence[tuple[int, int]], splits: Sequence[Split], tiles: Tiles) -> Layout:
-    """The layout of pictures cut into tiles: of each a mosaic, its tokens tile after tile, then the whole picture.
-
-    sizes: (width, height) of every picture. A mosaic covers the picture exactly: it is stretched to whole tiles.
-    """
-    parts, orders, before = [], [], 0
-    cut = any(rows for rows, _ in splits)
-    for picture, (size, (rows, cols)) in enumerate(zip(sizes, splits, strict=True)):
-        if rows:
-            parts.append(_mosaic(size, rows, cols, tiles, picture))
-            raster = torch.arange(rows * cols * tiles.cells**2).view(rows, tiles.cells, cols, tiles.cells)
-            orders.append(before + raster.transpose(1, 2).flatten())
-            before += len(orders[-1])
-        parts.append(replace(base_part(size, tiles), part="base" if cut else "", picture=picture if cut else 0))
-        orders.append(before + torch.arange(tiles.cells**2))
-        before += tiles.cells**2
-    places, order = layout(parts), torch.cat(orders)
-    return Layout(places.frame[order], places.row[order], places.col[order], places.rect[order], places.grids)
-
-
-def _mosaic(size: tuple[int, int], rows: int, cols: int, tiles: Tiles, picture: int) -> Part:
-    output, shape = (cols * tiles.side, rows * tiles.side), (rows * tiles.cells, cols * tiles.cells)
-    view = View(size, output, (0, 0), (output[0] / size[0], output[1] / size[1]), (0, 0))
-    return Part(view, tiles, (0, 0), shape, shape, "tiles", picture)

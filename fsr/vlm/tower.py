@@ -51,7 +51,14 @@ class Tower:
 
     @property
     def attention(self) -> Any:
-        return self.layers[self.layer].self_attn
+        return self._attention_of(self.layers[self.layer])
+
+    def _attention_of(self, layer: Any) -> Any:
+        return layer.self_attn
+
+    def _queries_and_keys(self, attention: Any) -> tuple[Any, Any]:
+        """The modules that return them as the attention compares them, (F, T, heads * d) each."""
+        return attention.q_proj, attention.k_proj
 
     @torch.no_grad()
     def read(self, pixels: Tensor, wanted: frozenset[str] = frozenset()) -> dict[str, Tensor]:
@@ -60,10 +67,10 @@ class Tower:
         embeddings (N, D), features (N, C), saliency (N,) and the captures that are wanted, see `VisualTokens`. Without
         [CLS] there is no summary, and last_saliency is the attention received, computed over all heads as one as well.
         """
-        attention, last = self.attention, self.layers[-1].self_attn
-        watched = {"projector": self.projector, "q": attention.q_proj, "k": attention.k_proj}
+        attention, last = self.attention, self._attention_of(self.layers[-1])
+        watched = {"projector": self.projector} | dict(zip("qk", self._queries_and_keys(attention), strict=True))
         if wanted & {"last_keys", "last_saliency"}:
-            watched |= {"last_q": last.q_proj, "last_k": last.k_proj}
+            watched |= dict(zip(("last_q", "last_k"), self._queries_and_keys(last), strict=True))
         if self.has_cls and "summary" in wanted:
             watched |= {f"layer {layer}": self.layers[layer] for layer in self._fed_layers()}
         with capture(watched) as seen:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="llava-1.5-7b",
         help="llava-1.5-7b (default), llava-next-7b, llava-onevision-0.5b, llava-video-7b, qwen2.5-vl-3b or -7b, "
         "qwen3-vl-2b, -4b or -8b, qwen3.5-0.8b, smolvlm2-256m, -500m or -2.2b, gemma-3-4b "
-        "or -12b",
+        "or -12b, internvl3.5-1b, -2b or -8b",
     )
     parser.add_argument(
         "--random-weights", action="store_true", help="required: nothing is downloaded, weights are noise"
