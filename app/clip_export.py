@@ -31,7 +31,7 @@ from fsr.pruners.reading import Reading, read_plan
 from fsr.tokens import Role
 from fsr.trace import Trace
 
-KINDS = ("mp4", "png", "json")
+KINDS = ("mp4", "png")
 LONGEST, NARROWEST = 960, 640  # pixels: the longer side of a drawn frame, the width of the film
 SHEET_WIDTH = 1920
 SLOWEST, FASTEST = 1.0, 10.0  # frames a second of the film
@@ -97,8 +97,6 @@ def saved(sent: Sent, frames: Sequence[Image.Image]) -> tuple[str, bytes]:
     if len(frames) != len(sent.trace["frames"]):
         raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
     stem = f"fsr-clip-{sent.method}-{sent.budget}"
-    if sent.kind == "json":
-        return f"{stem}.json", Trace.from_json(sent.trace).to_json().encode()
     drawn, veil = drawn_frames(sent, frames), veil_for(frames[0])
     if sent.kind == "png":
         return f"{stem}.png", contact_sheet(sent, drawn, veil)

@@ -147,12 +147,6 @@ def test_the_sheet_holds_all_frames_with_times_and_counts(frames):
     assert clip_export.caption(sent(), 2) == "1.00 s: 2 kept (1 focus + 1 scan, 1 merged)"
 
 
-def test_the_record_is_the_trace_itself(frames):
-    name, data = saved(sent("json"), frames)
-    assert name == "fsr-clip-fsr-6.json"
-    assert Trace.from_json(data).clip == record()["clip"]
-
-
 def test_question_and_both_answers_are_told():
     words = sent().words
     assert words[0] == "does the red circle move left or right?"
@@ -212,7 +206,7 @@ def test_text_is_broken_to_the_width_and_ends_in_an_ellipsis():
 @each(
     ("change", "words"),
     [
-        ({"kind": "gif"}, "one of mp4, png, json"),
+        ({"kind": "gif"}, "one of mp4, png"),
         ({"trace": None}, "nothing to save yet"),
         ({"trace": "{}"}, "trace has version None"),
         ({"method": "random"}, "not known yet"),
@@ -235,7 +229,7 @@ def test_only_clips_with_their_own_frames_are_saved(frames):
         sent(trace=json.dumps(picture))
     with pytest.raises(InvalidInput, match="no longer those of its trace"):
         saved(sent(), frames[:2])
-    with pytest.raises(InvalidInput, match="one of mp4, png, json"):
+    with pytest.raises(InvalidInput, match="one of mp4, png"):
         Sent.checked("mp4")
 
 
@@ -250,10 +244,10 @@ def test_the_page_gets_a_file_and_keeps_none(tiny_folder, tmp_path, monkeypatch)
     service = Service(Settings(model=str(tiny_folder)))
     clip = service.open_media(written(tmp_path / "a.mp4", 20, 10, (SIDE, SIDE)))
     handlers = Handlers(service, Examples(tmp_path))
-    event = SimpleNamespace(_data={"kind": "json", "trace": json.dumps(record()), "method": "fsr", "budget": 6})
+    event = SimpleNamespace(_data={"kind": "png", "trace": json.dumps(record()), "method": "fsr", "budget": 6})
     files = handlers.export_clip(event, replace(Session("tiny-llava"), picture=clip.id))
     path = Path(next(files))
-    assert path.name == "fsr-clip-fsr-6.json"
+    assert path.name == "fsr-clip-fsr-6.png"
     assert path.is_file()
     assert list(files) == []
     assert not path.exists()

@@ -5,7 +5,7 @@ import { scaleOf } from "./color.js";
 import { isNumber, percent, sig3 } from "./format.js";
 import { holdsText } from "./life.js";
 import { SCALES } from "./look.js";
-import { productOf, termsOf } from "./priority.js";
+import { priorityOf, productOf, termsOf } from "./priority.js";
 import { planOf } from "./store.js";
 import { because } from "./why/sentences.js";
 import { viewsOf } from "./views.js";
@@ -60,7 +60,7 @@ export function facts(state, token) {
   const plan = planOf(state);
   const rows = [];
   for (const [name, score] of Object.entries(SCORES)) {
-    const value = trace.scores?.[name]?.[token];
+    const value = name === "priority" ? priorityOf(trace, state.method, token) : trace.scores?.[name]?.[token];
     if (isNumber(value)) rows.push([`${score.label} ${score.letter}`, sig3(value), score.help]);
   }
   const terms = termsOf(trace, state.method, token);

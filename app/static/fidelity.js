@@ -13,7 +13,7 @@ export function isLearning(fidelity) {
   return RUNNING.has(fidelity.phase);
 }
 
-export function mountFidelity(root, store, config, { curves, halt, figure }) {
+export function mountFidelity(root, store, config, { curves, halt }) {
   const at = refs(root);
   const about = (name) => config.compare.find((m) => m.name === name);
   let run = 0;
@@ -28,11 +28,6 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
     curves({ methods, method: "fsr", share, parameters, about: picture, curves: run, ...same });
   };
   at.draw.addEventListener("click", () => send(methodsOf(store.state), "curves"));
-  for (const button of at.exportcurves.querySelectorAll("button")) {
-    button.addEventListener("click", () => {
-      figure(curvesOf(store.state, button.dataset.format));
-    });
-  }
   at.halt.addEventListener("click", () => halt({ curves: run }));
   store.on(["fidelity", "chosen", "arrange", "rowMethod", "budget", "mode"], (state) => {
     if (state.mode !== "compare") return;
@@ -40,7 +35,6 @@ export function mountFidelity(root, store, config, { curves, halt, figure }) {
     const running = isLearning(fidelity);
     toggle(at.draw, !running);
     setText(at.draw, fidelity.points.length ? "Draw again" : "Draw the curves");
-    toggle(at.exportcurves, !running && fidelity.points.length > 0);
     toggle(at.halt, running);
     at.draw.disabled = !methodsOf(state).length;
     at.learnstatus.dataset.phase = fidelity.phase;

@@ -13,7 +13,7 @@ import { el, fill, refs, setText, toggle } from "./dom.js";
 
 const REDUCED = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-export function mountFilm(root, store, { exportClip, format }) {
+export function mountFilm(root, store) {
   const at = refs(root);
   let palette = readPalette(root); // reading styles makes the browser compute them: not at every repaint
   const strip = mountStrip(at, store, () => palette);
@@ -34,7 +34,6 @@ export function mountFilm(root, store, { exportClip, format }) {
   mountLife(at, store);
   mountNumbers(at, store);
   mountKeys(root, store);
-  mountSave(at, store, exportClip, format);
   at.wrap.addEventListener("click", () => {
     const on = at.strip.classList.toggle("fx-strip-all");
     at.wrap.setAttribute("aria-pressed", String(on));
@@ -338,36 +337,10 @@ function mountNumbers(at, store) {
 
 // -- taking it away
 
-/** What a file is made from: the record on screen with its answers; a film and a sheet need one method of it. */
+/** What a film, or a sheet, is made from: one method of the record on screen, with its answers. */
 export function savedOf({ trace, answers, method, view }, kind) {
-  const small = kind === "json" ? {} : { methods: { [method]: trace.methods[method] }, scores: {} };
   const keys = ["full", `${method}@${view.budget}`];
-  const known = Object.entries(answers).filter(([key, a]) =>
-    kind === "json" ? a.method === "full" || Object.hasOwn(trace.methods, a.method) : keys.includes(key),
-  );
-  return {
-    kind,
-    key: keys[1],
-    budget: view.budget,
-    method,
-    trace: JSON.stringify({ ...trace, ...small, answers: Object.fromEntries(known) }),
-  };
-}
-
-/** format: what a film is written as on the server. */
-function mountSave(at, store, exportClip, format) {
-  const buttons = [...at.save.querySelectorAll("button")];
-  const film = buttons.find((button) => button.dataset.kind === "mp4");
-  setText(film, format === "H.264" ? "MP4" : "WebM");
-  film.title += `, as ${format}`;
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      store.set({ drawing: true });
-      exportClip(savedOf(store.state, button.dataset.kind));
-    });
-  }
-  store.on(["trace", "view", "drawing", "mode"], ({ trace, view, drawing, mode }) => {
-    toggle(at.save, mode !== "compare");
-    for (const button of buttons) button.disabled = !trace?.clip || !view || drawing;
-  });
+  const known = Object.fromEntries(Object.entries(answers).filter(([key]) => keys.includes(key)));
+  const small = { methods: { [method]: trace.methods[method] }, scores: {}, answers: known };
+  return { kind, key: keys[1], budget: view.budget, method, trace: JSON.stringify({ ...trace, ...small }) };
 }

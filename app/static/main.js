@@ -63,7 +63,7 @@ export function start(config) {
     },
     compare: ({ element }) => mountCompare(element, store, config, () => stage),
     overlap: ({ element }) => mountOverlap(element, store, config),
-    film: ({ element, exportClip }) => mountFilm(element, store, { exportClip, format: config.film }),
+    film: ({ element }) => mountFilm(element, store),
     fidelity(io) {
       mountFidelity(io.element, store, config, io);
       listen(io, page.learn);

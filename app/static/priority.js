@@ -5,6 +5,8 @@ import { sig3 } from "./format.js";
 
 const ABOUT = 0.02; // of phi: beyond, these scores are not the ones that it was made of
 
+const ROUNDED = 6e-4; // what four digits may be off, of the number
+
 const scaled = new WeakMap(); // scores -> the same in [0, 1]
 
 /** As `min_max`: a constant score says nothing and becomes all ones. groups: tokens that are scaled together. */
@@ -34,6 +36,16 @@ function groupsOf({ tokens, share }) {
     found.get(name).push(i);
   }
   return [...found.values()];
+}
+
+/**
+ * A token's priority: as its method ranks by it, which is the score of the trace before that was rounded to four digits;
+ * so that all that tell of it round the same number.
+ */
+export function priorityOf({ methods, scores }, method, token) {
+  const score = scores?.priority?.[token];
+  const phi = methods[method]?.plan?.phi?.[token];
+  return Math.abs(phi - score) <= ROUNDED * Math.abs(score) ? phi : score;
 }
 
 /**

@@ -340,7 +340,7 @@ class Handlers:
         yield from offered(name, data)
 
     def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
-        """The clip on the stage with its tokens, as a film, a contact sheet or JSON, or what is kept of a picture in
+        """The clip on the stage with its tokens, as a film or a contact sheet, or what is kept of a picture in
         motion, to download."""
         with errors_as_sentences():
             asked = sent_with(event)

@@ -68,7 +68,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             with gr.Column(elem_id="fx-col-drawer"):
                 drawer = panel("drawer")
             with gr.Column(elem_id="fx-col-film"):
-                film = panel("film")
+                panel("film")
             with gr.Column(elem_id="fx-col-compare"):
                 panel("compare")
                 fidelity = panel("fidelity")
@@ -118,8 +118,6 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
         drawing = [
             topbar.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
             topbar.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
-            fidelity.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
-            film.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
         ]
         for event in drawing:
             event.success(None, None, None, js=DOWNLOAD_JS)

@@ -20,9 +20,8 @@ _DOORS = {
     "halt: (detail) => trigger('halt', detail)",
     "lecture": "",
     "guide": "",
-    "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail), "
-    "figure: (detail) => trigger('figure', detail)",
-    "film": "exportClip: (detail) => trigger('export_clip', detail)",
+    "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail)",
+    "film": "",
     "asking": "",
     "answers": "",
     "gallery": "pick: (id, recording) => trigger('pick', { id, recording }), open: (asked) => trigger('pick', asked)",

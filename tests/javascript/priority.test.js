@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import test from "node:test";
 
+import { sig3 } from "../../app/static/format.js";
 import { aTrace } from "./browser.js";
-import { minMax, productOf, termsOf } from "../../app/static/priority.js";
+import { minMax, priorityOf, productOf, termsOf } from "../../app/static/priority.js";
 
 function scored(scores, share = "global") {
   const trace = { ...aTrace(), scores, share };
@@ -40,4 +41,12 @@ test("tiles with a share of their own are scaled by themselves, and a priority o
     "r̂³ × ŝ^0.5",
     "0.842³ × 0.310^0.5",
   ]);
+});
+
+test("a priority is told of the number that ranks, not of one that was rounded before", () => {
+  const trace = scored({ priority: [0.2985, 0.25, 0.5, 1] });
+  trace.methods.fsr.plan.phi = [0.29852, 0.9, 0.5, 1];
+  assert.equal(sig3(priorityOf(trace, "fsr", 0)), "0.299");
+  assert.equal(priorityOf(trace, "fsr", 1), 0.25, "tuned: another number");
+  assert.equal(priorityOf(trace, "other", 0), 0.2985);
 });
