@@ -56,6 +56,7 @@ def test_the_python_example_runs(url, tmp_path):
     assert Path(said.rpartition("drawn: ")[2].strip()).read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_the_javascript_example_runs(url, tmp_path):
     if shutil.which("node") is None:
         pytest.skip("NOT RUN: there is no node")

@@ -209,7 +209,7 @@ def test_everything_but_picture_and_question_may_be_left_out_and_every_parameter
 @each(
     ("values", "words"),
     [
-        ({"figure": "cake"}, "one of picture, page, sheet"),
+        ({"figure": "cake"}, "one of picture, sheet, map"),
         ({"format": "gif"}, "as png, svg, pdf"),
         ({"methods": ["magic"]}, "no method 'magic'"),
         ({"layer": "taste"}, "layer must be one of roles"),

@@ -56,6 +56,7 @@ def small(monkeypatch):
         monkeypatch.setitem(ARCHITECTURES, name, named(name + SMALL))
 
 
+@pytest.mark.slow
 def test_the_real_sizes_are_those_of_the_checkpoints(monkeypatch):
     import transformers
 

@@ -47,6 +47,7 @@ def thinned(vectors, saliency, erank, average, most, margin) -> tuple[list[int],
     return taken + [i for i in order if i in removed], removed
 
 
+@pytest.mark.slow
 @each("kinds", [0, 5], ids=["no ties", "few kinds of token"])
 def test_it_selects_as_the_equations_do(kinds: int) -> None:
     compared = some_removed = 0

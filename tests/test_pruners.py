@@ -18,7 +18,10 @@ from tests import plan_reader
 from tests.looping import each
 from tests.methods import METHODS, TOKENS, in_dtype, random_tokens, same
 
-each_method = pytest.mark.parametrize(("name", "parameters"), [m[1:] for m in METHODS], ids=[m[0] for m in METHODS])
+each_method = pytest.mark.parametrize(  # with other parameters than the usual ones a method is slow
+    ("name", "parameters"),
+    [pytest.param(*m[1:], id=m[0], marks=pytest.mark.slow if "," in m[0] else ()) for m in METHODS],
+)
 of_every_method = each("name, parameters", [m[1:] for m in METHODS], ids=[m[0] for m in METHODS])
 each_tokens = each("tokens", [make_() for make_ in TOKENS.values()], ids=list(TOKENS))
 

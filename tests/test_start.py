@@ -57,6 +57,7 @@ def test_a_wrong_setting_is_one_sentence():
             Settings.from_environment({name: value})
 
 
+@pytest.mark.slow
 def test_what_keeps_the_process_from_starting_is_one_sentence(taken):
     one = process(GRADIO_SERVER_PORT=str(taken))  # Gradio's own variable is read as FSR_PORT
     out, err = one.communicate(timeout=120)

@@ -18,7 +18,9 @@ from tests.looping import each
 
 @pytest.fixture(scope="module")
 def encoding(tiny_vlm, picture):
-    return tiny_vlm.encode(tiny_vlm.encode_media([picture]), "where is the {{ red }} <b>star</b>?")
+    needs = frozenset().union(*(make(name).requires for name in for_pictures()))
+    media = tiny_vlm.encode_media([picture], needs=needs)
+    return tiny_vlm.encode(media, "where is the {{ red }} <b>star</b>?", needs)
 
 
 @pytest.fixture(scope="module")

@@ -188,8 +188,10 @@ def test_the_answer_depends_on_the_kept_tokens(tiny_vlm, encoding):
 
 
 @each("method", for_pictures())
-def test_every_method_answers(tiny_vlm, encoding, method):
-    selection = make(method)(encoding.tokens, 6)
+def test_every_method_answers(tiny_vlm, picture, method):
+    pruner = make(method)
+    encoding = tiny_vlm.encode(tiny_vlm.encode_media([picture], needs=pruner.requires), QUESTION, pruner.requires)
+    selection = pruner(encoding.tokens, 6)
     step = last(tiny_vlm.generate(encoding, selection, 3))
     assert step.cost.visual_tokens == len(selection.sent)
 

@@ -95,6 +95,7 @@ def test_keys_and_clicks_go_through_time_and_leave_inputs_alone(page):
     assert page.evaluate(MOVED) == [2, False], "the slider's arrows are the slider's"
 
 
+@pytest.mark.slow
 def test_a_clip_plays_at_its_own_pace_and_stops(page):
     page.select_option("[data-ref=speed]", "4")
     page.locator(".fx-stage canvas").focus()

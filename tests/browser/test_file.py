@@ -63,6 +63,7 @@ def test_a_view_is_saved_on_the_page_and_opens_from_disk(browser, app, offline, 
     assert "are all that the model gets" in offline.inner_text("[data-ref=step]")
 
 
+@pytest.mark.slow
 def test_an_explanation_is_shown_in_a_notebook_and_nothing_in_it_becomes_markup(offline, tmp_path):
     found = fsr.explain("shapes", ROOT / "assets/examples/count.png", "how many triangles are there?", budget=64)
     assert (found.answer, found.unpruned) == ("3", "3")
@@ -99,6 +100,7 @@ def opened(page) -> dict:
         answers: Object.keys({STATE}.answers), shown: document.querySelector('.fx-stage canvas').dataset.budget}})""")
 
 
+@pytest.mark.slow
 def test_a_saved_view_opens_again_as_it_was_and_a_bad_one_is_refused(page, tmp_path):
     trace = recorded("count")
     trace.question = trace.methods["fsr"]["label"] = trace.model["title"] = HOSTILE
