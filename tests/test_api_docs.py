@@ -63,6 +63,7 @@ def test_the_javascript_example_runs(url, tmp_path):
     assert "yellow / yellow" in run(["node", "--input-type=module", "-e"], "javascript", url, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_curl_example_runs(url, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("NOT RUN: there is no curl")

@@ -74,6 +74,7 @@ def test_every_method_is_recorded_at_every_usual_budget(traces):
         assert trace.answers["full"]["cost"]["visual_tokens"] == n
 
 
+@pytest.mark.slow
 def test_it_says_where_and_when_and_nothing_of_the_machine(traces, gallery):
     for trace in traces.values():
         assert trace.model["id"] == "tiny-onevision"
@@ -82,6 +83,7 @@ def test_it_says_where_and_when_and_nothing_of_the_machine(traces, gallery):
         assert str(gallery) not in trace.to_json()
 
 
+@pytest.mark.slow
 def test_every_trace_has_the_focus_of_all_questions(traces):
     shares = sorted(trace.focus_share for trace in traces.values())
     assert len(shares) == 3
@@ -91,6 +93,7 @@ def test_every_trace_has_the_focus_of_all_questions(traces):
         assert trace.focus_share == pytest.approx(k_focus / n, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_clip_is_recorded_with_the_frames_that_were_read(traces, gallery):
     clip = traces["disc"]
     assert clip.clip["sampled"] == 3
@@ -98,6 +101,7 @@ def test_a_clip_is_recorded_with_the_frames_that_were_read(traces, gallery):
     assert files == {frame["index"] for frame in clip.frames}
 
 
+@pytest.mark.slow
 def test_it_is_replayed_without_the_model(gallery):
     def refuse(*_, **__):
         raise AssertionError("a model was loaded")
@@ -124,6 +128,7 @@ def test_it_is_replayed_without_the_model(gallery):
     service.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_recording_is_left_out(gallery, tmp_path, caplog):
     shutil.copytree(gallery / "examples", tmp_path / "examples")
     (tmp_path / "traces" / "bad").mkdir(parents=True)
@@ -133,6 +138,7 @@ def test_a_damaged_recording_is_left_out(gallery, tmp_path, caplog):
     assert "bad is left out: trace has no" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -152,6 +158,7 @@ def test_what_cannot_be_recorded_is_told(tiny_folder, gallery, tmp_path, capsys,
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_missing_is_named(tiny_folder, gallery, tmp_path, capsys):
     (tmp_path / "index.json").write_text('[{"id": "wide", "question": "what?"}]')
     where = ["--examples", str(tmp_path), "--out", str(tmp_path / "out")]

@@ -250,6 +250,7 @@ def test_oversized_traces_are_refused_before_they_are_read():
         Trace.from_json(b" " * (MAX_BYTES + 1))
 
 
+@pytest.mark.slow
 def test_every_part_that_is_removed_or_replaced_is_an_error_not_a_crash(record):
     """Walk over the whole record: whatever stands anywhere, the answer is a TraceError or a trace."""
     spots = []

@@ -22,6 +22,7 @@ def focused(page) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_method_is_stepped_through_by_keyboard_alone_without_the_server(visit):
     page = visit("?example=count")
     page.locator("#fx-tab-answer").focus()

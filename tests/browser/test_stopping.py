@@ -48,6 +48,7 @@ def stop(page) -> None:
     page.wait_for_function(f"{STATE}.status.phase === 'stopped'")
 
 
+@pytest.mark.slow
 def test_a_running_answer_can_be_stopped_and_what_was_said_stays(page):
     page.click("#fx-askbutton")
     streaming = f"{STATE}.answers.full?.text.length > 3 && {STATE}.answers.full.done === false"

@@ -75,6 +75,7 @@ def test_influence_is_measured_shown_pinned_and_kept_for_its_selection(counting)
     assert page.watch.requests[before:] == []
 
 
+@pytest.mark.slow
 def test_what_was_lost_is_found_put_back_and_answered(counting):
     page = counting
     set_budget(page, 32)

@@ -59,6 +59,7 @@ def test_words_show_what_they_looked_at_by_keyboard_and_nothing_stays_on_the_pic
     page.wait_for_function("document.querySelector('[data-ref=ourstitle]').textContent === 'FSR, 32 tokens'")
 
 
+@pytest.mark.slow
 def test_two_questions_crosswise_on_a_phone(visit):
     page = visit(viewport={"width": 390, "height": 844})
     page.click("#fx-tab-words")
