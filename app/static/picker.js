@@ -95,7 +95,7 @@ function memory({ held_gb: held, needs_gb: needs, precision, fits }) {
 
 /** Seconds of an answer with all tokens, and with a ninth of them. */
 function patience([all, few]) {
-  return `about ${all} s, ${few} s with a ninth of the tokens (a small picture on two cores, measured with random weights)`;
+  return `about ${all} s, ${few} s with a ninth of the tokens (one picture on two cores, measured with random weights)`;
 }
 
 function fact(name, text, look = "") {

@@ -103,7 +103,9 @@ class Listed:
 LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research License"
 GEMMA = "Gemma Terms of Use, to be accepted on the hub"
 CATALOGUE: dict[str, Listed] = {
-    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": Listed("SmolVLM2 256M", 0.256, APACHE, family="smolvlm"),
+    "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": Listed(
+        "SmolVLM2 256M", 0.256, APACHE, family="smolvlm", on_cpu_s=(31, 29)
+    ),
     "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": Listed("SmolVLM2 500M", 0.507, APACHE, family="smolvlm"),
     "HuggingFaceTB/SmolVLM2-2.2B-Instruct": Listed("SmolVLM2 2.2B", 2.247, APACHE, family="smolvlm"),
     "llava-hf/llava-1.5-7b-hf": Listed("LLaVA-1.5 7B", 7.06, LLAMA2),
