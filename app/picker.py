@@ -51,6 +51,7 @@ def _row(offer: Offer, settings: Settings, room: int | None) -> dict[str, Any]:
         "fits": None if needs is None or room is None else needs <= room,
         "licence": licence(offer),
         "answer_s": listed.on_cpu_s if listed and not on_gpu(settings) else None,
+        "answer_pixels": listed.on_cpu_pixels if listed else None,
         **pathways(offer),
     }
 

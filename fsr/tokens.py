@@ -153,12 +153,12 @@ class VisualTokens:
     def space(self, name: str) -> Tensor:
         """(N, D or C) float32 unit rows of the similarity space `projected` or `encoder`; computed once."""
         if name == "projected":
-            return self._once("unit projected", lambda: unit_rows(self.embeddings))
+            return self.once("unit projected", lambda: unit_rows(self.embeddings))
         if name == "encoder":
             if self.features is None:
                 raise InvalidInput("similarity 'encoder' needs the encoder's features, which were not captured.")
             features = self.features
-            return self._once("unit encoder", lambda: unit_rows(features))
+            return self.once("unit encoder", lambda: unit_rows(features))
         raise InvalidInput(f"similarity must be 'projected' or 'encoder', not {name!r}.")
 
     def similarities(self, name: str) -> Similarities:
@@ -185,14 +185,15 @@ class VisualTokens:
         return self._all(name)
 
     def _all(self, name: str) -> Similarities:
-        return self._once(f"all {name}", lambda: self._new_similarities(name).complete())
+        return self.once(f"all {name}", lambda: self._new_similarities(name).complete())
 
     def _new_similarities(self, name: str) -> Similarities:
         unit = self.space(name)
         rows = self.embeddings if name == "projected" or self.features is None else self.features
-        return similarities_of(rows, unit, self._once(f"first {name}", lambda: firsts(rows)))
+        return similarities_of(rows, unit, self.once(f"first {name}", lambda: firsts(rows)))
 
-    def _once(self, name: str, make: Callable[[], T]) -> T:
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` finds of the tokens' embeddings or features, computed once and kept for all questions."""
         if name not in self._computed:
             self._computed[name] = make()
         found: T = self._computed[name]

@@ -180,10 +180,10 @@ def test_a_selection_waits_for_the_device_a_few_times_however_much_it_picks(monk
     """The CPU and a device choose the same, and the number of waits depends on no number of tokens."""
     tokens = random_tokens(3, 6, 10)
     with emulated(monkeypatch):
-        away = tokens_on(tokens, "cuda:0")
         for name in WAITING:
             pruner, counted = make(name), []
             for budget in (6, 12, 40):
+                away = tokens_on(tokens, "cuda:0")  # of which nothing was computed before
                 WAITS.clear()
                 pruner(away, budget)
                 counted.append(list(WAITS))

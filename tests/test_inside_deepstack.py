@@ -17,8 +17,9 @@ from tests.inside_references import LAYERS, SlowQwen3, hidden_by_masks
 from tests.looping import each
 from tests.proofs import proves
 from tests.test_vlm_llava import last
+from tests.tiny_checkpoints import save_qwen3
 from tests.tiny_families import living
-from tests.tiny_today import case, save_qwen3
+from tests.tiny_today import case
 
 ROWS_BEHIND = 3
 MEDIA = [*(pytest.param(name, marks=pytest.mark.slow) for name in ("3:1", "several")), "video"]

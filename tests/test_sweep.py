@@ -11,6 +11,7 @@ import sys
 import time
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,15 +20,12 @@ from fsr.bench.fidelity import Reference
 from fsr.cli.main import main
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import make
-from fsr.sweep import data, metrics, run, store
+from fsr.sweep import data, metrics, report, run, store
 from fsr.sweep.measure import Asked, rows_of
 from fsr.sweep.wanted import Wanted
 from fsr.vlm.answers import greedy_answer
 from tests.looping import each
 from tests.tiny_families import noise
-
-pq = pytest.importorskip("pyarrow.parquet")
-report = pytest.importorskip("fsr.sweep.report")
 
 METHODS = {"fsr": make("fsr"), "random": make("random"), "visionzip": make("visionzip"), "fastv": make("fastv")}
 

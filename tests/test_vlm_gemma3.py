@@ -10,8 +10,9 @@ import fsr
 import fsr.vlm
 from fsr.pruners import make
 from tests.proofs import proves
+from tests.tiny_checkpoints import save_gemma3
 from tests.tiny_families import QUESTION, answer, greedy, noise
-from tests.tiny_today import FRAMES, case, save_gemma3
+from tests.tiny_today import FRAMES, case
 
 WINDOW = 50  # less than two pictures, and than any prompt
 

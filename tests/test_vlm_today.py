@@ -153,7 +153,11 @@ def test_blind_batched_and_given_answers(opened, family):
     assert scores[1].argmax(dim=-1).tolist() == ids
     known = [float(one.log_softmax(dim=-1).gather(1, torch.tensor(ids)[:, None]).sum()) for one in scores]
     batches = vlm.forced_batches(encoding, [selection for _, selection in requests], ids)
-    assert [one.log_prob for batch in batches for one in batch] == pytest.approx(known, abs=1e-3)
+    given = [one for batch in batches for one in batch]
+    assert [one.log_prob for one in given] == pytest.approx(known, abs=1e-3)
+    for one in given:
+        assert len(one.token_log_probs) == len(ids)
+        assert sum(one.token_log_probs) == pytest.approx(one.log_prob, abs=1e-6)
     for i, found in vlm.forced_scores(encoding, [selection for _, selection in requests[1:]], ids):
         assert torch.allclose(found.double(), scores[1 + i], atol=1e-3)
 

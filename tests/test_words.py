@@ -29,8 +29,8 @@ from fsr.why.attention import answer_attention, on_picture, thirds
 from fsr.why.words import words_of
 from tests.looping import each
 from tests.tiny import in_memory, save_tiny
+from tests.tiny_checkpoints import save_gemma3, save_qwen3, save_smolvlm
 from tests.tiny_families import noise, save_onevision, save_qwen
-from tests.tiny_today import save_gemma3, save_qwen3, save_smolvlm
 
 QUESTION = "What is left of the ring?"
 SAID = "a red ring, on it."

@@ -73,7 +73,7 @@ function offer(row, model, choose) {
       "dl",
       {},
       ...fact("Memory", memory(row), row.fits === false ? "fx-bad" : ""),
-      ...(row.answer_s ? fact("An answer", patience(row.answer_s)) : []),
+      ...(row.answer_s ? fact("An answer", patience(row)) : []),
       ...fact("Saliency", row.saliency ?? "known once it is here"),
       ...fact("Relevance", row.relevance ?? "known once it is here"),
       ...fact("Licence", row.licence),
@@ -94,8 +94,9 @@ function memory({ held_gb: held, needs_gb: needs, precision, fits }) {
 }
 
 /** Seconds of an answer with all tokens, and with a ninth of them. */
-function patience([all, few]) {
-  return `about ${all} s, ${few} s with a ninth of the tokens (one picture on two cores, measured with random weights)`;
+function patience({ answer_s: [all, few], answer_pixels: [width, height] }) {
+  const how = `a picture of ${width} × ${height} on two cores, measured with random weights`;
+  return `about ${all} s, ${few} s with a ninth of the tokens (${how})`;
 }
 
 function fact(name, text, look = "") {

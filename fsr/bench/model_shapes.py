@@ -1,6 +1,8 @@
 """Shapes of the models that are measured at real size: what differs from the defaults of their configurations.
 
-Those of the published configurations, and narrow and shallow ones for rehearsals.
+Those of the published configurations, and narrow and shallow ones for rehearsals. Where a configuration could not be
+read the shape is from memory, which is said; the sizes that come of it agree with the published ones, as far as those
+are rounded.
 """
 
 from __future__ import annotations
@@ -178,7 +180,7 @@ QWEN3_4B = QWEN3_2B | {
     "num_attention_heads": 32,
 }
 QWEN3_8B = QWEN3_4B | {"hidden_size": 4096, "intermediate_size": 12288, "tie_word_embeddings": False}
-QWEN35_VISION = {
+QWEN35_VISION = {  # Qwen3.5 0.8B; its text is from the configuration of a model derived from it
     "depth": 12,
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -213,7 +215,7 @@ QWEN35_08B = {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
-GEMMA3_VISION = {  # as google/gemma-3-4b-it and -12b-it publish it
+GEMMA3_VISION = {  # of google/gemma-3-4b-it and -12b-it, and their text below: from memory
     "model_type": "siglip_vision_model",
     "hidden_size": 1152,
     "intermediate_size": 4304,
@@ -246,7 +248,7 @@ GEMMA3_12B = GEMMA3_4B | {
     "num_attention_heads": 16,
     "num_key_value_heads": 8,
 }
-# InternViT-300M-448px, and Qwen3 without pictures in InternVL3.5
+# InternViT-300M-448px, and Qwen3 without pictures in InternVL3.5: 1B and 8B agree with public copies, 2B is from memory
 INTERN_VISION = {
     "hidden_size": 1024,
     "intermediate_size": 4096,

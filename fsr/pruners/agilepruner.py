@@ -82,7 +82,7 @@ class AgilePruner(GreedyPruner):
     def _thinned(self, tokens: VisualTokens) -> _Thinned:
         assert tokens.saliency is not None
         gram = tokens.gram("projected")
-        erank = float(effective_rank(tokens.embeddings))
+        erank = tokens.once("effective rank", lambda: float(effective_rank(tokens.embeddings)))
         place = torch.arange(1, len(tokens) + 1, dtype=torch.float64)
         tau = (place * (erank / self.erank_avg * STEP)).clamp(max=self.tau_max)
         order = highest_first(tokens.saliency)

@@ -7,7 +7,6 @@ the same without being generated. Only what differs is answered.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from fsr.sweep.data import Item
 from fsr.tokens import Role
 from fsr.vlm.answers import greedy_answer
 from fsr.vlm.base import VLM, Chosen
+from fsr.vlm.cost import timed
 from fsr.vlm.media import Encoding
 
 Score = Callable[[str, Sequence[str]], float]
@@ -72,9 +72,7 @@ def _rows(asked: Asked, item: Item) -> list[dict[str, Any]]:
     needs = frozenset().union(*(pruner.requires for pruner in asked.methods.values()))
     media = vlm.encode_media(frames, times, needs)
     encoding = vlm.encode(media, item.question, needs)
-    began = time.perf_counter()
-    ids = greedy_answer(vlm, encoding, asked.max_new_tokens)
-    answer_ms = (time.perf_counter() - began) * 1e3
+    ids, answer_ms = timed(lambda: greedy_answer(vlm, encoding, asked.max_new_tokens), vlm.device)
     reference = Reference(vlm, encoding, ids)
     full = vlm.text(ids)
     first = {
@@ -140,9 +138,8 @@ def _chosen(asked: Asked, item: Item, encoding: Encoding) -> tuple[list[One], li
                     raise InvalidInput(f"the picture has {n} visual tokens.")
                 if not possible(asked.vlm, encoding, pruner, budget):
                     raise InvalidInput("the layers before its first cut read more than that.")
-                began = time.perf_counter()
-                selection = pruner(encoding.tokens, budget)
-                chosen.append(One(name, own, selection, (time.perf_counter() - began) * 1e3))
+                selection, ms = timed(lambda p=pruner, k=budget: p(encoding.tokens, k), asked.vlm.device)  # type: ignore[misc]
+                chosen.append(One(name, own, selection, ms))
             except OutOfMemory:
                 raise
             except FsrError as error:

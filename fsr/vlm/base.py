@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,12 @@ class Forced:
 
     log_prob: float
     agrees: bool
-    token_log_probs: tuple[float, ...] = ()
+    token_log_probs: tuple[float, ...]
+
+    @staticmethod
+    def of(log_probs: Sequence[float], agrees: bool) -> Forced:
+        """log_probs: of each token."""
+        return Forced(math.fsum(log_probs), agrees, tuple(log_probs))
 
 
 @dataclass(frozen=True)
@@ -273,11 +279,7 @@ class VLM(ABC):
             some = selections[at : at + size]
             prompts = [first, *(self.language_inputs(encoding, selection) for selection in some[1:])]
             log_probs, agrees = self.decoder.forced_batch(prompts, answer_ids)
-            sums, whole = log_probs.sum(dim=1).tolist(), agrees.all(dim=1).tolist()
-            yield [
-                Forced(total, agreed, tuple(each))
-                for total, agreed, each in zip(sums, whole, log_probs.tolist(), strict=True)
-            ]
+            yield list(map(Forced.of, log_probs.tolist(), agrees.all(dim=1).tolist()))
             at += len(some)
 
     def forced_scores(

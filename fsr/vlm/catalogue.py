@@ -79,9 +79,9 @@ FAMILIES = {
 class Listed:
     """A checkpoint on the hub. parameters: in thousand millions; licence: of the weights, as its authors state it.
 
-    on_cpu_s: how long an answer of twenty tokens about a picture takes, with all visual tokens and with a ninth, in
-    seconds, on two cores of a CPU: measured at real size with random weights, on the picture that docs/measurements.md
-    names; None where it was not.
+    on_cpu_s: how long an answer of twenty tokens about a picture of `on_cpu_pixels` takes, with all visual tokens and
+    with a ninth, in seconds, on two cores of a CPU: measured at real size with random weights (docs/measurements.md);
+    None where it was not.
     """
 
     title: str
@@ -89,6 +89,7 @@ class Listed:
     licence: str
     family: str = "llava"
     on_cpu_s: tuple[int, int] | None = None
+    on_cpu_pixels: tuple[int, int] = (384, 384)
 
     @property
     def gigabytes(self) -> float:
@@ -104,7 +105,7 @@ LLAMA2, APACHE, QWEN = "Llama 2 Community License", "Apache-2.0", "Qwen Research
 GEMMA = "Gemma Terms of Use, to be accepted on the hub"
 CATALOGUE: dict[str, Listed] = {
     "HuggingFaceTB/SmolVLM2-256M-Video-Instruct": Listed(
-        "SmolVLM2 256M", 0.256, APACHE, family="smolvlm", on_cpu_s=(31, 29)
+        "SmolVLM2 256M", 0.256, APACHE, family="smolvlm", on_cpu_s=(31, 29), on_cpu_pixels=(1280, 960)
     ),
     "HuggingFaceTB/SmolVLM2-500M-Video-Instruct": Listed("SmolVLM2 500M", 0.507, APACHE, family="smolvlm"),
     "HuggingFaceTB/SmolVLM2-2.2B-Instruct": Listed("SmolVLM2 2.2B", 2.247, APACHE, family="smolvlm"),
@@ -120,7 +121,7 @@ CATALOGUE: dict[str, Listed] = {
     "Qwen/Qwen3-VL-8B-Instruct": Listed("Qwen3-VL 8B", 8.77, APACHE, family="qwen3_vl"),
     "Qwen/Qwen3.5-0.8B": Listed("Qwen3.5 0.8B", 0.85, APACHE, family="qwen3_5"),
     "OpenGVLab/InternVL3_5-1B-HF": Listed("InternVL3.5 1B", 1.061, APACHE, family="internvl"),
-    "OpenGVLab/InternVL3_5-2B-HF": Listed("InternVL3.5 2B", 2.349, APACHE, family="internvl"),
+    "OpenGVLab/InternVL3_5-2B-HF": Listed("InternVL3.5 2B", 2.348, APACHE, family="internvl"),
     "OpenGVLab/InternVL3_5-8B-HF": Listed("InternVL3.5 8B", 8.528, APACHE, family="internvl"),
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": Listed(
         "LLaVA-OneVision 0.5B", 0.89, APACHE, family="llava_onevision", on_cpu_s=(26, 17)

@@ -118,19 +118,19 @@ class Qwen3VL(Qwen3Grids):
     def forced_scores(
         self, encoding: Encoding, selections: Sequence[Selection], answer_ids: Sequence[int]
     ) -> Iterator[tuple[int, Tensor]]:
-        """One by one, as below."""
+        """One by one: a batch of prompts of different lengths cannot be given what DeepStack adds."""
         for i, selection in enumerate(selections):
             yield i, self.forced(encoding, selection, answer_ids)
 
     def forced_batches(
         self, encoding: Encoding, selections: Sequence[Selection | None], answer_ids: Sequence[int]
     ) -> Iterator[list[Forced]]:
-        """One by one: a batch of prompts of different lengths cannot be given what DeepStack adds."""
+        """One by one, as above."""
         ids = torch.tensor(list(answer_ids))
         for selection in selections:
             scores = self.forced(encoding, selection, answer_ids).double().log_softmax(dim=-1).cpu()
-            log_prob = float(scores.gather(1, ids[:, None]).sum())
-            yield [Forced(log_prob, bool((scores.argmax(dim=-1) == ids).all()))]
+            log_probs = scores.gather(1, ids[:, None])[:, 0].tolist()
+            yield [Forced.of(log_probs, bool((scores.argmax(dim=-1) == ids).all()))]
 
 
 class Qwen3Tower(QwenTower):

@@ -28,8 +28,8 @@ class Influence:
 
     token: int
     delta: float
-    absorbed: tuple[int, ...] = ()
-    by_answer_token: tuple[float, ...] = ()
+    absorbed: tuple[int, ...]
+    by_answer_token: tuple[float, ...]
 
     def of(self, start: int, stop: int) -> float:
         """Of answer tokens start to stop, as of a word, see `fsr.why.words`."""

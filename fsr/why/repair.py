@@ -91,7 +91,9 @@ class _Search:
         self.forwards = regained.forwards
         self.known: dict[Set, Forced] = {(): regained.base}
         for gain in (*regained.regions, *regained.tokens):
-            self.known[gain.tokens] = Forced(regained.base.log_prob + gain.gain, gain.agrees)
+            self.known[gain.tokens] = Forced(
+                regained.base.log_prob + gain.gain, gain.agrees, ()
+            )  # the sum is enough here
         self.refuted: set[Set] = set()  # the greedy answer was another one, whatever the scores said
         self.best: Set = ()
         self.verified = False
