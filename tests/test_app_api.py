@@ -132,6 +132,7 @@ def test_a_file_that_is_no_picture_is_refused(client, tmp_path):
         client.predict(gradio_client.handle_file(path), "what?", "fsr", 6, None, api_name="/answer")
 
 
+@pytest.mark.slow
 def test_a_clip_goes_through_the_same_door_whatever_its_container(client, tmp_path):
     """The served model reads pictures only: the sentence is about that, so the file itself was taken."""
     for name, codec in (("a.mp4", "mp4v"), ("a.mkv", "mp4v")):

@@ -193,6 +193,7 @@ def client(tiny_folder, tiny_vlm, tmp_path_factory):
         service.close()
 
 
+@pytest.mark.slow
 def test_the_endpoint_compares(client, tmp_path):
     picture = gradio_client.handle_file(saved(tmp_path))
     found = client.predict(picture, "what?", ["fsr", "random"], [6], None, api_name="/compare")

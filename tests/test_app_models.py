@@ -226,6 +226,7 @@ def small_machine(service, monkeypatch, model):
 
 
 @each("small", [False, True], ids=["both fit", "one fits"])
+@pytest.mark.slow
 def test_the_model_before_is_let_go_of_last_where_both_fit(folders, small):
     service = Service(Settings(model=str(folders["tiny-llava"]), models=str(folders["tiny-qwen"])))
     service.open_model("tiny-llava")
@@ -240,6 +241,7 @@ def test_the_model_before_is_let_go_of_last_where_both_fit(folders, small):
     service.close()
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_read_after_all_bring_the_model_before_back(service, tmp_path, monkeypatch):
     request = asked(service, tmp_path, "tiny-llava")
     before = [e.answer["text"] for e in service.answer(request) if e.answer][-1]

@@ -83,6 +83,7 @@ def test_what_is_no_report_is_refused_with_one_sentence(change, words):
         matrix.checked("bad.json", good | change)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_passes_and_its_sign_is_the_better_one(capsys, monkeypatch):
     monkeypatch.setattr(sign, "PICTURES", 4)
     assert main(["check", "shapes"]) == 0

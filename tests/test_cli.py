@@ -114,6 +114,7 @@ def test_a_terminal_is_told_how_far_a_load_is():
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
+@pytest.mark.slow
 def test_json_goes_to_a_file(run, picture_file, tiny_folder, tmp_path):
     command = ("answer", picture_file, "what?", "--model", tiny_folder, "--max-new-tokens", 2, "--json")
     code, out, _ = run(*command, tmp_path / "out.json")

@@ -209,6 +209,7 @@ def test_a_token_map_has_the_scale_of_the_page(trace, shown):
         assert pixel == pytest.approx(wanted, abs=2), i
 
 
+@pytest.mark.slow
 def test_the_picture_figure_has_tokens_as_vectors_words_as_text_and_its_settings(picture, trace, shown):
     values = [0.0] + [10.0**-k for k in range(29)]
     trace = trace | {"model": {"title": "Tiny"}, "scores": {"priority": values}}

@@ -227,6 +227,7 @@ def test_half_precision_runs(half, picture, method):
 
 @proves("inside")
 @pytest.mark.parametrize("family", families(OTHERS))
+@pytest.mark.slow
 def test_other_families_answer(tmp_path, family):
     vlm = opened(OTHERS[family](tmp_path / family))
     encoding = vlm.encode(vlm.encode_media([noise(160, 100)]), QUESTION)

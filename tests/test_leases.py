@@ -235,6 +235,7 @@ def test_what_needs_the_gpu_cannot_cross():
         dumps(threading.Lock())
 
 
+@pytest.mark.slow
 def test_a_clip_is_asked_about_with_all_its_frames():
     file = ROOT / "assets" / "examples" / "vanish.mp4"
     service = Service(Settings(model="shapes-video", max_new_tokens=6, repeat_s=0))

@@ -95,6 +95,7 @@ def test_pruned_answers_are_those_of_our_own_reader(opened, family, kind):
 
 
 @pytest.mark.parametrize(("family", "kind"), CASES)
+@pytest.mark.slow
 def test_a_budget_of_all_is_the_unpruned_model_and_no_trace_is_left(opened, family, kind):
     _, _, model, processor = opened(family)
     inputs = inputs_of(processor, family, kind)[2]

@@ -53,6 +53,7 @@ SOME = (1, 2, 3, 5, 8, 13, 21, 27, 28)  # budgets
 
 
 @each_method
+@pytest.mark.slow
 def test_every_frame_is_what_it_would_be_alone(name, parameters):
     pruner = make(name, **parameters)
     for budget in SOME:

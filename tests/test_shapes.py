@@ -268,6 +268,7 @@ def test_the_table_marks_ties_and_names_own_counts():
     assert "=" not in summary(result)
 
 
+@pytest.mark.slow
 def test_batches_over_methods_and_budgets_answer_as_one_by_one():
     from fsr import pruners, vlm
     from fsr.bench.accuracy import run

@@ -412,6 +412,7 @@ def test_the_evaluation_command_prints_its_json(capsys):
 
 
 @trained
+@pytest.mark.slow
 def test_the_command_line_answers_about_a_clip(tmp_path, capsys):
     path = tmp_path / "clip.mp4"
     out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (SIDE, SIDE))

@@ -33,6 +33,7 @@ def halves(model, offloaded):
 
 @pytest.mark.filterwarnings("ignore:The following device_map keys")
 @pytest.mark.parametrize("family", SAVERS)
+@pytest.mark.slow
 def test_a_model_in_two_places_sees_selects_and_answers_the_same(family, tmp_path, picture):
     folder = str(SAVERS[family](tmp_path / family))
     plain = fsr.vlm.load(folder)

@@ -81,6 +81,7 @@ def test_tuned_parameters_are_planned_again_after_a_reload(visit, app):
     assert until(page, budget="65")["tune"] == "fsr.alpha:1,fsr.rho:0.5"
 
 
+@pytest.mark.slow
 def test_back_and_forward_go_through_pictures_and_views(visit):
     page = visit("?example=star&budget=50")
     page.click(".fx-tile[data-example=digit]")
@@ -115,6 +116,7 @@ def test_what_is_wrong_in_an_address_is_said_once_and_the_rest_is_shown(visit):
     assert note.count() == 0
 
 
+@pytest.mark.slow
 def test_a_clips_frame_and_region_come_back(visit, app):
     if not app.embedded:
         pytest.skip("the recorded clips are of the embedded model")

@@ -96,6 +96,7 @@ def test_answers_go_stale_when_the_budget_moves_and_can_follow_its_release(page)
     assert page.locator("[data-ref=oursbadge]").is_hidden()
 
 
+@pytest.mark.slow
 def test_a_parameter_selects_again_without_encoding_again(page):
     page.select_option("#fx-method", "fsr")
     ask(page)
@@ -140,6 +141,7 @@ def test_a_server_that_takes_no_more_questions_does_not_leave_the_page_waiting(p
     page.watch.errors.clear()  # the browser reports the 503
 
 
+@pytest.mark.slow
 def test_an_uploaded_picture_takes_no_question_of_an_example_along(page):
     upload(page, "meadow.png", png(320, 200))
     page.wait_for_function(f"{STATE}.pictures[0].width === 320", timeout=SLOW)

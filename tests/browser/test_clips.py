@@ -228,6 +228,7 @@ def test_a_region_can_be_set_by_keys(page):
     assert page.evaluate(f"{STATE}.frame") == 0, "its arrows move the region, not the time"
 
 
+@pytest.mark.slow
 def test_every_compared_method_shows_the_same_moment_and_its_tokens_over_time(page):
     page.click("[data-mode=compare]")
     page.wait_for_selector(".fx-cell-run canvas[data-method=random]:not([data-budget=''])")
@@ -249,6 +250,7 @@ def test_every_compared_method_shows_the_same_moment_and_its_tokens_over_time(pa
     frame_is(page, 6)
 
 
+@pytest.mark.slow
 def test_an_uploaded_clip_plays_before_anything_is_asked(visit, clip):
     page = visit()
     page.evaluate("(v) => fsrExplorer.page.receive(v)", clip | {"trace": None, "run": 5})

@@ -217,6 +217,7 @@ def test_a_shared_link_opens_the_comparison(visit):
     assert page.evaluate(f"{STATE}.chosen") == ["random", "fsr"]
 
 
+@pytest.mark.slow
 def test_a_phone_shows_question_choices_and_pictures_without_overflow(visit):
     page = comparing(visit(viewport={"width": 390, "height": 844}, has_touch=True))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

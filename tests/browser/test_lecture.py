@@ -114,6 +114,7 @@ def test_the_first_line_is_told_once(visit):
     assert again.locator(".fx-hello").is_hidden()
 
 
+@pytest.mark.slow
 def test_the_tour_points_at_the_thing_itself(visit):
     page = visit("?tour=first")
     stop = page.locator(".fx-stop")
@@ -186,6 +187,7 @@ def test_the_question_is_one_step_away_and_headings_follow_each_other(visit):
     assert page.locator(".fx-tile").first.bounding_box()["y"] < 900, "scenes are in sight without scrolling"
 
 
+@pytest.mark.slow
 def test_a_wall_shows_large_type_all_tools_and_a_comparison_on_one_screen(visit):
     page = visit("?example=count", viewport={"width": 1920, "height": 1080})
     page.keyboard.press("p")

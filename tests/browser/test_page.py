@@ -202,6 +202,7 @@ def test_the_layers_are_one_tab_stop_and_arrows_choose_among_them(page):
         assert stops.count() == 1
 
 
+@pytest.mark.slow
 def test_every_method_of_the_registry_is_offered_and_painted(page):
     from fsr.pruners import REGISTRY
 
@@ -252,6 +253,7 @@ def test_a_hostile_link_is_ignored(visit):
     assert page.evaluate("window.pwned") is None
 
 
+@pytest.mark.slow
 def test_the_export_holds_picture_tokens_and_words(page):
     width, height, colors = page.evaluate(
         """() => { const c = fsrExplorer.exportCanvas();
@@ -325,6 +327,7 @@ def test_dark_mode_has_its_own_colours(visit):
     assert red < 40
 
 
+@pytest.mark.slow
 def test_no_motion_where_it_is_not_wanted(visit):
     page = visit(reduced_motion="reduce")
     durations = page.evaluate(
