@@ -108,6 +108,11 @@ def test_the_command_prints_influence_and_repair(tiny_folder, picture, tmp_path,
     assert 0 not in kept
     assert {"token", "row", "col", "role", "delta"} <= record["influence"][0].keys()
     assert {"tokens", "answer", "forwards"} <= record["repair"].keys()
+    assert record["words"]
+    for word in record["words"]:
+        assert len(word["delta"]) == len(record["influence"])
     assert not record["repair"]["found"] or record["repair"]["answer"] == record["unpruned"]
     assert main(command) == 0
-    assert "log P lost" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "log P lost" in out
+    assert len(record["words"]) == 1 or record["words"][0]["text"] in out.split("log P lost")[1].splitlines()[0]

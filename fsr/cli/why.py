@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fsr.vlm import VLM, Encoding
 
 SHOWN = 20  # rows of the table
+WORDS = 6  # columns of it; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from fsr.pruners.whatif import with_forced
     from fsr.vlm.answers import greedy_answer
     from fsr.why import check_studied, influence, studied
+    from fsr.why.words import words_of
 
     ways = [(args.force_in, "--force-in"), (args.force_out, "--force-out")]
     forced = Forced(*(tuple(whole_numbers(text, name)) if text else () for text, name in ways))
@@ -66,6 +68,10 @@ def run(args: argparse.Namespace) -> int:
         "influence": [
             placed(encoding, selection, one.token) | {"delta": one.delta, "absorbed": list(one.absorbed)}
             for one in found.ranked
+        ],
+        "words": [
+            {"text": word.text, "delta": [one.of(word.start, word.stop) for one in found.ranked]}
+            for word in (words_of(vlm, ids) if vlm.text(ids).strip() else [])
         ],
     }
     if args.repair:
@@ -107,17 +113,20 @@ def repaired(
 def table(record: dict[str, Any]) -> str:
     """The record for people: both answers, the tokens with the largest influence, the repair."""
     said = record["answer"] or "(no text)"
+    words = record["words"] if len(record["words"]) > 1 else []  # of a single word it is the same number again
     lines = [
         f"{record['method']}, {record['budget']} of {record['visual_tokens']} tokens: {said}",
         f"all tokens: {record['unpruned'] or '(no text)'}",
         "",
-        f"{'token':>6}{'frame':>7}{'row':>5}{'col':>5}  {'role':<8}{'log P lost without it, nats':>28}",
+        f"{'token':>6}{'frame':>7}{'row':>5}{'col':>5}  {'role':<8}{'log P lost without it, nats':>28}{_heads(words)}",
     ]
-    for one in record["influence"][:SHOWN]:
+    for i, one in enumerate(record["influence"][:SHOWN]):
         frame, merged = one.get("frame", 0), len(one["absorbed"])
         group = f"  with {merged} merged" if merged else ""
         lines.append(
-            f"{one['token']:>6}{frame:>7}{one['row']:>5}{one['col']:>5}  {one['role']:<8}{one['delta']:>28.4g}{group}"
+            f"{one['token']:>6}{frame:>7}{one['row']:>5}{one['col']:>5}  {one['role']:<8}{one['delta']:>28.4g}"
+            + "".join(f"{word['delta'][i]:>{_width(word)}.3g}" for word in words[:WORDS])
+            + group
         )
     if left := len(record["influence"]) - SHOWN:
         lines += [f"and {left} more (--json has all)"] if left > 0 else []
@@ -131,3 +140,12 @@ def table(record: dict[str, Any]) -> str:
             f"{mended['note']} ({mended['forwards']} prompts)",
         ]
     return "\n".join(lines)
+
+
+def _heads(words: list[dict[str, Any]]) -> str:
+    """Of what each word of the answer, behind those before it, loses without the token."""
+    return "".join(f"{word['text']:>{_width(word)}}" for word in words[:WORDS])
+
+
+def _width(word: dict[str, Any]) -> int:
+    return max(11, len(word["text"]) + 2)
