@@ -29,6 +29,7 @@ from fsr.errors import InvalidInput, OutOfMemory, within_memory
 from fsr.media.video import FRAMES, is_clip
 from fsr.pruners import REGISTRY
 from fsr.pruners.frames import SHARES
+from fsr.sweep.library import Library
 from fsr.trace.saved import is_saved
 from fsr.vlm import VLM
 from fsr.vlm.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ class Service:
         self.models = Models(settings, look, freed=self._forget)  # encodings hold what a model has encoded
         self.leases: Leases | None = None
         self.studies = Studies()
+        self.sweeps = Library(settings.sweep_folders)
         self.line = Line(settings.waiting_visitors)
 
     # -- models
@@ -288,3 +290,4 @@ class Service:
         """Delete what visitors brought."""
         self.pictures.close()
         self.clips.close()
+        self.sweeps.close()

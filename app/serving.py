@@ -14,11 +14,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.data_sets import DataSets
 from app.examples import Examples
 from app.preview import Preview, picture
 from app.service import Service
@@ -65,6 +66,19 @@ POLICY = {
     "frame-ancestors": "'self' https://huggingface.co https://*.huggingface.co",  # a Space's page holds ours in a frame
 }
 
+# The data-set view is a page of our own: no inline scripts or styles, nothing that makes code of text.
+DATA_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "font-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": POLICY["frame-ancestors"],
+}
+
 
 @cache
 def version() -> str:
@@ -106,6 +120,7 @@ def early() -> str:
     """A Link header: the browser fetches styles and modules while Gradio's own script still starts."""
     styles = [f"<{address(name)}>; rel=preload; as=style" for name in STYLES]
     names = [path.relative_to(STATIC).as_posix() for path in sorted(STATIC.rglob("*.js"))]
+    names = [name for name in names if not name.startswith("data/")]  # of another page
     modules = [f"<{address(name)}>; rel=modulepreload" for name in names]
     return ", ".join(styles + modules)
 
@@ -124,8 +139,8 @@ class _Versioned(StaticFiles):
 
 
 class Headers:
-    """Adds the Content-Security-Policy to every answer, to the page what it will need, and to streams that a proxy must
-    pass on every event at once.
+    """Adds the Content-Security-Policy to every answer, to Gradio's page what it will need, and to streams that a proxy
+    must pass on every event at once.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -136,15 +151,27 @@ class Headers:
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = self.policy
-                kind = headers.get("content-type", "")
-                if kind.startswith("text/html"):
+                kind, own = headers.get("content-type", ""), "Content-Security-Policy" in headers
+                headers.setdefault("Content-Security-Policy", self.policy)
+                if kind.startswith("text/html") and not own:
                     headers["Link"] = early()
                 elif kind.startswith("text/event-stream"):
                     headers["X-Accel-Buffering"] = "no"
             await send(message)
 
         await self.app(scope, receive, with_policy if scope["type"] == "http" else send)
+
+
+def data_page() -> Route:
+    """`./data`: constant markup, in which {static} is the address of app/static with its version."""
+
+    def told(_: Request) -> Response:
+        text = (STATIC / "data" / "data.html").read_text(encoding="utf-8")
+        policy = "; ".join(f"{name} {sources}" for name, sources in DATA_POLICY.items())
+        headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+        return HTMLResponse(text.replace("{static}", address("").rstrip("/")), headers=headers)
+
+    return Route("/data", told)
 
 
 def health(service: Service) -> Route:
@@ -163,6 +190,7 @@ def app_options(service: Service | None = None) -> dict[str, Any]:
     routes: list[BaseRoute] = [picture(), Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
     if service is not None:
         routes += [health(service), tours(Examples(Path(service.settings.examples)))]
+        routes += [data_page(), *DataSets(service.sweeps).routes()]
     return {
         "routes": routes,
         "middleware": [

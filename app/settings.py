@@ -38,6 +38,7 @@ class Settings:
     (`app.offers.WORDS`). models: further ones that visitors may choose, separated by commas; "all": every listed one.
     fallback: what answers where `model` cannot be loaded. device: cpu, cuda, or a device_map as "auto"; dtype: float32,
     float16, bfloat16 or 4bit; empty for the model's own default. root_path: where a proxy shows the page, as /explorer.
+    sweeps: folders of recorded sweeps, or of one, separated by commas; empty for none.
     mcp: refused on a page that others reach. max_clip_frames: of a whole clip; max_sampled_frames: that a model is
     given.
     """
@@ -52,6 +53,7 @@ class Settings:
     root_path: str = ""
     mcp: int = 0  # 1: the API is a server of tools, too
     examples: str = str(ROOT / "assets")
+    sweeps: str = str(ROOT / "assets" / "sweeps")
     max_upload_mb: int = 64
     max_picture_mb: int = 20
     max_display_side: int = 1280  # pixels; larger pictures are scaled down for the page and the model
@@ -120,6 +122,11 @@ class Settings:
         return next((one.id for one in self.offers.values() if one.source == self.fallback), "")
 
     @property
+    def sweep_folders(self) -> list[Path]:
+        """The folders of `sweeps`."""
+        return [Path(name.strip()) for name in self.sweeps.split(",") if name.strip()]
+
+    @property
     def clip_limits(self) -> ClipLimits:
         """What a clip may be."""
         return ClipLimits(
@@ -146,6 +153,8 @@ class Settings:
         settings = Settings(**values)
         if not Path(settings.examples).is_dir():
             raise InvalidInput(f"FSR_EXAMPLES must be a folder, and there is none called {settings.examples!r}.")
+        if "FSR_SWEEPS" in env and (missing := [one for one in settings.sweep_folders if not one.is_dir()]):
+            raise InvalidInput(f"FSR_SWEEPS must be folders, and there is none called {str(missing[0])!r}.")
         if settings.mcp:
             _check_tools(env)
         if settings.device or settings.dtype:  # now, not at the first question

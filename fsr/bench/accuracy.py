@@ -71,12 +71,17 @@ def cases(stream: str, seed: int, count: int, unseen: bool = False) -> Iterator[
     unseen: every scene holds a colour-shape pair that training never shows, and the question is about it.
     """
     for i in range(count):
-        rng = generator(stream, seed, i, int(unseen))
-        kinds = [t for t in TYPES if t not in ("digit", "list")] if unseen else TYPES
-        kind = kinds[i % len(kinds)]
-        yes_or_no = ("yes", "no")[(i // len(kinds)) % 2]
-        objects, small = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
-        yield _case(rng, kind, objects, small, yes_or_no, unseen)
+        yield case(stream, seed, i, unseen)
+
+
+def case(stream: str, seed: int, i: int, unseen: bool = False) -> Case:
+    """Number i of `cases`, alone."""
+    rng = generator(stream, seed, i, int(unseen))
+    kinds = [t for t in TYPES if t not in ("digit", "list")] if unseen else TYPES
+    kind = kinds[i % len(kinds)]
+    yes_or_no = ("yes", "no")[(i // len(kinds)) % 2]
+    objects, small = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
+    return _case(rng, kind, objects, small, yes_or_no, unseen)
 
 
 def _case(rng: np.random.Generator, kind: str, objects: int, small: bool, yes_or_no: str, unseen: bool) -> Case:

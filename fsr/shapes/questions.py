@@ -261,14 +261,17 @@ def _digit(scene: Scene, rng: np.random.Generator, subject: int | None) -> Quest
     return None
 
 
+def place_of(thing: Thing) -> str:
+    """Which ninth of the picture the centre lies in."""
+    return THIRDS[min(int(thing.y * 3 / SIDE), 2)][min(int(thing.x * 3 / SIDE), 2)]
+
+
 def third_of(thing: Thing) -> str | None:
     """Which ninth of the picture the centre lies in; None near a border."""
-    cells = []
     for value in (thing.y, thing.x):
         if min(abs(value - SIDE / 3), abs(value - 2 * SIDE / 3)) < PLACE_MARGIN:
             return None
-        cells.append(int(value * 3 / SIDE))
-    return THIRDS[cells[0]][cells[1]]
+    return place_of(thing)
 
 
 def _where(scene: Scene, rng: np.random.Generator, subject: int | None) -> Question | None:

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from fsr.errors import FsrError, InvalidInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from fsr.bench.accuracy import Case
 
 MEDIA = ("image", "video", "media", "path", "file")  # columns that may name the picture or clip
 QUESTION = ("question", "text", "prompt")
@@ -227,16 +228,40 @@ def _scenes(name: str, count: str) -> Data:
     if not count.isdigit() or not 1 <= int(count) <= 1_000_000:
         raise InvalidInput(f"shapes:N asks for N test scenes, from 1 to 1000000, not {count!r}.")
 
-    @cache
-    def drawn() -> list[Any]:
-        from fsr.bench.accuracy import cases
-
-        return list(cases("test", 0, int(count)))
-
     def items(start: int, stop: int) -> Iterator[Item]:
-        for index, case in enumerate(drawn()[start:stop], start):
-            q = case.question
-            columns: dict[str, Plain] = {"type": q.type, "objects": float(len(case.scene.things)), "small": case.small}
-            yield Item(index, q.text, case.picture, f"scene {index}", (q.answer,), columns)
+        from fsr.bench.accuracy import case
+
+        for index in range(start, min(stop, int(count))):
+            one = case("test", 0, index)
+            q = one.question
+            yield Item(index, q.text, one.picture, f"scene {index}", (q.answer,), _about_scene(one))
 
     return Data(name, "test scenes, seed 0", int(count), items)
+
+
+def _about_scene(case: Case) -> dict[str, Plain]:
+    """What the generator knows: of the question (type, relation, how many objects it names), of the scene (objects),
+    and of the one object that is asked about (small, its bounding box in tokens, the ninth of the picture that its
+    centre lies in, colour and shape)."""
+    from fsr.shapes.questions import DIRECTIONS, place_of
+    from fsr.shapes.scenes import PATCH
+
+    q, things = case.question, case.scene.things
+    columns: dict[str, Plain] = {
+        "type": q.type,
+        "objects": float(len(things)),
+        "objects asked about": float(len(q.about)),
+    }
+    columns["small"] = case.small
+    if q.type == "relation":
+        words = q.text.replace("under", "below").split()
+        columns["relation"] = next((name for name in DIRECTIONS if name in words), None)
+    if q.subject is not None:
+        thing = things[q.subject]
+        columns |= {
+            "tokens of the object": round(thing.width * thing.height / PATCH**2, 2),
+            "place of the object": place_of(thing),
+            "colour of the object": thing.color,
+            "shape of the object": thing.shape,
+        }
+    return columns

@@ -18,6 +18,7 @@ from fsr.errors import FsrError, InvalidInput, OutOfMemory
 from fsr.pruners.base import Pruner
 from fsr.pruners.inside import InsideSelection
 from fsr.sweep.data import Item
+from fsr.sweep.layout import packed
 from fsr.tokens import Role
 from fsr.vlm.answers import greedy_answer
 from fsr.vlm.base import VLM, Chosen
@@ -86,6 +87,7 @@ def _rows(asked: Asked, item: Item) -> list[dict[str, Any]]:
         "score": _scored(asked, item, full),
         "encode_ms": encoding.media.encode_ms,
         "answer_ms": answer_ms,
+        "layout": packed(encoding.tokens.layout),
         **_fidelity(reference.compare(None)),
     }
     chosen, problems = _chosen(asked, item, encoding)
@@ -179,7 +181,8 @@ def _about(selection: Chosen, n: int) -> dict[str, Any]:
     assert selection is not None
     shares = {name: float((selection.roles == int(role)).sum()) / n for name, role in ROLES.items()}
     facts = {name: selection.facts.get(name) for name in ("k_focus", "covering_radius")}
-    return {"visual_tokens": float(len(selection.sent)), **shares, **facts}
+    roles = bytes(selection.roles.tolist())
+    return {"visual_tokens": float(len(selection.sent)), "roles": roles, **shares, **facts}
 
 
 ROLES = {"share_kept": Role.KEPT, "share_focus": Role.FOCUS, "share_scan": Role.SCAN, "share_merged": Role.MERGED}

@@ -2,7 +2,8 @@
 
     DIR/sweep.json                      what was asked; another question needs another folder
     DIR/blocks/block=000012/rows.parquet    a row for every question, method and budget
-    DIR/blocks/block=000012/items.parquet   a row for every question: its words, picture, answers and columns
+    DIR/blocks/block=000012/items.parquet   a row for every question: its words, picture, answers and columns, and
+                                            where the tokens lie on the picture (fsr.sweep.layout)
 
 A block is written beside its place, synced, and renamed: whatever ends the process, a block is there whole or not
 there. Nothing is changed afterwards.
@@ -40,6 +41,7 @@ ROW_FIELDS = {  # of rows.parquet, with the kind of each
     "share_focus": "float64",
     "share_scan": "float64",
     "share_merged": "float64",
+    "roles": "binary",  # a byte a visual token, `fsr.tokens.Role`; null where the language model itself prunes
     "encode_ms": "float64",
     "select_ms": "float64",
     "answer_ms": "float64",
@@ -80,7 +82,7 @@ class Store:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir()
             _table(beside / "rows.parquet", _rows(rows))
-            _table(beside / "items.parquet", _items(items))
+            _table(beside / "items.parquet", _items(items, rows))
             _synced(beside)
             with contextlib.suppress(FileExistsError):
                 os.rename(beside, place)
@@ -113,15 +115,17 @@ def _rows(rows: Sequence[dict[str, Any]]) -> Any:
     return pa.table({name: [row.get(name) for row in rows] for name in ROW_FIELDS}, schema=schema)
 
 
-def _items(items: Sequence[Item]) -> Any:
+def _items(items: Sequence[Item], rows: Sequence[dict[str, Any]]) -> Any:
     """Columns of the data are numbers, or true and false, where all of a block are, else texts."""
     import pyarrow as pa
 
+    layouts = {row["item"]: row["layout"] for row in rows if "layout" in row}
     columns: dict[str, Any] = {
         "item": pa.array([one.index for one in items], pa.int64()),
         "question": pa.array([one.question for one in items], pa.string()),
         "media": pa.array([one.name for one in items], pa.string()),
         "answers": pa.array([list(one.answers) for one in items], pa.list_(pa.string())),
+        "layout": pa.array([layouts.get(one.index) for one in items], pa.string()),
     }
     for name in sorted({name for one in items for name in one.columns}):
         values = [one.columns.get(name) for one in items]
