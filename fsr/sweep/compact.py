@@ -49,7 +49,7 @@ def connected(threads: int, memory: str, spill: Path) -> Any:
     try:
         import duckdb
     except ImportError as error:
-        raise FsrError('reading sweeps needs DuckDB: pip install "fsr-explorer[sweep]".') from error
+        raise FsrError("reading sweeps needs DuckDB: pip install duckdb.") from error
     config: dict[str, Any] = {"threads": threads, "memory_limit": memory, "temp_directory": str(spill)}
     database = duckdb.connect(config=config)
     database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")

@@ -25,7 +25,7 @@ def opened(folder: Path) -> Any:
     try:
         import duckdb
     except ImportError as error:
-        raise FsrError('reading sweeps needs DuckDB: pip install "fsr-explorer[sweep]".') from error
+        raise FsrError("reading sweeps needs DuckDB: pip install duckdb.") from error
     if not any((folder / BLOCKS).glob("block=*/rows.parquet")):
         raise InvalidInput(f"{folder} holds no block of a sweep.")
     database = duckdb.connect()
