@@ -14,7 +14,7 @@ help:
 	@echo "make test          every test that takes seconds; make test-all adds those that take minutes"
 	@echo "make test-newest   the tests with the newest versions that the requirements allow; make test-oldest: the lowest"
 	@echo "make lock          choose the versions of requirements.lock anew"
-	@echo "make bench         speed of the selection, as ratios to the Gram product"
+	@echo "make bench         speed of the selection, as ratios to the Gram product, and of what an answer rests on"
 	@echo "make gpu-check     prove and measure everything on a GPU, within 8 minutes"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
 	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
@@ -101,6 +101,7 @@ test-ray:
 
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
+	$(BIN)/python -m fsr bench why
 
 # On a bare machine, by the python that has torch with CUDA: nothing is set up, nothing downloaded.
 gpu-check:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fsr.bench.architectures import ARCHITECTURES  # noqa: E402
-from fsr.cli.bench import gpu, prefill, select, video  # noqa: E402
+from fsr.cli.bench import gpu, prefill, select, video, why  # noqa: E402
 from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
 from fsr.vlm.matrix import COLUMNS, REAL, matrix  # noqa: E402
@@ -29,6 +29,11 @@ MEASURED = {  # file in measurements/ -> what it holds, and the command that mak
         "Selection from a clip",
         "python -m fsr bench video --repeats 1 --json measurements/video.json",
         video.table,
+    ),
+    "why.json": (
+        "What an answer rests on",
+        "python -m fsr bench why --json measurements/why.json",
+        why.table,
     ),
     "prefill-llava-1.5-7b.json": (
         "Prefill at real size, random weights",

@@ -99,3 +99,17 @@ def test_features_in_regions_look_like_a_picture() -> None:
     neighbours = cosines.diagonal(1)
     assert 0.1 < cosines.median() < 0.6
     assert neighbours.median() > cosines.median() + 0.2
+
+
+def test_influence_is_measured_against_one_prompt_at_a_time_and_against_the_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    threads = torch.get_num_threads()
+    args = parse("why", "--scenes", "1", "--budget", "3", "--repeats", "1", "--threads", "1", "--json", "-")
+    assert args.run(args) == 0
+    result = json.loads(capsys.readouterr().out)
+    for side in ("one_by_one", "answer"):
+        assert result["ratio"][side] == pytest.approx(result["ms"][side] / result["ms"]["influence"], rel=0.01)
+    assert torch.get_num_threads() == threads
+    with pytest.raises(InvalidInput, match="at least 1"):
+        parse("why", "--budget", "0").run(parse("why", "--budget", "0"))

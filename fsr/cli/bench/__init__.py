@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fsr.cli.bench import accuracy, gpu, prefill, select, video
+from fsr.cli.bench import accuracy, gpu, prefill, select, video, why
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         ("video", video, "the time and memory of the selection from a clip's frames"),
         ("accuracy", accuracy, "how often every method answers right on drawn test scenes"),
         ("select", select, "the time of the selection itself"),
+        ("why", why, "how long it takes to measure what an answer rests on"),
         ("gpu", gpu, "proves and measures everything on one GPU, within 8 minutes"),
     ):
         kind = kinds.add_parser(name, help=words)
