@@ -94,6 +94,7 @@ class VisualTokens:
     keys: (N, d), the keys of the layer that saliency comes from, mean over heads. last_keys: (N, C), the keys of the
     tower's last layer, all heads. last_saliency: (N,), the attention from [CLS] there, computed over all heads as one.
     pixels: (N, P), those of the one patch that a token was made of, as the tower reads them.
+    question: (T, D), the language model's input embeddings of the question's T tokens.
     summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). Each None where
     it was not captured or the model has none. shared: many methods and budgets will read these tokens, so similarities
     are computed all at once and kept; a single selection is faster without.
@@ -109,6 +110,7 @@ class VisualTokens:
     last_keys: Tensor | None = None
     last_saliency: Tensor | None = None
     pixels: Tensor | None = None
+    question: Tensor | None = None
     summary: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
     shared: bool = False
@@ -131,7 +133,10 @@ class VisualTokens:
                 raise InvalidInput(f"{name} must be {wanted} like the embeddings, not {tuple(value.shape)}.")
             if not value.is_floating_point():
                 raise InvalidInput(f"{name} must be floating point, not {value.dtype}.")
-        captured = {name: x for name in _PER_TOKEN if (x := getattr(self, name)) is not None}
+        if self.question is not None and not _reads(self.question, self.embeddings):
+            wanted = f"(T, {self.embeddings.shape[1]}) in floating point with T >= 1"
+            raise InvalidInput(f"question must be {wanted}, not {tuple(self.question.shape)} of {self.question.dtype}.")
+        captured = {name: x for name in (*_PER_TOKEN, "question") if (x := getattr(self, name)) is not None}
         if not _finite(captured.values()):
             name = next(name for name, x in captured.items() if not bool(torch.isfinite(x).all()))
             raise InvalidInput(f"{name} holds NaN or infinite values; every score and feature must be finite.")
@@ -204,6 +209,12 @@ def computed_bytes(computed: Mapping[str, Any]) -> int:
     """Bytes of the unit rows and similarities that are held for whoever asks next, see `VisualTokens.sharing`."""
     tensors = sum(x.numel() * x.element_size() for x in computed.values() if isinstance(x, Tensor))
     return tensors + sum(x.nbytes for x in computed.values() if isinstance(x, Similarities))
+
+
+def _reads(question: Tensor, embeddings: Tensor) -> bool:
+    """Whether the question's embeddings are of the space of the visual tokens'."""
+    shape = question.shape
+    return len(shape) == 2 and shape[0] > 0 and shape[1] == embeddings.shape[1] and question.is_floating_point()
 
 
 def _finite(tensors: Collection[Tensor]) -> bool:

@@ -35,6 +35,7 @@ METHODS = [
     ("agilepruner", "agilepruner", {}),
     ("agilepruner, far apart", "agilepruner", {"erank_avg": 0.5, "tau_max": 0.9}),
     ("todre", "todre", {}),
+    ("mmtok", "mmtok", {}),
     ("holov", "holov", {}),
     ("holov, four chunks", "holov", {"chunks": 4}),
     ("holov, as the paper means it", "holov", {"diverse": True, "alpha": 0.5}),

@@ -167,6 +167,7 @@ WAITING = (
     "vispruner",
     "agilepruner",
     "todre",
+    "mmtok",
     "holov",
     "fastvid",
     "visionzip",

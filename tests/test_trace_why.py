@@ -99,7 +99,7 @@ def test_a_trace_without_any_of_it_is_read_too(record):
         method.pop("why", None)
     assert Trace.from_json(old).methods.keys() == record["methods"].keys()
     assert {name for name, method in record["methods"].items() if "why" in method} == {
-        "cdpruner", "vispruner", "agilepruner", "visionzip", "prumerge", "fastvid",
+        "cdpruner", "vispruner", "agilepruner", "mmtok", "visionzip", "prumerge", "fastvid",
     }  # fmt: skip
 
 

@@ -171,6 +171,20 @@ def test_what_is_left_out_is_said(opened, family):
 
 
 @pytest.mark.parametrize("family", families(ROWS))
+def test_the_questions_embeddings_are_those_in_the_prompt(opened, family):
+    vlm = opened(family)[1]
+    media = vlm.encode_media([noise(140, 140, 9)])
+    plain = vlm.encode(media, QUESTION)
+    assert plain.tokens.question is None
+    encoding = vlm.encode(media, QUESTION, frozenset({"question"}))
+    asked, read = encoding.tokens.question, vlm.language_inputs(encoding, None)["inputs_embeds"][0]
+    starts = range(len(read) - len(asked) + 1)
+    assert sum(torch.equal(read[at : at + len(asked)], asked) for at in starts) == 1
+    more = vlm.with_captures(plain, media, frozenset({"question"})).tokens
+    assert make("mmtok")(more, 5).kept.tolist() == make("mmtok")(encoding.tokens, 5).kept.tolist()
+
+
+@pytest.mark.parametrize("family", families(ROWS))
 def test_an_answer_stops_when_it_is_told_to(opened, family):
     vlm, stop = opened(family)[1], threading.Event()
     encoding, _ = case(vlm, [*ROWS[family].grids][-1])

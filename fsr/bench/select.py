@@ -30,6 +30,7 @@ from fsr.vlm.cost import timed
 CASES = ((576, 64, 4096), (2880, 320, 4096), (6272, 1254, 3584))  # N, K, D: LLaVA-1.5, LLaVA-NeXT, LLaVA-Video
 VARIANTS = (("regions", "third"), ("regions", "as_is"), ("independent", "third"))  # features, scores
 ONE_BY_ONE = ("fsr", "cdpruner", "divprune", "fsr-scan", "fsr-no-refine")  # methods that pick token by token
+ASKED = 12  # tokens of a question
 ASKING = ", asking"  # behind the name of a method that asks the device for every pick
 CPU = torch.device("cpu")
 
@@ -130,10 +131,10 @@ def _jobs(
     unit, layout = unit_rows(raw), Layout.of_grid(1, n)
     encoder = raw[:, : max(1, d // 4)].contiguous()  # as wide as the encoder's are: 1024 for 4096
 
-    pixels = drawn(n, generator).to(device)
+    pixels, question = drawn(n, generator).to(device), torch.randn(ASKED, d, generator=generator).to(device)
 
     def tokens() -> VisualTokens:
-        return VisualTokens(raw, layout, encoder, saliency, relevance, pixels=pixels)
+        return VisualTokens(raw, layout, encoder, saliency, relevance, pixels=pixels, question=question)
 
     def gram() -> Tensor:
         with exact_products():

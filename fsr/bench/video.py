@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from fsr.bench.machine import peak_bytes, processor_name, reset_peak
-from fsr.bench.select import drawn, regions, third
+from fsr.bench.select import ASKED, drawn, regions, third
 from fsr.errors import InvalidInput
 from fsr.pruners import REGISTRY, Pruner, make
 from fsr.pruners.frames import SHARES, with_share
@@ -87,10 +87,10 @@ def _jobs(
     unit, layout = unit_rows(raw), layout_of(frames, grid)
     encoder = raw[:, : max(1, width // 4)].contiguous()
 
-    pixels = drawn(n, generator)
+    pixels, question = drawn(n, generator), torch.randn(ASKED, width, generator=generator)
 
     def tokens() -> VisualTokens:
-        return VisualTokens(raw, layout, encoder, saliency, relevance, pixels=pixels)
+        return VisualTokens(raw, layout, encoder, saliency, relevance, pixels=pixels, question=question)
 
     def select(pruner: Pruner) -> Job:
         return lambda: pruner(tokens(), k)

@@ -193,18 +193,21 @@ def random_tokens(seed: int, rows: int = 5, cols: int = 6, width: int = 12) -> V
         last_keys=torch.randn(n, 2 * width, generator=generator),
         last_saliency=torch.rand(n, generator=generator) ** 8,
         summary=torch.randn(1, width, generator=generator),
+        question=torch.randn(4, width, generator=torch.Generator().manual_seed(~seed)),
         pixels=torch.randint(0, 2, (n, 3), generator=generator).float(),
     )
 
 
 def tokens_on(tokens: VisualTokens, device: torch.device | str) -> VisualTokens:
     """The same tokens on a device."""
-    return replace(tokens, **{name: getattr(tokens, name).to(device) for name in (*VECTORS, *SCORES, "summary")})
+    return replace(
+        tokens, **{name: getattr(tokens, name).to(device) for name in (*VECTORS, *SCORES, "summary", "question")}
+    )
 
 
 def rounded(tokens: VisualTokens, dtype: torch.dtype) -> VisualTokens:
     """The same tokens in fewer bits."""
-    return replace(tokens, **{name: getattr(tokens, name).to(dtype) for name in (*VECTORS, *SCORES)})
+    return replace(tokens, **{name: getattr(tokens, name).to(dtype) for name in (*VECTORS, *SCORES, "question")})
 
 
 def same_selection(name: str, tokens: VisualTokens, away: VisualTokens, budget: int) -> Problems:

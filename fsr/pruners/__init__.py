@@ -19,6 +19,7 @@ from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.full import Full
 from fsr.pruners.grid import UniformGrid
 from fsr.pruners.holov import HoloV
+from fsr.pruners.mmtok import MMTok
 from fsr.pruners.pixelprune import PixelPrune
 from fsr.pruners.plan import NestedPlan, Plan, RankPlan, TablePlan
 from fsr.pruners.pool2x2 import Pool2x2
@@ -47,6 +48,7 @@ REGISTRY: dict[str, type[Pruner]] = {
         VisPruner,
         AgilePruner,
         ToDRE,
+        MMTok,
         HoloV,
         VisionZip,
         PruMerge,

@@ -7,6 +7,7 @@ I: forced in, O: forced out, K: the budget, |I| <= K <= N - |O|. With nothing fo
   it starts at the token most isolated among those that are not in O.
 - ToDRE: I are the first kept; each next token is the one with the smallest sum of cosines to all that are kept, O left
   out. Without I it starts at the most salient token that is not in O.
+- MMTok: I are the first kept; each next token is the one that covers most beside them, O left out.
 - CDPruner: the determinantal point process conditioned on I (the Schur complement of S on I), O never picked.
 - FSR: see `FocusScanRefine._choose`. Scores stay as they are; Eq. 4 counts no priority of O. Focus takes its first
   tokens as far as K leaves room for I; those of I that are not among them count as no stage's. Scan starts with all of
@@ -34,6 +35,7 @@ from fsr.pruners.divprune import DivPrune
 from fsr.pruners.forced import Forced
 from fsr.pruners.frames import PRUNER, PerGroup, split
 from fsr.pruners.fsr import FocusScanRefine
+from fsr.pruners.mmtok import MMTok
 from fsr.pruners.plan import EVERY_BUDGET_UP_TO, SLOW_UP_TO, TABLE_BUDGETS, Plan, TablePlan, table_budgets
 from fsr.pruners.todre import ToDRE, least_alike, pivot
 from fsr.scan import scan_order
@@ -137,6 +139,12 @@ class WithForced(Pruner):
             return farthest_first(tokens, self.forced, count), {}
         if isinstance(self.pruner, ToDRE):
             return least_alike_first(tokens, self.forced, count), {}
+        if isinstance(self.pruner, MMTok):
+            to = tokens.embeddings.device
+            first, closed = (
+                hand(torch.tensor(x, dtype=torch.int64), to) for x in (self.forced.inside, self.forced.outside)
+            )
+            return self.pruner.picks_around(tokens, max(count, len(first)), first, closed)[:2]
         if isinstance(self.pruner, GreedyPruner):
             order, scores, _ = self.pruner.picks(tokens, len(tokens))
         else:

@@ -130,7 +130,14 @@ class VLM(ABC):
         more: dict[str, Any] = {name: media.captures.get(name) for name in CAPTURES & needs}
         if "project" in needs:
             more["project"] = self.projection
+        if "question" in needs:
+            more["question"] = self.question_embeddings(encoding.question)
         return replace(encoding, tokens=encoding.tokens.with_captures(**more))
+
+    def question_embeddings(self, question: str) -> Tensor | None:
+        """(T, D): what the language model reads for the tokens of a question, nothing around them; None where this
+        family does not tell."""
+        return None
 
     @property
     def projection(self) -> Callable[[Tensor], Tensor] | None:

@@ -264,6 +264,7 @@ class Family(VLM):
             relevance=relevance,
             relevance_sign=self.relevance_sign,
             shared=True,
+            question=self.question_embeddings(question) if "question" in needs else None,
             project=self.projection if "project" in needs else None,
             **{name: media.captures.get(name) for name in CAPTURES & needs},
         ).sharing(media.computed)
@@ -305,9 +306,16 @@ class Family(VLM):
     @torch.no_grad()
     def _embedding_cosine(self, media: Media, question: str) -> Tensor:
         """(N,) float32 in [-1, 1]."""
-        ids = torch.tensor(prompt.plain_ids(self.tokenizer, question), device=self.device)
-        asked = self.model.get_input_embeddings()(ids).float().mean(dim=0)
+        asked = self.question_embeddings(question).float().mean(dim=0)
         return unit_rows(media.embeddings.to(self.device)) @ unit_rows(asked)
+
+    @torch.no_grad()
+    def question_embeddings(self, question: str) -> Tensor:
+        """See `VLM.question_embeddings`."""
+        with self.lock:
+            ids = torch.tensor(prompt.plain_ids(self.tokenizer, question), device=self.device)
+            embeddings: Tensor = self.model.get_input_embeddings()(ids)
+        return embeddings
 
     def visual_token(self, media: Media) -> tuple[int, str]:
         """The id and the text of the prompt token in whose place visual tokens are read."""

@@ -81,7 +81,8 @@ def prune(
         ids = _ids(args, options)
         media = vlm.media_of(options, vlm.captures & pruner.requires)
         asked = question or _asked(vlm, ids, media)
-        if vlm.relevance_model is not None and "relevance" in pruner.requires and not asked:
+        reads = "question" in pruner.requires or (vlm.relevance_model is not None and "relevance" in pruner.requires)
+        if reads and not asked:
             raise InvalidInput("the question cannot be told from the prompt; give question=...")
         tokens = vlm.tokens(media, asked, pruner.requires)
         encoding = Encoding(media, asked, tokens, ids[0].cpu(), _located(vlm, ids[0].cpu(), media))

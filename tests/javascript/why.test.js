@@ -109,6 +109,22 @@ test("ToDRE says which pick it is, and that picks go by the sum of cosines", () 
   );
 });
 
+test("MMTok says what a pick adds to what is covered, and how much of that is the question's", () => {
+  const why = { every: { score: [0.02, 0.5, 0.1, 0], relevance: [0, 0.8, 0.25, 0] } };
+  const said = (token, record = { why }) =>
+    because(about("mmtok", { kind: "rank", rank: [2, 0, 1, 3] }, 2, { record }), token);
+  assert.match(
+    said(1),
+    /^Kept as the 1st pick: it adds 50\.0.% of all there is to cover, 80\.0.% of that of the question's/,
+  );
+  assert.match(
+    said(0),
+    /^Dropped: it would be the 3rd pick, and 2 are kept: it adds .* none of it of the question's words/,
+  );
+  assert.match(said(3), /covers nothing that those before it do not\.$/);
+  assert.match(said(2, {}), /^Kept as the 2nd pick\. Each pick covers most/);
+});
+
 test("EVS says the first frame, or how like the same place in the frame before a token is", () => {
   const why = { every: { of: [-1, -1, 0, 1], cosine: [0, 0, 0.9712, 1] } };
   const plan = { kind: "rank", rank: [0, 1, 2, 3] };

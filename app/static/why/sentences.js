@@ -180,6 +180,20 @@ function ofToDRE({ plan, kept, budget }, token) {
   return `${pick}. Then it has the ${before} picked before it.`;
 }
 
+function ofMMTok({ plan, kept, budget, record }, token) {
+  const place = plan.rank[token] + 1;
+  const pick = kept
+    ? `Kept as the ${ordinal(place)} pick`
+    : `Dropped: it would be the ${ordinal(place)} pick, and ${budget} are kept`;
+  const { score: adds, relevance } = record.why?.every ?? {};
+  const rule =
+    "Each pick covers most of what those before it do not: the question's words, and all tokens of the picture";
+  if (!adds || !relevance) return `${pick}. ${rule}.`;
+  if (!adds[token]) return `${pick}. It covers nothing that those before it do not.`;
+  const asked = relevance[token] < 0.005 ? "none of it" : `${percent(relevance[token])} of that`;
+  return `${pick}: it adds ${percent(adds[token])} of all there is to cover, ${asked} of the question's words. ${rule}.`;
+}
+
 /** A cosine from the sketch of a trace: with as many digits as are sure. */
 export const aboutCosine = ({ cosine, error }) =>
   error < 5e-4 ? sig3(cosine) : `about ${cosine.toFixed(2)}`.replace("-", "−");
@@ -383,6 +397,7 @@ const OWN = {
   cdpruner: ofCDPruner,
   divprune: ofDivPrune,
   todre: ofToDRE,
+  mmtok: ofMMTok,
   evs: ofEVS,
   fastvid: ofFastVID,
   vispruner: ofVisPruner,
