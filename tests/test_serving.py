@@ -77,6 +77,38 @@ def test_every_answer_carries_the_policy(url):
     assert "huggingface.co" in POLICY["frame-ancestors"]
 
 
+def test_data_sets_are_told_as_json_and_bad_questions_refused_in_one_sentence(url):
+    asked = "?sweep=shapes&method=fsr&budget=64"
+    _, sweeps = got(f"{url}/data/api/sweeps")
+    assert [sweep["name"] for sweep in json.loads(sweeps)] == ["shapes"]
+    headers, worst = got(f"{url}/data/api/questions{asked}&sort=kl&down=1&limit=10")
+    assert headers["Cache-Control"] == "no-store"
+    assert len(json.loads(worst)["rows"]) == 10
+    headers, image = got(f"{url}/data/picture{asked}&item=12&side=64")
+    assert Image.open(io.BytesIO(image)).size == (64, 64)
+    assert headers.get_content_type() == "image/webp"
+    headers, rows = got(f"{url}/data/export{asked}&as=csv")
+    assert headers["Content-Disposition"] == 'attachment; filename="shapes-fsr-64.csv"'
+    assert rows.count(b"\n") == 305
+    for path in (
+        "api/about?sweep=../shapes",
+        "api/questions?sweep=shapes&method=fsr&budget=7",
+        f"api/questions{asked}&limit=1000",
+        f"api/questions{asked}&offset=-1",
+        f"api/questions{asked}&filter=x",
+        f"api/questions{asked}&beside=none",
+        f"api/common{asked}&flip=x",
+        "picture?sweep=shapes&item=99999999999",
+        "picture?sweep=shapes&item=1&side=9000",
+        f"export{asked}&as=exe",
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            got(f"{url}/data/{path}")
+        told = json.loads(refused.value.read())["error"]
+        assert told.endswith(".")
+        assert str(ROOT) not in told
+
+
 def test_the_root_path_is_in_every_address_whether_a_proxy_leaves_it_or_takes_it_away(url):
     for given in ("", "/explorer"):
         headers, page = got(f"{url}{given}/")

@@ -43,6 +43,7 @@ import { viewsOf } from "./views.js";
 
 export const OWN = "own"; // of `picture`: a visitor's, which no link holds
 const MOST_STEPS = 2000; // of a playback; one that is too high is its last
+const MOST_NAME = 200; // characters of a sweep's
 const DIGITS = /^\d{1,7}$/;
 
 /** @type {Row[]} */
@@ -63,9 +64,23 @@ export const ROWS = [
     allowed: ({ config }) => (config.recordings.length ? `one of ${config.recordings.join(", ")}` : "there is none"),
   },
   {
+    name: "sweep",
+    keys: ["about", "source"],
+    write: ({ state }) => state.source?.sweep ?? "",
+    read: (text) => text.length <= MOST_NAME && {},
+    allowed: () => "the name of one of the data sets",
+  },
+  {
+    name: "item",
+    keys: ["about", "source"],
+    write: ({ state }) => (state.source ? String(state.source.item) : ""),
+    read: (text) => DIGITS.test(text) && {},
+    allowed: () => "the number of a question",
+  },
+  {
     name: "picture",
     keys: ["about"],
-    write: ({ state }) => (state.pictures.length && !state.example ? OWN : ""),
+    write: ({ state }) => (state.pictures.length && !state.example && !state.source ? OWN : ""),
     read: (text) => text === OWN && {},
     allowed: () => OWN,
   },
@@ -73,7 +88,7 @@ export const ROWS = [
     name: "question",
     keys: ["about", "question"],
     write: ({ state, config, question }) =>
-      question && question !== exampleOf(config, state)?.question ? question : "",
+      question && question !== (state.source ?? exampleOf(config, state))?.question ? question : "",
     read: (text, { config }) => text.trim() && text.length <= config.maxQuestion && {},
     allowed: ({ config }) => `1 to ${config.maxQuestion} characters`,
   },

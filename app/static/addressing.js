@@ -8,7 +8,7 @@ import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 
 const QUIET_MS = 250; // an address is written when nothing has changed for so long: never during a drag
 const AGAIN_MS = 200;
-const PICTURE = new Set(["example", "recording", "picture"]); // rows that the server is asked for
+const PICTURE = new Set(["example", "recording", "sweep", "item", "picture"]); // rows that the server is asked for
 const SPACES = "huggingface.co"; // the page around a Space takes its address from the frame
 const NO_PICTURE =
   "This link holds everything but the picture: upload the picture, and the view of the link is shown on it, or open the file that was saved of it.";
@@ -50,7 +50,7 @@ export function createAddress(store, config) {
     if (!pending && settling) settled();
   }
 
-  function show({ query, whole, kept, shown }, { fresh, trace }) {
+  function show({ query, whole, kept, source, shown }, { fresh, trace }) {
     const rows = ROWS.filter((row) => !PICTURE.has(row.name) && (row.trace ? Boolean(trace) : !shown));
     const { patch, ignored } = readQuery(query, context(), rows, whole);
     pending.shown = true;
@@ -62,7 +62,7 @@ export function createAddress(store, config) {
       pending.ignored = [];
     }
     put(patch);
-    if (fresh && !trace && kept) store.act("look");
+    if (fresh && !trace && (kept || source)) store.act("look");
     if (trace) noteQuestion(pending.asked.question);
     if (trace && patch.layer) noteMeasured(patch.layer);
   }
@@ -133,8 +133,8 @@ export function createAddress(store, config) {
   }
 
   function placeOf() {
-    const { example, recording, mode } = store.state;
-    return JSON.stringify([example, recording, own, mode]);
+    const { example, recording, source, mode } = store.state;
+    return JSON.stringify([example, recording, source, own, mode]);
   }
 
   /** For others, see `shareable`. */
@@ -148,17 +148,19 @@ export function createAddress(store, config) {
   function moved() {
     clearTimeout(timer);
     const wanted = wantedOf(config);
-    const { example, recording } = store.state;
-    const same = wanted.own
-      ? !example && wanted.kept === own
-      : example === wanted.example && (wanted.recording ?? config.recording) === recording;
+    const { example, recording, source } = store.state;
+    const same = wanted.source
+      ? isSource(wanted.source, source)
+      : wanted.own
+        ? !example && !source && wanted.kept === own
+        : example === wanted.example && (wanted.recording ?? config.recording) === recording;
     pending = { ...wanted, whole: true };
     typed = wanted.asked.question ?? "";
     if (!same) return void store.act("open", wanted.asked);
     const { id } = store.state.model ?? {};
     const model = wanted.asked.model ?? config.models[0]?.id;
     if (id && model && id !== model) store.act("choose", model);
-    setBox(wanted.asked.question ?? exampleOf(config, store.state)?.question ?? "");
+    setBox(wanted.asked.question ?? (source ?? exampleOf(config, store.state))?.question ?? "");
     show(pending, { fresh: false, trace: store.state.trace });
     pending = null;
     settled();
@@ -194,18 +196,19 @@ function wantedOf(config) {
   const { state } = window.history;
   const given = new URLSearchParams(query);
   const context = { config, state: null };
-  const asked = ["example", "recording", "picture", "model", "question"];
+  const asked = ["example", "recording", "picture", "model", "question", "sweep", "item"];
   const good = (name) => {
     const row = ROWS.find((r) => r.name === name);
     return given.has(name) && row.read(given.get(name), context) ? given.get(name) : undefined;
   };
-  const [example, recording, picture, model, question] = asked.map(good);
+  const [example, recording, picture, model, question, sweep, item] = asked.map(good);
+  const source = sweep && item ? { sweep, item: Number(item) } : null;
   const { ignored } = readQuery(
     query,
     context,
     ROWS.filter((row) => PICTURE.has(row.name)),
   );
-  const own = picture === OWN && !example;
+  const own = picture === OWN && !example && !source;
   const kept = own && typeof state?.picture === "string" ? state.picture : "";
   return {
     any: ROWS.some((row) => given.has(row.name)),
@@ -213,9 +216,10 @@ function wantedOf(config) {
     ignored,
     own,
     kept,
-    example: own ? undefined : (example ?? config.examples[0]?.id),
-    recording: own ? undefined : recording,
-    sure: Boolean(example || kept), // another record will come than what opens without an address
+    source,
+    example: own || source ? undefined : (example ?? config.examples[0]?.id),
+    recording: own || source ? undefined : recording,
+    sure: Boolean(example || kept || source), // another record will come than what opens without an address
     whole: false,
     shown: false,
     asked: {
@@ -224,12 +228,18 @@ function wantedOf(config) {
       model,
       question,
       picture: kept,
+      ...source,
     },
   };
 }
 
-function isWanted({ own, kept, example, recording }, value) {
+function isSource(wanted, source) {
+  return source?.sweep === wanted.sweep && source?.item === wanted.item;
+}
+
+function isWanted({ own, kept, source, example, recording }, value) {
   if (!value.fresh) return true;
+  if (source) return isSource(source, value.source);
   if (own) return !value.example && (!kept || kept === value.picture);
   return value.example === example && (recording === undefined || recording === value.recording);
 }

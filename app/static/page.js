@@ -241,6 +241,7 @@ function applyTrace(store, value, config) {
       ? {
           about: value.run,
           example: value.example,
+          source: value.source ?? null,
           recording: value.recording ?? state.recording,
           question: trace?.question ?? "",
         }

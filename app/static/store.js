@@ -42,6 +42,7 @@ export function createStore(initial) {
     pictures: [],
     clip: null,
     example: null,
+    source: /** @type {{ sweep: string, item: number, question: string } | null} */ (null),
     question: "",
     where: "",
     method: "fsr",

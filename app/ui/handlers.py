@@ -28,6 +28,7 @@ from app.pictures import Picture
 from app.request import Request
 from app.saved_views import SavedView, is_view_id
 from app.service import Service
+from app.sweep_items import sweep_item
 from app.ui import values
 from app.ui.running import MAX_RUNNING, Pace, Stoppable, Stops
 from app.ui.sent import (
@@ -75,7 +76,8 @@ class Handlers:
     # -- pictures
 
     def open_link(self, view: Any, session: Session, request: gr.Request) -> tuple[Any, Any, Session, Any]:
-        """A shared link: example, recording, model and question; the rest of an address is read in the browser.
+        """A shared link: example, or item of a sweep, recording, model and question; the rest of an address is read in
+        the browser.
 
         view: has the id of a visitor's own picture, where this browser's history remembers one.
         """
@@ -89,6 +91,9 @@ class Handlers:
             sent["model"] = model
         if (question := query.get("question", "")).strip() and len(question) <= self._longest:
             sent["question"] = question
+        if query.get("sweep") and query.get("item"):
+            with errors_as_sentences():
+                return self._opened(sent | {"sweep": query["sweep"], "item": query["item"]}, session)
         own = view.get("picture") if isinstance(view, dict) and query.get("picture") == "own" else None
         if own:
             with suppress(InvalidInput):  # it was forgotten: the page says that the link does not hold it
@@ -107,14 +112,17 @@ class Handlers:
             return self._opened(sent_with(event), session)
 
     def _opened(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
-        """What a click or an address asks for: an example, or a picture opened before; a model and a question with it.
+        """What a click or an address asks for: an example, an item of a sweep, or a picture opened before; a model and
+        a question with it.
 
         Raises InvalidInput where it is none, or no longer here.
         """
         chosen = session
         if (model := sent.get("model")) is not None and self.service.check_model(model) != session.model:
             chosen = self._choosing(session, model)
-        if isinstance(own := sent.get("picture"), str) and own:
+        if sent.get("sweep"):
+            stage, question, chosen, _ = self._item(sent, chosen)
+        elif isinstance(own := sent.get("picture"), str) and own:
             stage, question, chosen, _ = self._own(own, chosen)
         else:
             recording = sent.get("recording", chosen.recording)
@@ -135,6 +143,14 @@ class Handlers:
         session, bar, note = self._reading(session, is_clip_id(picture))
         session = replace(session, picture=picture, example=None, opened=False)
         return values.upload_value(self._shown(session)) | note, "", session, bar
+
+    def _item(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
+        """The same of an item of a sweep; the sweep's model answers, where it is on offer and no other is asked for."""
+        found = sweep_item(self.service, sent["sweep"], sent.get("item"), session.model)
+        if found.model not in ("", session.model) and sent.get("model") is None:
+            session = self._choosing(session, found.model)
+        stage, _, session, bar = self._own(found.shown.id, session)
+        return found.value() | stage, found.question, session, bar
 
     def _saved(self, saved: SavedView, session: Session) -> tuple[Any, Any, Session, Any]:
         """The same of a saved view; what it was saved with answers from now on, where that is on offer."""

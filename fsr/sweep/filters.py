@@ -74,7 +74,7 @@ def _condition(told: Any, columns: Mapping[str, Column]) -> Where:
         raise InvalidInput('a condition is an object with "column", "is" and "value".')
     name, operator, value = told["column"], told["is"], told.get("value")
     if not isinstance(operator, str) or operator not in OPERATORS:
-        raise InvalidInput(f'a condition\'s "is" must be one of {" ".join(OPERATORS)}, not {str(operator)[:20]!r}.')
+        raise InvalidInput(f'a condition\'s "is" must be one of {", ".join(OPERATORS)}, not {str(operator)[:20]!r}.')
     if name == ANYWHERE and operator == "has":
         return _anywhere(_text(value, ANYWHERE), columns)
     column = columns.get(name) if isinstance(name, str) else None

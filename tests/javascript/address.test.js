@@ -60,7 +60,7 @@ test("what is written is read again, every key of it", () => {
   assert.equal(given.get("question"), "what else, 7: + & #?");
   assert.match(query, /tune=fsr\.alpha:0,fsr\.rho:0\.5,fsr\.similarity:encoder/);
   const unwritten = ROWS.map((row) => row.name).filter((name) => !given.has(name));
-  assert.deepEqual(unwritten, ["recording", "picture", "model", "share", "frame", "part", "region"]);
+  assert.deepEqual(unwritten, ["recording", "sweep", "item", "picture", "model", "share", "frame", "part", "region"]);
 });
 
 test("a clip's frame and region are written and read", () => {
@@ -85,9 +85,18 @@ test("a visitor's own picture is not in the address, its question is", () => {
   assert.match(queryOf({ config, state, question: "what?" }), /^\?picture=own&question=what%3F&/);
 });
 
+test("an item of a sweep is named by both, and is no picture of the visitor's", () => {
+  const source = { sweep: "val & test", item: 12, question: "what?" };
+  const state = stateOf({ example: null, pictures: [{}], source });
+  assert.match(queryOf({ config, state, question: "what?" }), /^\?sweep=val\+%26\+test&item=12&method=/);
+  assert.match(queryOf({ config, state, question: "why?" }), /&item=12&question=why%3F&/);
+});
+
 const BAD = {
   example: ["../../etc", "constructor", ""],
   recording: ["none"],
+  sweep: ["x".repeat(201)],
+  item: ["-1", "1e9", "first", ""],
   picture: ["0123"],
   question: [" ", "x".repeat(501)],
   model: ["gpt"],

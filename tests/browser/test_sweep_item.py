@@ -1,0 +1,36 @@
+"""An item of a recorded sweep opens in the explorer, and its address brings it back."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.test_address import STATE, query
+
+SLOW = 60_000
+
+
+@pytest.mark.slow
+def test_an_item_of_a_sweep_opens_at_its_tokens_and_back_brings_it_back(visit, app):
+    page = visit("?sweep=shapes&item=12&method=vispruner&budget=32")
+    opened = f"{STATE}.trace && {STATE}.source?.item === 12"
+    page.wait_for_function(opened, timeout=SLOW)
+    expect(page.locator("#fx-question textarea")).to_have_value("what is the digit on the hexagon?")
+    assert page.evaluate(f"[{STATE}.method, {STATE}.budget, {STATE}.example]") == ["vispruner", 32, None]
+    assert query(page) == {"sweep": "shapes", "item": "12", "method": "vispruner", "budget": "32"}
+    assert page.evaluate(f"{STATE}.linkOf()") == page.url
+    page.click(".fx-tile[data-example=count]")
+    page.wait_for_function("location.search.includes('example=count')", timeout=SLOW)
+    page.go_back()
+    page.wait_for_function(opened, timeout=SLOW)
+    assert query(page)["sweep"] == "shapes"
+    page.click("#fx-askbutton")
+    page.wait_for_function(f"{STATE}.answers.full?.done", timeout=SLOW)
+    assert "5" in page.evaluate(f"{STATE}.answers.full.text")
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_not_there_gets_a_sentence(visit):
+    page = visit("?sweep=other&item=12")
+    expect(page.locator(".toast-body")).to_contain_text("There is no sweep 'other'; there are shapes.", timeout=SLOW)
+    page.wait_for_function(f"{STATE}.example !== null", timeout=SLOW)
