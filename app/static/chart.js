@@ -3,7 +3,7 @@
 import { SERIES } from "./look.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const INK = ["#000", "#fff", "#fff", "#000", "#fff", "#000"];
+export const INK = ["#000", "#fff", "#fff", "#000", "#fff", "#000"];
 const [WIDTH, HEIGHT] = [460, 280];
 const BOX = { left: 46, right: 16, top: 12, bottom: 38 };
 

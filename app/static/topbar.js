@@ -38,6 +38,7 @@ export function mountTopbar(root, store, config, { watch, props, chosen, look, t
   at.link.addEventListener("click", () => tools.copyLink(at.link));
   mountSave(/** @type {any} */ (at), store, tools.rows);
   at.theme.addEventListener("click", () => tools.flipTheme());
+  store.on(["theme"], ({ theme }) => at.data.setAttribute("href", theme ? `./data?theme=${theme}` : "./data"));
   at.projector.addEventListener("click", () => tools.flipProjector());
   at.help.addEventListener("click", () => at.keys.showModal());
   at.keys.addEventListener("click", (event) => event.target === at.keys && at.keys.close());
