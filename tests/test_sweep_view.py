@@ -16,6 +16,7 @@ from PIL import Image
 from app.data_sets import DataSets
 from app.settings import ROOT
 from fsr.errors import InvalidInput
+from fsr.sweep import compact, generated
 from fsr.sweep.common import common
 from fsr.sweep.data import Item
 from fsr.sweep.intervals import Pairs, wilson
@@ -301,3 +302,21 @@ def test_layouts_are_kept_small_and_come_back():
     for text in ("", "[]", json.dumps(bad), json.dumps({"grids": [vars(grid) | {"rows": 10**9}]}), '{"grids": []}'):
         with pytest.raises(InvalidInput):
             unpacked(text)
+
+
+def test_a_long_sweep_is_compact_already_and_the_view_reads_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact, "MANY", 2)
+    assert generated.written(tmp_path / "long", 1500) == 1500
+    compact.keep(tmp_path / "long")
+    library = Library([tmp_path / "long"])
+    monkeypatch.setattr(compact, "_make", lambda *_: pytest.fail("it is there already"))
+    view = library.view(library.get("long"))
+    assert [line["questions"] for line in view.headline()] == [60] * 25
+    assert view.questions(Chosen("fsr", 64))["total"] == 60
+    monkeypatch.undo()
+    (place,) = (tmp_path / "long" / "view").iterdir()
+    (place / "columns.json").write_text(json.dumps({"c0 FROM x; --": "no"}))
+    other = Library([tmp_path / "long"])
+    assert other.view(other.get("long")).counts() == (60, 0)
+    for one in (library, other):
+        one.close()

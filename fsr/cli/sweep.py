@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from fsr.sweep.compact import keep
     from fsr.sweep.measure import FULL
     from fsr.sweep.metrics import metric
     from fsr.sweep.report import headline, problems
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             sweep(questions, wanted.asked(progress_line(sys.stderr)), store, shard, say, stop)
         else:
             spread(wanted, store, args.workers or 1, args.ray, shard, say, stop)
+    if not stop.is_set():
+        keep(store.folder)
     found = {"headline": headline(store.folder), "problems": problems(store.folder), "folder": args.out}
     report(found, table(found), args.json)
     return 130 if stop.is_set() else 0

@@ -1,4 +1,7 @@
-"""A sweep's many small files as two that are quick to ask: one of rows, one of items, made once and kept in a cache.
+"""A sweep's many small files as two that are quick to ask: one of rows, one of items, made once and kept.
+
+They lie in DIR/view where `keep` put them, at the end of a long sweep, else in a cache of whoever asks; blocks that are
+added later make them old.
 
 rows.parquet: the fields of `fsr.sweep.store` without roles, sorted by method, budget and item; budget is null for the
 unpruned model; besides unpruned_score and flip. items.parquet: question, its first two words, media, answers, and the
@@ -10,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,8 @@ from fsr.sweep.store import BLOCKS, DATA, ROW_FIELDS, SETTINGS
 FORMAT = 1  # of what is kept; another number is made anew
 GROUP = 30_000  # rows of a row group: what a query can skip
 MOST_COLUMNS = 200  # of the data's own
+VIEW = "view"  # of a sweep's folder
+MANY = 64  # blocks
 FLIPS = ("lost", "won", "changed", "same")
 _FLIP = """CASE WHEN r.problem IS NOT NULL OR u.problem IS NOT NULL OR r.answer IS NULL THEN NULL
     WHEN u.score >= 0.5 AND r.score < 0.5 THEN 'lost' WHEN u.score < 0.5 AND r.score >= 0.5 THEN 'won'
@@ -52,7 +59,9 @@ def connected(threads: int, memory: str, spill: Path) -> Any:
         raise FsrError("reading sweeps needs DuckDB: pip install duckdb.") from error
     config: dict[str, Any] = {"threads": threads, "memory_limit": memory, "temp_directory": str(spill)}
     database = duckdb.connect(config=config)
-    database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
+    for name in ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions"):
+        database.execute(f"SET {name} = false")
+    database.execute("SET lock_configuration = true")
     return database
 
 
@@ -66,22 +75,53 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def state(folder: Path) -> str:
-    """Tells whether blocks were added since."""
+def stamp(folder: Path) -> tuple[int, int]:
+    """Changes with every block that is added. Raises InvalidInput where the sweep is gone."""
     try:
-        stamp = (folder / BLOCKS).stat().st_mtime_ns, (folder / SETTINGS).stat().st_mtime_ns
+        return (folder / BLOCKS).stat().st_mtime_ns, (folder / SETTINGS).stat().st_mtime_ns
     except OSError as error:
         raise InvalidInput("the sweep is no longer there.") from error
-    return hashlib.sha256(repr((FORMAT, str(folder.resolve()), stamp)).encode()).hexdigest()[:24]
+
+
+def state(folder: Path) -> str:
+    """A hash of which blocks there are, the same in a copy of the folder."""
+    files = sorted((folder / BLOCKS).glob("block=*/*.parquet"))
+    found = [FORMAT, *((path.parent.name, path.name, path.stat().st_size) for path in files)]
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:24]
 
 
 def compacted(database: Any, folder: Path, cache: Path) -> Compact:
-    """Both files of the sweep as it is now, made where they are not there yet. Raises InvalidInput for no block."""
-    place = cache / state(folder)
-    if not place.is_dir():
-        _make(database, folder, place)
-    own = json.loads((place / "columns.json").read_text(encoding="utf-8"))
-    return Compact(place / "rows.parquet", place / "items.parquet", own)
+    """Both files of the sweep as it is now, made in the cache where they are not there yet. Raises InvalidInput for no
+    block."""
+    now = state(folder)
+    for place in (folder / VIEW / now, cache / now):
+        if (found := _read(place)) is not None:
+            return found
+    _make(database, folder, cache / now)
+    found = _read(cache / now)
+    assert found is not None
+    return found
+
+
+def keep(folder: Path) -> None:
+    """Make both files in the sweep's own folder, where it has so many blocks that this takes seconds; older ones go."""
+    if sum(1 for _ in (folder / BLOCKS).glob("block=*")) < MANY:
+        return
+    with tempfile.TemporaryDirectory(prefix="fsr-sweeps-") as spill:
+        _make(connected(os.cpu_count() or 1, "1GB", Path(spill)), folder, folder / VIEW / state(folder))
+    for path in (folder / VIEW).iterdir():
+        if path.name != state(folder):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(place: Path) -> Compact | None:
+    """None where there is none, or what is there was not made here."""
+    try:
+        own = json.loads((place / "columns.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    good = isinstance(own, dict) and all(re.fullmatch(r"c\d+", name) and isinstance(own[name], str) for name in own)
+    return Compact(place / "rows.parquet", place / "items.parquet", own) if good else None
 
 
 def _make(database: Any, folder: Path, place: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fsr.errors import InvalidInput
-from fsr.sweep.compact import compacted, connected, literal, state
+from fsr.sweep.compact import compacted, connected, literal, stamp
 from fsr.sweep.data import Item
 from fsr.sweep.data import opened as opened_data
 from fsr.sweep.store import BLOCKS, SETTINGS
@@ -59,7 +59,7 @@ class Library:
         self.cache = Path(tempfile.mkdtemp(prefix="fsr-sweeps-"))
         self._delete = weakref.finalize(self, shutil.rmtree, self.cache, ignore_errors=True)
         self._lock = threading.Lock()
-        self._views: dict[str, tuple[str, View]] = {}
+        self._views: dict[str, tuple[object, View]] = {}
 
     @cached_property
     def database(self) -> Any:
@@ -91,7 +91,7 @@ class Library:
     def view(self, sweep: Sweep) -> View:
         """The sweep as it is now. Raises FsrError where it cannot be read."""
         with self._lock:
-            now = state(sweep.folder)
+            now = sweep.folder, stamp(sweep.folder)
             held = self._views.get(sweep.name)
             if held is None or held[0] != now:
                 view = View(self.database, compacted(self.database, sweep.folder, self.cache))

@@ -4,6 +4,7 @@
     DIR/blocks/block=000012/rows.parquet    a row for every question, method and budget
     DIR/blocks/block=000012/items.parquet   a row for every question: its words, picture, answers and columns, and
                                             where the tokens lie on the picture (fsr.sweep.layout)
+    DIR/view/                           behind a long sweep: all blocks as two files (fsr.sweep.compact)
 
 A block is written beside its place, synced, and renamed: whatever ends the process, a block is there whole or not
 there. Nothing is changed afterwards.
