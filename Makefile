@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-mcp test-ray test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
+.PHONY: demo test test-all test-mcp test-ray lmms-eval test-lmms-eval test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make test          every test that takes seconds; make test-all adds those that take minutes"
 	@echo "make test-newest   the tests with the newest versions that the requirements allow; make test-oldest: the lowest"
 	@echo "make lock          choose the versions of requirements.lock anew"
+	@echo "make lmms-eval     an environment with lmms-eval and our models in it; make test-lmms-eval proves it"
+	@echo "make paper-table1  the tables of the paper on a GPU, 1 to 6: docs/paper.md"
 	@echo "make bench         speed of the selection, as ratios to the Gram product, and of what an answer rests on"
 	@echo "make gpu-check     prove and measure everything on a GPU, within 8 minutes"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
@@ -83,7 +85,7 @@ test: $(READY) browser javascript
 test-all: $(READY) browser javascript
 	$(BIN)/python $(PYTEST)
 	FSR_TESTS_LEASED=1 $(BIN)/python $(PYTEST) -m "not slow" tests/browser
-	$(MAKE) --no-print-directory test-mcp test-ray
+	$(MAKE) --no-print-directory test-mcp test-ray test-lmms-eval
 
 # Where the API is a server of tools: its package wants older versions than requirements.lock, so an environment of its own.
 test-mcp:
@@ -98,6 +100,24 @@ test-ray:
 	$(PYTHON) -m venv --clear .venv-ray
 	.venv-ray/bin/python $(PIP) --requirement requirements-ray.txt --editable ".[dev]"
 	.venv-ray/bin/python -m pytest tests/test_sweep.py -k ray
+
+# The field's own runner, with our models by its entry points. It reads inner modules of an older filelock than the lock's, so an
+# environment of its own; all else in it is of the lock.
+LMMS_EVAL := .venv-lmms-eval
+lmms-eval: $(LMMS_EVAL)/.ready
+$(LMMS_EVAL)/.ready: requirements.txt requirements-dev.txt requirements-sweep.txt requirements-lmms-eval.txt requirements.lock pyproject.toml
+	$(NEW_ENOUGH)
+	test -x $(LMMS_EVAL)/bin/python || $(PYTHON) -m venv $(LMMS_EVAL)
+	grep -v '^filelock==' requirements.lock > $(LMMS_EVAL)/most.lock
+	$(LMMS_EVAL)/bin/python $(PIP) --constraint $(LMMS_EVAL)/most.lock --requirement requirements-lmms-eval.txt --editable ".[dev]"
+	touch $@
+
+# A table of the FSR paper: hours on a GPU, begun again where it ended (docs/paper.md). GPUS=4; MORE="--methods fsr --plan".
+paper-table%: lmms-eval
+	$(LMMS_EVAL)/bin/python -m fsr.lmms.paper $* $(if $(GPUS),--gpus $(GPUS)) $(MORE)
+
+test-lmms-eval: lmms-eval
+	$(LMMS_EVAL)/bin/python -m pytest tests/test_lmms_eval.py
 
 bench: $(READY)
 	$(BIN)/python -m fsr bench select
@@ -141,4 +161,4 @@ lint: $(READY) node_modules/.ready
 	npm run lint --silent
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-oldest .venv-mcp .venv-ray node_modules build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-oldest .venv-mcp .venv-ray .venv-lmms-eval node_modules build *.egg-info

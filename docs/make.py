@@ -1,6 +1,6 @@
 # ruff: noqa: E501  its prose is a page, not code
-"""`make docs`: writes docs/measurements.md and the GPU table of README.md from what was measured and recorded, and the
-table of families in docs/models.md from what the tests prove."""
+"""`make docs`: writes docs/measurements.md, docs/paper.md and the GPU table of README.md from what was measured and
+recorded, and the table of families in docs/models.md from what the tests prove."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 from fsr.bench.architectures import ARCHITECTURES  # noqa: E402
 from fsr.cli.bench import gpu, prefill, select, video, why  # noqa: E402
 from fsr.cli.bench.accuracy import summary  # noqa: E402
+from fsr.lmms.page import page as paper_page  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
 from fsr.vlm.matrix import COLUMNS, REAL, matrix  # noqa: E402
 
@@ -285,5 +286,6 @@ if __name__ == "__main__":
     write()
     (ROOT / "docs" / "models.md").write_text(models((ROOT / "docs" / "models.md").read_text("utf-8")), encoding="utf-8")
     (ROOT / "docs" / "measurements.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs" / "paper.md").write_text(paper_page(), encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (ROOT / "README.md").write_text(readme(text, cards()), encoding="utf-8")

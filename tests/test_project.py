@@ -45,6 +45,7 @@ FLOORS = (
     ("fsr", "fsr.trace", "fsr.why"),  # fsr: `fsr.prune` and `fsr.explain`
     ("fsr.bench", "fsr.check"),
     ("fsr.sweep",),
+    ("fsr.lmms",),
     ("fsr.cli",),
     ("fsr.__main__", "training"),
     ("app",),

@@ -96,6 +96,27 @@ def test_data_of_every_kind_is_read_in_its_order(folder):
             data.opened(name)
 
 
+def test_rows_of_a_file_are_read_where_they_are_asked_for(tmp_path):
+    """In any order, though records hold lines, blank lines are none, and Parquet has groups of rows."""
+    import pyarrow as pa
+
+    texts = [f"{i}, {'ä' * (i % 7)}\n{i}" if i % 3 else f"{i}" for i in range(700)]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image", "question"], *(["x.png", text] for text in texts)])
+    lines = "\n\n".join(json.dumps({"image": "x.png", "question": text}, ensure_ascii=False) for text in texts)
+    (tmp_path / "a.jsonl").write_text(lines)
+    pq.write_table(pa.table({"image": ["x.png"] * 700, "question": texts}), tmp_path / "a.parquet", row_group_size=100)
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        found = data.opened(str(tmp_path / name))
+        assert found.count == 700
+        for start, stop in ((0, 3), (350, 360), (95, 105), (690, 800), (0, 700)):
+            assert [item.question for item in found.items(start, stop)] == texts[start:stop]
+            assert [item.index for item in found.items(start, start + 1)] == [start]
+    before = data.opened(str(tmp_path / "a.jsonl")).digest
+    (tmp_path / "a.jsonl").write_text(lines + "\n{}")
+    assert data.opened(str(tmp_path / "a.jsonl")).digest != before
+
+
 def test_rows_equal_single_runs(tiny_vlm, folder):
     asked = Asked(tiny_vlm, METHODS, [12, 3, 40], metrics.exact, max_new_tokens=5)
     (item,) = data.opened(str(folder / "data.jsonl")).items(0, 1)

@@ -18,7 +18,12 @@ from fsr.errors import InvalidInput
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "data", help="a .jsonl, .csv or .parquet file, a folder with index.json, a data set of the hub, or shapes:N"
+        "data",
+        nargs="?",
+        help="a .jsonl, .csv or .parquet file, a folder with index.json, a data set of the hub, or shapes:N",
+    )
+    parser.add_argument(
+        "--from-lmms-eval", metavar="DIR", help="instead of asking: rows of what lmms-eval logged there (--log_samples)"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="where the rows go; begun again, it goes on there")
     parser.add_argument("--methods", default="fsr", help="pruning methods with commas; default fsr")
@@ -36,9 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fsr.sweep.compact import keep
+
+    if (args.data is None) == (args.from_lmms_eval is None):
+        raise InvalidInput("say what to ask, or --from-lmms-eval DIR.")
+    if args.from_lmms_eval is not None:
+        from fsr.sweep.from_lmms_eval import read
+
+        read(Path(args.from_lmms_eval), Path(args.out), args.metric)
+        keep(Path(args.out))
+        return _told(args)
+    return _asked(args)
+
+
+def _asked(args: argparse.Namespace) -> int:
+    from fsr.sweep.compact import keep
     from fsr.sweep.measure import FULL
     from fsr.sweep.metrics import metric
-    from fsr.sweep.report import headline, problems
     from fsr.sweep.run import sweep
     from fsr.sweep.spread import spread
     from fsr.sweep.store import Store
@@ -68,9 +86,17 @@ def run(args: argparse.Namespace) -> int:
             spread(wanted, store, args.workers or 1, args.ray, shard, say, stop)
     if not stop.is_set():
         keep(store.folder)
-    found = {"headline": headline(store.folder), "problems": problems(store.folder), "folder": args.out}
-    report(found, table(found), args.json)
+    _told(args)
     return 130 if stop.is_set() else 0
+
+
+def _told(args: argparse.Namespace) -> int:
+    from fsr.sweep.report import headline, problems
+
+    folder = Path(args.out)
+    found = {"headline": headline(folder), "problems": problems(folder), "folder": args.out}
+    report(found, table(found), args.json)
+    return 0
 
 
 def shard_of(text: str) -> Any:
@@ -108,8 +134,8 @@ def table(found: dict[str, Any]) -> str:
         budget = "own" if row["budget"] is None else row["budget"]
         score, kept, same = (_percent(row[name]) for name in ("score", "retention", "agreement"))
         lines.append(
-            f"{row['method']:<14}{budget:>7}{row['questions']:>11}{score:>8}{kept:>8}{same:>8}{row['lost']:>6}"
-            f"{row['won']:>6}{row['kl']:>10.4f}"
+            f"{row['method']:<14} {budget:>6}{row['questions']:>11}{score:>8}{kept:>8}{same:>8}{row['lost']:>6}"
+            f"{row['won']:>6}{'' if row['kl'] is None else format(row['kl'], '.4f'):>10}"
         )
     if found["problems"]:
         lines.append(f"{found['problems']} questions could not be asked; the column problem says why.")

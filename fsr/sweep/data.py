@@ -5,16 +5,16 @@ An item that cannot be read is an item with a problem, in its place: the numberi
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsr.errors import FsrError, InvalidInput
+from fsr.errors import InvalidInput
+from fsr.sweep.rows import Csv, JsonLines, Parquet, Rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,11 +69,11 @@ def opened(name: str) -> Data:
     if kind == "shapes" and count:
         return _scenes(name, count)
     path = Path(name)
-    readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers: dict[str, Callable[[Path], Rows]] = {".jsonl": JsonLines, ".csv": Csv, ".parquet": Parquet}
     if path.is_file():
         if path.suffix.lower() not in readers:
             raise InvalidInput(f"{name}: data is a {', '.join(readers)} file or a folder, not {path.suffix or 'this'}.")
-        return _listed(name, list(readers[path.suffix.lower()](path)), path.parent)
+        return _rows(name, readers[path.suffix.lower()](path), path.parent)
     if (path / "index.json").is_file():
         rows = _parsed(path / "index.json")
         if not isinstance(rows, list):
@@ -94,41 +94,12 @@ def _parsed(path: Path) -> Any:
         raise InvalidInput(f"{path} is no JSON that can be read: {str(error).splitlines()[0]}") from error
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
-    """A line that is no JSON is an item with a problem."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                yield InvalidInput(f"this line is no JSON: {error}")
+def _rows(name: str, rows: Rows, folder: Path) -> Data:
+    def items(start: int, stop: int) -> Iterator[Item]:
+        for index, row in enumerate(rows.read(start, stop), start):
+            yield _item(index, row, folder)
 
-
-def _csv_rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        try:
-            yield from csv.DictReader(lines)
-        except csv.Error as error:
-            raise InvalidInput(f"{path} cannot be read as CSV: {error}") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[Any]:
-    parquet = _pyarrow()
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
-        raise InvalidInput(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise FsrError('sweeps need pyarrow: pip install "fsr-explorer[sweep]".') from error
-    return parquet
+    return Data(name, rows.digest, len(rows), items)
 
 
 def _listed(name: str, rows: list[Any], folder: Path) -> Data:
