@@ -40,11 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fsr.sweep.compact import keep
-
     if (args.data is None) == (args.from_lmms_eval is None):
         raise InvalidInput("say what to ask, or --from-lmms-eval DIR.")
     if args.from_lmms_eval is not None:
+        from fsr.sweep.compact import keep
         from fsr.sweep.from_lmms_eval import read
 
         read(Path(args.from_lmms_eval), Path(args.out), args.metric)
