@@ -96,6 +96,7 @@ class DataSets:
             _whole(query, "offset", 0, MOST_OFFSET),
             _whole(query, "limit", 20, 1_000_000),
             self._beside(query, sweep, of),
+            _whole(query, "at", 0, MOST_OFFSET) if query.get("at") else None,
         )
 
     def common(self, query: Query) -> Any:

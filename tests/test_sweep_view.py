@@ -167,6 +167,9 @@ def test_a_screenful_is_sorted_paged_and_stands_beside_another(view):
     assert kls == sorted(kls, reverse=True)
     again = view.questions(RANDOM, LOST, "kl", True, offset=4, limit=3, beside=(view, Chosen("fsr", 64)))
     assert [row["item"] for row in again["rows"]] == [row["item"] for row in worst["rows"]][4:7]
+    sixth = worst["rows"][5]["item"]
+    assert view.questions(RANDOM, LOST, "kl", True, limit=1, at=sixth)["place"] == 5
+    assert view.questions(RANDOM, LOST, "kl", True, limit=1, at=10**6)["place"] is None
     item = again["rows"][0]["item"]
     (alone,) = view.told(Chosen("fsr", 64), [item]).values()
     assert again["rows"][0]["beside"] == {name: alone[name] for name in ("answer", "score", "flip", "kl")}

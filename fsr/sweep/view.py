@@ -172,20 +172,20 @@ class View:
         offset: int = 0,
         limit: int = 20,
         beside: tuple[View, Chosen] | None = None,
+        at: int | None = None,
     ) -> dict[str, Any]:
         """A screenful: total, offset and rows. sort: a column; nothing last, then by number. beside: another sweep of
-        the same data, and the method and budget of it that are told with each row."""
+        the same data, and the method and budget of it that are told with each row. at: an item whose place in the whole
+        list is told, too, None where the filter leaves it out."""
         if not 1 <= limit <= SCREEN:
             raise InvalidInput(f"limit must be from 1 to {SCREEN}, not {limit}.")
         found, order = where(filter_, self.columns), self.column(sort or "item")
         chosen = f"WHERE {Chosen.sql} AND ({found.sql})"
         values = (*of.values, *found.values)
         ((total,),) = self.ask(f"SELECT count(*) FROM {self.tables(found.items)} {chosen}", values)
-        page = self.ask(
-            f"SELECT r.item FROM {self.tables(found.items or order.of_items)} {chosen} "
-            f"ORDER BY {order.sql} {'DESC' if down else 'ASC'} NULLS LAST, r.item LIMIT ? OFFSET ?",
-            (*values, limit, offset),
-        )
+        tables = f"FROM {self.tables(found.items or order.of_items)} {chosen}"
+        sorted_ = f"ORDER BY {order.sql} {'DESC' if down else 'ASC'} NULLS LAST, r.item"
+        page = self.ask(f"SELECT r.item {tables} {sorted_} LIMIT ? OFFSET ?", (*values, limit, offset))
         items = [item for (item,) in page]
         told = self.told(of, items)
         if beside is not None:
@@ -193,7 +193,12 @@ class View:
             theirs = other.told(others, items)
             for item, row in told.items():
                 row["beside"] = {name: theirs[item][name] for name in _BESIDE} if item in theirs else None
-        return {"total": total, "offset": offset, "rows": [told[item] for item in items]}
+        screenful = {"total": total, "offset": offset, "rows": [told[item] for item in items]}
+        if at is not None:
+            places = f"SELECT r.item, row_number() OVER ({sorted_}) - 1 AS place {tables}"
+            found_at = self.ask(f"SELECT place FROM ({places}) WHERE item = ?", (*values, at))
+            screenful["place"] = found_at[0][0] if found_at else None
+        return screenful
 
     def told(self, of: Chosen, items: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Everything about these items with a method at a budget, by item."""

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { isStep, read, written } from "../../app/static/data/address.js";
 import { Refused, createAsking, headlineAddress, latest, questionsAddress } from "../../app/static/data/asking.js";
 import { conditionOf } from "../../app/static/data/chips.js";
+import { askedColumns, withAsked } from "../../app/static/data/common.js";
 import { ticksOf } from "../../app/static/data/curves.js";
 import * as filters from "../../app/static/data/filter.js";
 import { columnsShown, contrasted } from "../../app/static/data/row.js";
@@ -76,6 +77,15 @@ test("flips, search and conditions are said in words", () => {
   ];
   const told = filters.chipsOf([LOST, ...others, { column: "kl", is: ">=", value: 0.5 }], COLUMNS);
   assert.deepEqual(told.map((one) => one.text), ["type is none of count, color", "KL divergence ≥ 0.500"]); // prettier-ignore
+});
+
+test("a bar that is pressed keeps its neighbours, at its place", () => {
+  const column = (name, ...labels) => ({ name, bars: labels.map((label) => ({ label })) });
+  const narrow = { share: 0.5, columns: [column("size", "small"), column("place", "left", "right")] };
+  const wide = { share: 0.1, columns: [column("place", "left"), column("type", "count", "color"), column("size", "small", "large")] }; // prettier-ignore
+  const told = withAsked(narrow, new Map([["type", wide]]));
+  assert.deepEqual(told.columns.map((c) => [c.name, c.bars.length, c.overall]), [["size", 1, undefined], ["type", 2, 0.1], ["place", 2, undefined]]); // prettier-ignore
+  assert.deepEqual(askedColumns([LOST, COUNT, COUNT, { column: "anywhere", is: "has", value: "a" }]), ["data_type"]);
 });
 
 test("the form makes conditions of the column's kind, or says what is wanted", () => {

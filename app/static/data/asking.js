@@ -31,15 +31,16 @@ export const aboutAddress = (sweep) => address("data/api/about", { sweep });
 export const headlineAddress = (view, columns, sweep = view.sweep) =>
   address("data/api/headline", { sweep, filter: writtenFilter(ofQuestions(view.filter, columns)) });
 
-/** @param {View} view @param {number} offset */
-export const questionsAddress = (view, offset, limit = PAGE) =>
+/** at: an item whose place in the list is wanted, too. @param {View} view @param {number} offset @param {number | null} at */
+export const questionsAddress = (view, offset, at = null) =>
   address("data/api/questions", {
     ...chosen(view),
     filter: writtenFilter(view.filter),
     sort: view.sort,
     down: view.down ? 1 : 0,
     offset,
-    limit,
+    limit: PAGE,
+    at,
     ...other(view),
   });
 

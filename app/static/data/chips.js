@@ -102,6 +102,15 @@ function mountForm(at, store) {
     needed();
   };
   const needed = () => toggle(at.value, at.is.value !== "empty");
+  const box = /** @type {HTMLDetailsElement} */ (at.form.parentElement);
+  box.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !box.open) return;
+    box.open = false;
+    at.add.focus();
+  });
+  document.addEventListener("click", (event) => {
+    if (!box.contains(/** @type {Node} */ (event.target))) box.open = false;
+  });
   at.column.addEventListener("change", show);
   at.is.addEventListener("change", needed);
   at.form.addEventListener("submit", (event) => {
@@ -111,7 +120,7 @@ function mountForm(at, store) {
     setText(at.formnote, found?.note ?? "");
     if (!found?.condition) return;
     store.look({ filter: [...store.state.view.filter, found.condition], at: null });
-    at.form.parentElement.open = false;
+    box.open = false;
     at.add.focus();
   });
   store.on(["columns"], ({ columns }) => {

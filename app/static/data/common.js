@@ -1,13 +1,31 @@
 // What do the flips share? For each column the share of answers that flipped, by its values; each bar is a filter.
 
 import { el, refs, setText, toggle } from "../dom.js";
-import { holds, toggled } from "./filter.js";
+import { ANYWHERE, holds, toggled } from "./filter.js";
 import { refill } from "./focus.js";
 import { FLIP, budgetText, intervalBar, percent, withInterval } from "./marks.js";
 import { sweepOf } from "./store.js";
 import { labelOf } from "./view.js";
 
 const OPEN = 4; // columns that are shown at first
+
+/** Columns of the data that the filter asks of. @param {import("./filter.js").Condition[]} filter */
+export function askedColumns(filter) {
+  return [...new Set(filter.map(({ column }) => column))].filter((c) => c !== "flip" && c !== ANYWHERE);
+}
+
+/**
+ * What flips share with the bars of the columns that are asked of as they were before: a bar that is pressed has its
+ * neighbours still, and can be let go. wider: for each such column, what flips share without its conditions.
+ */
+export function withAsked(value, wider) {
+  const columns = value.columns.filter(({ name }) => !wider.has(name));
+  for (const [name, whole] of wider) {
+    const at = whole.columns.findIndex((column) => column.name === name);
+    if (at >= 0) columns.splice(at, 0, { ...whole.columns[at], overall: whole.share });
+  }
+  return { ...value, columns };
+}
 
 export function mountCommon(root, store) {
   const at = refs(root);
@@ -27,8 +45,8 @@ export function mountCommon(root, store) {
     at.flip.value = view.flip;
     root.toggleAttribute("data-pale", common.phase === "asking" && Boolean(value));
     setText(at.commonstatus, statusOf(common, view.flip));
-    setText(at.overall, value ? overallText(value, state) : "");
-    const columns = value?.flips ? value.columns : [];
+    setText(at.overall, value?.questions ? overallText(value, state) : "");
+    const columns = value?.flips ? value.columns : (value?.columns ?? []).filter((column) => isAsked(column, view));
     toggle(at.allcolumns, columns.length > OPEN);
     setText(at.allcolumns, all ? "Fewer" : `${columns.length - OPEN} more`);
     refill(
@@ -60,8 +78,9 @@ export function overallText({ questions, flips, share, low, high, among }, state
   return `${flips} of the ${questions} ${of} ${verb} ${FLIP[view.flip].word.toLowerCase()} by ${who}: ${withInterval(share, low, high)}, the line below.`;
 }
 
-function blockOf(column, i, { share }, view) {
-  const top = Math.max(share, ...column.bars.map((bar) => bar.high ?? bar.share)) || 1;
+function blockOf(column, i, { share: all }, view) {
+  const share = column.overall ?? all;
+  const top = Math.max(share ?? 0, ...column.bars.map((bar) => bar.high ?? bar.share)) || 1;
   return el(
     "section",
     { class: "fx-block" },

@@ -23,6 +23,7 @@ const HEADS = [
 
 export function mountHeadline(root, store) {
   const at = refs(root);
+  let drawn = /** @type {any[]} */ ([]);
   for (const button of at.ways.querySelectorAll("button"))
     button.addEventListener("click", () => store.look({ show: button.dataset.show }));
   at.table.addEventListener("click", (event) => choose(store, event.target.closest("tr[data-method]")));
@@ -38,7 +39,9 @@ export function mountHeadline(root, store) {
     setText(at.headlineof, subsetText(state, rows));
     toggle(at.table, Boolean(sweep && rows) && view.show === "table");
     toggle(at.curves, Boolean(sweep && rows) && view.show === "curves");
-    if (!sweep || !rows) return;
+    const now = [sweep, rows, state.other, view.method, view.budget, view.show];
+    if (!sweep || !rows || now.every((part, i) => Object.is(part, drawn[i]))) return;
+    drawn = now;
     if (view.show === "table") drawTable(at.table, sweep, rows, state);
     else fill(at.curves, drawCurves(sweep, rows, view));
   });

@@ -2,6 +2,7 @@
 
 import { fill, refs, setText, toggle } from "../dom.js";
 import { PAGE, Refused, questionsAddress } from "./asking.js";
+import { refill } from "./focus.js";
 import { besideNameOf, columnsShown, emptyRow, fillRow, headOf } from "./row.js";
 import { again, sweepOf } from "./store.js";
 import { pagesOf, scrollFor, seen, tallness } from "./window.js";
@@ -36,13 +37,18 @@ export function mountList(root, store, get) {
     if (mine.asked.has(page)) return;
     mine.asked.add(page);
     try {
-      const { total, rows } = await get(questionsAddress(store.state.view, page * PAGE), mine.stop.signal);
+      const { view } = store.state;
+      const wanted = mine.total < 0 ? view.at : null;
+      const { total, rows, place } = await get(questionsAddress(view, page * PAGE, wanted), mine.stop.signal);
       if (mine !== list) return; // another list is on screen by now
       list.pages.set(page, rows);
       const first = list.total < 0;
       list.total = total;
       store.set({ total: { phase: "here", text: "", value: total } });
-      if (first) begin();
+      if (first) {
+        begin(place ?? 0);
+        askForScreen();
+      }
       draw();
     } catch (error) {
       if (mine !== list || error.name === "AbortError") return;
@@ -52,14 +58,12 @@ export function mountList(root, store, get) {
     }
   }
 
-  /** The first rows of another list are here: what was before goes. */
-  function begin() {
+  /** The first rows of another list are here: what was before goes. index: of the row that is to be on screen. */
+  function begin(index) {
     nodes.clear();
     at.layer.replaceChildren();
-    at.scroller.scrollTop = 0;
-    const { at: item } = store.state.view;
-    const index = (list.pages.get(0) ?? []).findIndex((row) => row.item === item);
-    if (index >= 0) at.scroller.scrollTop = scrollFor(sizes(), 0, index);
+    at.layer.style.height = `${tallness(sizes())}px`;
+    at.scroller.scrollTop = scrollFor(sizes(), 0, index);
   }
 
   function askForScreen() {
@@ -181,7 +185,7 @@ export function mountList(root, store, get) {
     root.toggleAttribute("data-pale", total.phase === "asking" && total.value !== null);
     root.toggleAttribute("data-beside", Boolean(view.beside));
     root.style.setProperty("--fx-own", String(shown.length));
-    fill(at.head, ...headOf(shown, view, besideNameOf(sweeps, view)));
+    refill(at.head, "sort", ...headOf(shown, view, besideNameOf(sweeps, view)));
     setText(at.liststatus, statusOf(total));
     toggle(at.liststatus, Boolean(statusOf(total)));
     if (list.total >= 0) draw();
@@ -194,7 +198,7 @@ function sortBy(store, sort) {
   if (!sort) return;
   const { view } = store.state;
   const falling = !["question", "unpruned", "answer"].includes(sort);
-  store.look(sort === view.sort ? { down: !view.down } : { sort, down: falling, at: null });
+  store.look({ ...(sort === view.sort ? { down: !view.down } : { sort, down: falling }), at: null });
 }
 
 function statusOf({ phase, text, value }) {

@@ -13,7 +13,8 @@ import {
 } from "./asking.js";
 import { mountChips } from "./chips.js";
 import { mountChoosing } from "./choosing.js";
-import { mountCommon } from "./common.js";
+import { askedColumns, mountCommon, withAsked } from "./common.js";
+import { without } from "./filter.js";
 import { mountHeadline } from "./headline.js";
 import { mountList } from "./list.js";
 import { again, createStore } from "./store.js";
@@ -37,14 +38,15 @@ store.on(["notes"], ({ notes }) => {
 });
 
 /** Asks for what a panel shows whenever its address is another one. Its sentence stands in `key` where that fails. */
-function follow(key, watched, addressOf, before = latest()) {
+function follow(key, watched, addressOf, work = get) {
+  const run = latest();
   let asked = "";
   store.on(watched, (state) => {
     const address = state.sweeps.length ? addressOf(state) : "";
     if (!address || address === asked) return;
     asked = address;
     store.set({ [key]: again(state[key]) });
-    before((signal) => get(address, signal), {
+    run((signal) => work(address, signal), {
       done: (value) => store.set({ [key]: { phase: "here", text: "", value } }),
       failed: (text) => store.set({ [key]: { phase: "failed", text, value: null } }),
     });
@@ -59,7 +61,7 @@ store.on(["view", "sweeps"], ({ view, sweeps }) => {
   known = view.sweep;
   aboutNow((signal) => get(aboutAddress(view.sweep), signal), {
     done: learn,
-    failed: (text) => store.set({ columns: [], notes: [`The columns of this sweep cannot be read: ${text}`] }),
+    failed: (text) => store.set({ columns: [], headline: { phase: "failed", text, value: null } }),
   });
 });
 
@@ -79,7 +81,18 @@ follow(
   ["view", "columns", "sweeps"],
   ({ view, columns }) => columns.length && headlineAddress(view, columns),
 );
-follow("common", ["view", "sweeps"], ({ view }) => commonAddress(view));
+follow("common", ["view", "sweeps"], ({ view }) => commonAddress(view), sharedWith);
+
+/** What flips share; of a column that the filter asks of, as if it did not. */
+async function sharedWith(address, signal) {
+  const { view } = store.state;
+  const value = await get(address, signal);
+  const wider = askedColumns(view.filter).map(async (column) => [
+    column,
+    await get(commonAddress(view, without(view.filter, column)), signal),
+  ]);
+  return withAsked(value, new Map(/** @type {any} */ (await Promise.all(wider))));
+}
 
 const otherNow = latest();
 store.on(["view", "columns"], ({ view, columns }) => {
