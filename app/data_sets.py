@@ -28,7 +28,7 @@ from fsr.sweep.library import Library, Sweep
 from fsr.sweep.view import Chosen, View, known
 
 AT_ONCE, PICTURES, EXPORTS = 4, 2, 1  # questions, thumbnails and downloads at a time
-MOST_OFFSET = 100_000_000
+MOST_OFFSET, MOST_DIGITS = 100_000_000, 9
 TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 log = logging.getLogger(__name__)
 Query = Mapping[str, str]
@@ -151,7 +151,7 @@ def _of(sweep: Sweep, query: Query) -> Chosen:
 
 def _whole(query: Query, name: str, default: int, most: int) -> int:
     text = query.get(name, "") or str(default)
-    if not (text.isascii() and text.isdecimal()) or int(text[:12]) > most:
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS) or int(text) > most:
         raise InvalidInput(f"{name} must be a whole number from 0 to {most}, not {text[:20]!r}.")
     return int(text)
 

@@ -208,9 +208,10 @@ def hostile(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     Image.new("RGB", (40, 30), "blue").save(data / "one.png")
+    (data / "bad.png").write_bytes(b"no picture")
     (data / "link.png").symlink_to(tmp_path / "secret.png")
     (data / "questions.jsonl").write_text("")
-    names = ["one.png", "../secret.png", str(tmp_path / "secret.png"), "link.png", "gone.png"]
+    names = ["one.png", "../secret.png", str(tmp_path / "secret.png"), "link.png", "bad.png"]
     columns = {HOSTILE: "=1+1", "KL": 3.0, "kl": "<b>"}
     items = [Item(i, "=cmd|' /C calc'!A0", data / name, name, ("-1",), columns) for i, name in enumerate(names)]
     row = {"answer": "@x", "unpruned": "<script>", "agrees": False, "score": 0.0, "kl": math.inf, "visual_tokens": 9.0}

@@ -38,7 +38,9 @@ def common(view: View, of: Chosen, flip: str = "lost", filter_: str = "") -> dic
     A question counts where it could flip that way: lost ones among those that were right unpruned. Numbers with more
     than `BARS` values are cut at their quintiles. Columns stand by how telling they are: the likelihood-ratio statistic
     G of "each bar has its own share" against "one share", less 2 for every bar but one (Akaike, 1974), so that many
-    bars alone are not telling. How the pruned answer itself came out (KL, score) explains nothing and is left out.
+    bars alone are not telling; questions without a value have a bar, but do not count in it. How the pruned
+    answer itself came out (KL, score) explains nothing and is left out, and so is a measured column that cuts the
+    questions as another does (Scan and merged tokens).
     """
     if flip not in AMONG:
         raise InvalidInput(f"flip must be one of {', '.join(AMONG)}, not {flip[:20]!r}.")
@@ -55,12 +57,21 @@ def common(view: View, of: Chosen, flip: str = "lost", filter_: str = "") -> dic
             [*of.values, *found.values],
         )
         n, flips = cursor.execute("SELECT count(*), coalesce(sum(hit), 0) FROM chosen").fetchone()
-        told = [_column(cursor, f"x{i}", column, n, flips) for i, column in enumerate(columns)] if n else []
+        told = [_column(cursor, f"x{i}", column, n) for i, column in enumerate(columns)] if n else []
         cursor.execute("DROP TABLE chosen")
     finally:
         cursor.close()
-    telling = sorted((one for one in told if one), key=lambda one: -one["telling"])
+    telling = sorted(_unlike([one for one in told if one]), key=lambda one: -one["telling"])
     return {"flip": flip, "among": words, **_share(n, flips), "columns": telling}
+
+
+def _unlike(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without measured columns whose bars count the same as those of one before."""
+    found: dict[Any, dict[str, Any]] = {}
+    for one in told:
+        counts = tuple((bar["questions"], bar["flips"]) for bar in one["bars"])
+        found.setdefault(counts if one["name"] in EXPLAINING else one["name"], one)
+    return list(found.values())
 
 
 def _share(n: int, flips: int) -> dict[str, Any]:
@@ -68,19 +79,22 @@ def _share(n: int, flips: int) -> dict[str, Any]:
     return {"questions": n, "flips": int(flips), "share": flips / n if n else None, "low": low, "high": high}
 
 
-def _column(cursor: Any, x: str, column: Column, n: int, flips: int) -> dict[str, Any] | None:
+def _column(cursor: Any, x: str, column: Column, n: int) -> dict[str, Any] | None:
     """None where all questions are alike, or none is like another."""
     bars = _numbers(cursor, x, column) if column.kind == "number" else _values(cursor, x, column, n)
     if len(bars) < 2:
         return None
-    told = [{"label": label, "filter": filter_, **_share(count, hits)} for label, filter_, count, hits in bars]
-    telling = _g(bars, n, flips) - 2 * (len(bars) - 1)
-    return {"name": column.name, "label": column.label, "telling": round(telling, 2), "bars": told}
+    without = _none(cursor, x, column)
+    told = [
+        {"label": label, "filter": filter_, **_share(count, hits)} for label, filter_, count, hits in bars + without
+    ]
+    return {"name": column.name, "label": column.label, "telling": round(_telling(bars), 2), "bars": told}
 
 
-def _g(bars: Sequence[Bar], n: int, flips: int) -> float:
-    """G = 2 sum O ln(O / E) over bars, flipped and not."""
-    total = 0.0
+def _telling(bars: Sequence[Bar]) -> float:
+    """G = 2 sum O ln(O / E) over bars, flipped and not, less 2 for every bar but one."""
+    n, flips = sum(bar[2] for bar in bars), sum(bar[3] for bar in bars)
+    total = -2.0 * (len(bars) - 1)
     for _, _, count, hits in bars:
         for observed, share in ((hits, flips / n), (count - hits, 1 - flips / n)):
             if observed:
@@ -103,7 +117,7 @@ def _values(cursor: Any, x: str, column: Column, n: int) -> list[Bar]:
     rest, hits = rest - sum(bar[2] for bar in bars), int(hits) - sum(bar[3] for bar in bars)
     if rest:
         bars.append(("others", [_is(column, "not in", [value for value, *_ in found])], rest, hits))
-    return bars + _none(cursor, x, column)
+    return bars
 
 
 def _numbers(cursor: Any, x: str, column: Column) -> list[Bar]:
@@ -113,29 +127,34 @@ def _numbers(cursor: Any, x: str, column: Column) -> list[Bar]:
             f"SELECT {x}, count(*), sum(hit) FROM chosen WHERE isfinite({x}) GROUP BY {x} ORDER BY {x}"
         ).fetchall()
         bars: list[Bar] = [(_name(value), [_is(column, "=", value)], count, int(hits)) for value, count, hits in found]
-        return bars + _none(cursor, x, column)
+        return bars
     shares = [i / BINS for i in range(1, BINS)]
-    (cuts,) = cursor.execute(f"SELECT quantile_disc({x}, {shares}) FROM chosen WHERE isfinite({x})").fetchone()
-    edges = sorted(set(cuts))
-    ((lowest,),) = cursor.execute(f"SELECT min({x}) FROM chosen WHERE isfinite({x})").fetchall()
-    edges = [edge for edge in edges if edge > lowest]
+    cuts, lowest, highest, whole = cursor.execute(
+        f"SELECT quantile_disc({x}, {shares}), min({x}), max({x}), bool_and({x} = round({x})) FROM chosen "
+        f"WHERE isfinite({x})"
+    ).fetchone()
+    edges = sorted({cut for cut in cuts if cut > lowest})
     cases = " ".join(f"WHEN {x} < ? THEN {i}" for i in range(len(edges)))
     case = f"CASE {cases} ELSE {len(edges)} END" if edges else "0"
     found = cursor.execute(
         f"SELECT {case} AS bin, count(*), sum(hit) FROM chosen WHERE isfinite({x}) GROUP BY bin ORDER BY bin", edges
     ).fetchall()
-    return [_between(column, edges, i, count, int(hits)) for i, count, hits in found] + _none(cursor, x, column)
+    ends = [lowest, *edges, highest + 1 if whole else highest]
+    bars = []
+    for i, count, hits in found:
+        filter_ = [_is(column, ">=", ends[i])] if i else []
+        filter_ += [_is(column, "<", ends[i + 1])] if i < len(edges) else []
+        label = _between(ends[i], ends[i + 1] - 1 if whole else ends[i + 1], whole)
+        bars.append((label, filter_, count, int(hits)))
+    return bars
 
 
-def _between(column: Column, edges: Sequence[float], i: int, count: int, hits: int) -> Bar:
-    low, high = edges[i - 1] if i else None, edges[i] if i < len(edges) else None
-    filter_ = [] if low is None else [_is(column, ">=", low)]
-    filter_ += [] if high is None else [_is(column, "<", high)]
-    if low is None:
-        label = "all" if high is None else f"below {high:.3g}"
-    else:
-        label = f"{low:.3g} and more" if high is None else f"{low:.3g} to {high:.3g}"
-    return label, filter_, count, hits
+def _between(low: float, high: float, whole: bool) -> str:
+    """Of whole numbers both ends are in it, of others the lower one."""
+    if whole:
+        return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    ends = f"{low:.3g}", f"{high:.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _none(cursor: Any, x: str, column: Column) -> list[Bar]:

@@ -296,6 +296,6 @@ def known(chosen: Mapping[str, Any], method: str, budget: str) -> Chosen:
         raise InvalidInput(f"the method must be one of {', '.join(methods)}, not {method[:40]!r}.")
     if not budget or method == FULL:
         return Chosen(method, None)
-    if not budget.isdecimal() or int(budget) not in chosen["budgets"]:
+    if budget not in map(str, chosen["budgets"]):
         raise InvalidInput(f"the budget must be one of {', '.join(map(str, chosen['budgets']))}, not {budget[:20]!r}.")
     return Chosen(method, int(budget))
