@@ -95,9 +95,11 @@ class VisualTokens:
     tower's last layer, all heads. last_saliency: (N,), the attention from [CLS] there, computed over all heads as one.
     pixels: (N, P), those of the one patch that a token was made of, as the tower reads them.
     question: (T, D), the language model's input embeddings of the question's T tokens.
-    summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). Each None where
-    it was not captured or the model has none. shared: many methods and budgets will read these tokens, so similarities
-    are computed all at once and kept; a single selection is faster without.
+    summary: (F, D), the projected [CLS] state of every frame. project: the projector, (n, C) -> (n, D). encode_some:
+    runs the vision tower with the patches of some tokens alone, the others left out in front of its first layer:
+    ascending (k,) int64 -> their (k, D) and the milliseconds it took. Each None where it was not captured or the model
+    has none. shared: many methods and budgets will read these tokens, so similarities are computed all at once and
+    kept; a single selection is faster without.
     """
 
     embeddings: Tensor
@@ -113,6 +115,7 @@ class VisualTokens:
     question: Tensor | None = None
     summary: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
+    encode_some: Callable[[Tensor], tuple[Tensor, float]] | None = None
     shared: bool = False
     _computed: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -151,7 +154,7 @@ class VisualTokens:
         object.__setattr__(same, "_computed", computed)
         return same
 
-    def with_captures(self, **captures: Tensor | Callable[[Tensor], Tensor] | None) -> VisualTokens:
+    def with_captures(self, **captures: Tensor | Callable[[Tensor], Any] | None) -> VisualTokens:
         """The same tokens with more fields captured; what was computed of them goes along."""
         return replace(self, **captures).sharing(self._computed)  # type: ignore[arg-type]
 
@@ -242,6 +245,7 @@ class Selection:
     scores: every (N,) score that led here, by name. facts: plain numbers worth showing, e.g. k_focus.
     before, after: (B, D), (A, D) embeddings that are no token of the grid and are sent before and after the kept ones
     (VisionZip's [CLS], PruMerge's rest), or None.
+    encode_ms: milliseconds of the vision tower, where it ran with the kept patches alone; None where it read all.
     """
 
     method: str
@@ -256,6 +260,7 @@ class Selection:
     facts: dict[str, float] = field(default_factory=dict)
     before: Tensor | None = None
     after: Tensor | None = None
+    encode_ms: float | None = None
 
     @property
     def sent(self) -> Tensor:

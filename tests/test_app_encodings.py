@@ -15,7 +15,7 @@ from fsr.similarity import Similarities
 
 QUESTIONS = ("what is it?", "and where?")
 BEFORE = for_pictures()
-OWN = {"prumerge"}  # compares the keys of the tower, which no other method does
+OWN = {"prumerge", "pixelprune"}  # compares the keys of the tower, which no other method does; runs it once more
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ def test_the_registry_describes_every_method() -> None:
     assert list(REGISTRY)[:6] == ["full", "fsr", "random", "grid", "saliency", "relevance"]
     for d in described:
         assert {"name", "label", "paper", "requires", "optional", "exact_count", "parameters"} <= d.keys()
-        assert set(d["requires"]) <= {"saliency", "relevance", "features", "question", "project"} | CAPTURES
+        assert (
+            set(d["requires"]) <= {"saliency", "relevance", "features", "question", "project", "encode_some"} | CAPTURES
+        )
         assert set(d["optional"]) <= set(d["requires"])
         assert d["exact_count"] == (
             d["stage"] == "before" and d["name"] not in ("full", "pool2x2", "prumerge", "pixelprune")

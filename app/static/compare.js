@@ -7,6 +7,7 @@ import { mountBudget } from "./budget.js";
 import { mountSheet } from "./sheet.js";
 import { mountShare } from "./share.js";
 import { mountViews } from "./views.js";
+import { neverEncoded } from "./describe.js";
 import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "./dom.js";
 
 export function mountCompare(root, store, config, stageOf) {
@@ -26,7 +27,13 @@ export function mountCompare(root, store, config, stageOf) {
     ["status", "mode", "where", "trace", "question", "answers", "aside", "chosen", "budget", "model", "note"],
     (state) => drawProgress(at, state, config),
   );
-  store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => drawMade(at.made, state, config));
+  store.on(["chosen", "arrange", "rowMethod", "trace"], (state) => {
+    drawMade(at.made, state, config);
+    toggle(
+      at.crossedkey,
+      entriesOf(state, config).some((e) => neverEncoded(state.trace, e.method)),
+    );
+  });
 }
 
 function mountArrange(at, store) {

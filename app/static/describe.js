@@ -20,9 +20,13 @@ export const SCORES = {
   },
 };
 
+/** Whether what this method drops never entered the vision tower (PixelPrune, where the tower reads some patches alone). */
+export const neverEncoded = (trace, method) => (trace?.methods?.[method]?.facts?.n_not_encoded ?? 0) > 0;
+
 export function roleName(state, token) {
   const { view } = state;
   const role = view.roles[token];
+  if (role === ROLE.DROPPED && neverEncoded(state.trace, state.method)) return "Dropped, never encoded";
   if (role === ROLE.SCAN && view.refine.absorbed[token]) return "Scan, anchor";
   return ["Dropped", "Merged", "Kept", "Scan", "Focus"][role];
 }

@@ -9,13 +9,14 @@ import { paintLayer, paintMarks } from "./why/marks.js";
 
 /**
  * scene: { view, layers: Set of shown layer names, heat: values and their scale | null, cursor: token | -1, ties: bool,
- *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", pixel: device pixels per CSS pixel,
+ *          palette: {focus, scan, kept, halo}, veil: "rgb(...)", crossed: whether dropped tokens are crossed out, pixel: device pixels per CSS pixel,
  *          foreign: how many tokens of other frames each token absorbed, or null, marks: see why/marks.js }
  */
 export function paint(ctx, geometry, scene) {
   ctx.clearRect(0, 0, geometry.width, geometry.height);
   if (scene.heat) paintHeat(ctx, geometry, scene.heat);
   else if (scene.view && scene.layers.has("dropped")) paintVeil(ctx, geometry, scene);
+  if (scene.crossed && scene.view && scene.layers.has("dropped")) paintCrossed(ctx, geometry, scene);
   if (scene.marks?.layer) paintLayer(ctx, geometry, scene.marks.layer);
   paintUnseen(ctx, geometry, scene);
   paintBorders(ctx, geometry, scene);
@@ -60,6 +61,8 @@ export function paintPair(ctx, geometry, scene) {
 
 const PAIRED = ["", PAIR.one, PAIR.other, PAIR.both]; // only the first, only the second, both
 
+const CROSSED = "#8d939b"; // as what the model never saw is hatched
+
 const LAYER = ["dropped", "merged", "kept", "scan", "focus"]; // by role number
 
 function paintVeil(ctx, { index, box, seen }, { view, layers, veil }) {
@@ -77,6 +80,24 @@ function paintVeil(ctx, { index, box, seen }, { view, layers, veil }) {
     ctx.globalAlpha = VEILED.dropped;
   }
   ctx.globalAlpha = 1;
+}
+
+/** What never entered the vision tower: each dropped token with a cross from corner to corner. */
+function paintCrossed(ctx, { index, box, cell }, { view, pixel }) {
+  const inset = Math.round(Math.min(cell, 40 * pixel) * 0.22);
+  ctx.beginPath();
+  for (let slot = 0; slot < index.length; slot++) {
+    if (view.roles[index[slot]] !== ROLE.DROPPED) continue;
+    const b = slot * 4;
+    const [x0, y0, x1, y1] = [box[b] + inset, box[b + 1] + inset, box[b + 2] - inset, box[b + 3] - inset];
+    ctx.moveTo(x0, y0);
+    ctx.lineTo(x1, y1);
+    ctx.moveTo(x0, y1);
+    ctx.lineTo(x1, y0);
+  }
+  ctx.strokeStyle = CROSSED;
+  ctx.lineWidth = Math.max(1, pixel);
+  ctx.stroke();
 }
 
 function paintHeat(ctx, { index, box }, heat) {

@@ -3,7 +3,7 @@
 import { ROLE } from "./plan.js";
 import { sig3 } from "./format.js";
 import { VIRIDIS_GRADIENT } from "./color.js";
-import { endsOf, facts, heatOf, holds, place, roleName, SCORES } from "./describe.js";
+import { endsOf, facts, heatOf, holds, neverEncoded, place, roleName, SCORES } from "./describe.js";
 import { hold } from "./inspect.js";
 import { mountTips } from "./tips.js";
 import { flipLayer, isForeign, planOf } from "./store.js";
@@ -126,8 +126,9 @@ function mountLegend(legend, store) {
   );
   fill(legend, ...entries);
   mountTips(legend);
-  store.on(["view", "layers", "playback"], (state) => {
+  store.on(["view", "layers", "playback", "trace", "method"], (state) => {
     const { layers, playback } = state;
+    const crossed = neverEncoded(state.trace, state.method);
     const view = playback === null ? state.view : (sceneAt(state, playback)?.view ?? null); // what is on the picture
     const byHand = Boolean(view?.counts[ROLE.KEPT]); // beside stages: kept by hand
     const staged = !byHand || view.counts[ROLE.FOCUS] + view.counts[ROLE.SCAN] > 0;
@@ -136,9 +137,23 @@ function mountLegend(legend, store) {
       const some = (name === "merged" || name === "ties") && view && countOf(view, name) > 0;
       toggle(entry, name === "dropped" || some || (name === "kept" ? byHand : staged));
       entry.setAttribute("aria-pressed", String(layers.has(name)));
+      if (name === "dropped") sayDropped(entry, crossed);
       setText(entry.lastChild, view ? String(countOf(view, name)) : "–");
     }
   });
+}
+
+const DROPPED = ENTRIES.find(([name]) => name === "dropped").slice(1);
+const CROSSED = [
+  "Never encoded",
+  "Never encoded: dropped in front of the vision tower, which read the others alone. So the kept ones have not seen it.",
+];
+
+function sayDropped(entry, crossed) {
+  const [label, help] = crossed ? CROSSED : DROPPED;
+  entry.firstChild.classList.toggle("fx-swatch-crossed", crossed);
+  setText(entry.children[1], label);
+  entry.dataset.tip = help;
 }
 
 function drawCard(card, state, store) {

@@ -8,7 +8,7 @@ import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf } from "./compar
 import { bytes, firstDifference, isNumber, milliseconds, spread } from "./format.js";
 import { HALO, ROLES, VEIL_ON_BRIGHT } from "./look.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
-import { place } from "./describe.js";
+import { neverEncoded, place } from "./describe.js";
 import { makeCellTime } from "./film_cells.js";
 import { drawCount, drawPair, label } from "./sheet_shared.js";
 import { measuredOf } from "./why/layer.js";
@@ -107,6 +107,7 @@ export function mountSheet(at, store, config, stageOf) {
       if (!cell) return; // chosen just now: its cell is made in the next frame
       draw(`run${i}`, {
         view: entry.view,
+        crossed: neverEncoded(state.trace, entry.method),
         marks: marksOf(
           { ...state, view: entry.view },
           entry.view && measuredOf(state, { ...entry, budget: entry.view.budget }),

@@ -7,7 +7,7 @@ import { HALO, VEIL_ON_BRIGHT } from "./look.js";
 import { veilOver } from "./veil.js";
 import { planOf } from "./store.js";
 import { refs, setText, toggle } from "./dom.js";
-import { describe, heatOf } from "./describe.js";
+import { describe, heatOf, neverEncoded } from "./describe.js";
 import { mountBudget } from "./budget.js";
 import { mountShare } from "./share.js";
 import { mountSpread } from "./spread.js";
@@ -127,7 +127,19 @@ export function sceneOf(state, stage, pixel = window.devicePixelRatio || 1) {
   const foreign = trace?.clip && view ? foreignOf(view, trace) : null;
   const marks = marksOf(state, measured);
   const played = state.playback === null ? null : sceneAt(state, state.playback);
-  const whole = { view, layers, heat, cursor, foreign, marks, palette: stage.palette, veil: stage.veil, pixel };
+  const crossed = neverEncoded(trace, state.method);
+  const whole = {
+    view,
+    crossed,
+    layers,
+    heat,
+    cursor,
+    foreign,
+    marks,
+    palette: stage.palette,
+    veil: stage.veil,
+    pixel,
+  };
   return played ? { ...whole, foreign: null, marks: null, ...played } : whole;
 }
 

@@ -1,7 +1,7 @@
 // A saved view as one file: the same canvas, slider, cards and playback as the page's, from the data in the file alone.
 
 import { VIRIDIS_GRADIENT } from "../static/color.js";
-import { SCORES, describe, endsOf, facts, heatOf, place, roleName } from "../static/describe.js";
+import { SCORES, describe, endsOf, facts, heatOf, neverEncoded, place, roleName } from "../static/describe.js";
 import { el, fill, refs, setText, toggle } from "../static/dom.js";
 import { makeGeometry, step as stepTo, tokenAt } from "../static/geometry.js";
 import { paintStep } from "../static/lecture/paint_step.js";
@@ -63,7 +63,7 @@ function show() {
         "li",
         { class: name, title: help, style: `--c: ${ROLES[name] ?? "currentColor"}` },
         el("i", { "aria-hidden": "true" }),
-        label,
+        name === "dropped" && neverEncoded(trace, state.method) ? "Never encoded" : label,
         el("b", {}, view.counts[ROLE[name.toUpperCase()]]),
       ),
     ),
@@ -130,7 +130,19 @@ function draw() {
   const foreign = trace.clip && state.view ? foreignOf(state.view, trace) : null;
   const { view, layers, cursor, veil } = state;
   const palette = { ...ROLES, halo: HALO };
-  const scene = { view, layers, heat, cursor, foreign, palette, veil, pixel: devicePixelRatio || 1, marks: null };
+  const crossed = neverEncoded(trace, state.method);
+  const scene = {
+    view,
+    crossed,
+    layers,
+    heat,
+    cursor,
+    foreign,
+    palette,
+    veil,
+    pixel: devicePixelRatio || 1,
+    marks: null,
+  };
   const played = state.playback === null ? null : sceneAt(state, state.playback);
   paintStep(at.canvas.getContext("2d"), state.geometry, { ...scene, ...played });
   Object.assign(at.canvas.dataset, { budget: view?.budget ?? "", cursor, method: state.method });

@@ -17,6 +17,7 @@ from typing import Any
 from fsr.errors import InvalidInput
 from fsr.pruners import Pruner
 from fsr.pruners.inside import InsidePruner
+from fsr.tokens import Selection
 from fsr.vlm.base import VLM, Chosen, Step
 from fsr.vlm.cost import Cost, timed
 from fsr.vlm.media import Encoding
@@ -59,7 +60,10 @@ class Side:
     samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, cost: Cost) -> None:
-        for name in ("select_ms", "prefill_ms", "first_token_ms", "decode_ms_per_token"):
+        names = ["select_ms", "prefill_ms", "first_token_ms", "decode_ms_per_token"]
+        if isinstance(self.selection, Selection) and self.selection.encode_ms is not None:
+            names.append("encode_ms")  # its own pass of the tower
+        for name in names:
             value: float | None = getattr(cost, name)
             if value is not None:
                 self.samples.setdefault(name, []).append(value)
@@ -164,7 +168,7 @@ class Measurement:
             if side.last is None or side.last.cost is None:
                 continue
             repeats = len(side.samples.get("prefill_ms", ()))
-            samples = side.samples | ({"encode_ms": self._encodes} if self._encodes else {})
+            samples = ({"encode_ms": self._encodes} if self._encodes else {}) | side.samples
             cost = side.last.cost
             found[key] = with_spread(cost, samples, repeats) if repeats >= max(2, least) else cost
         return found

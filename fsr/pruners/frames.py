@@ -163,7 +163,8 @@ def split(tokens: VisualTokens, group: Tensor | None = None) -> list[tuple[Tenso
         )
         scores = {name: value[at] for name in PER_TOKEN if (value := getattr(tokens, name)) is not None}
         summary = None if tokens.summary is None or group is not None else tokens.summary[g : g + 1]
-        found.append((index, replace(tokens, embeddings=tokens.embeddings[at], layout=one, summary=summary, **scores)))
+        own = replace(tokens, embeddings=tokens.embeddings[at], layout=one, summary=summary, encode_some=None, **scores)
+        found.append((index, own))
     return found
 
 

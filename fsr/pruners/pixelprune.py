@@ -24,35 +24,48 @@ class PixelPrune(Pruner):
     saliency. Every frame is by itself. Written from the release's rule (Apache-2.0) at its default, tau = 0; of
     tau > 0 (nearly equal) nothing is here.
 
-    What is ours, and not the paper's point: there patches are dropped in front of the vision tower, which then encodes
-    the rest alone. The towers here read a whole grid of patches, so all *were* encoded, nothing is saved before the
-    language model, and kept tokens have seen the dropped ones. Only the choice is PixelPrune's. Pixels are compared as
-    the tower reads them, in its precision. Tokens outside the grid are kept. It needs the pixels of one patch for each
-    token, which LLaVA-1.5 and the embedded picture model have; elsewhere tokens are made of several patches or tiles.
+    The dropped patches never enter the layers of the vision tower, which encodes the rest alone, each at its own place:
+    kept tokens have not seen them. A token must be one patch for that, as in LLaVA-1.5 and the embedded picture model;
+    elsewhere tokens are made of several patches or tiles, and the method cannot be chosen. Where tokens come without
+    `encode_some`, and so whole from the tower, only the choice is PixelPrune's (`n_not_encoded` is not told).
 
-    facts: n_predicted, tokens whose pixels were predicted.
+    Ours: pixels are compared as the tower reads them, in its precision. Tokens outside the grid are kept, and [CLS]
+    always enters the tower. Scores that other methods read come from the pass over the whole picture.
+
+    facts: n_predicted, tokens whose pixels were predicted; n_not_encoded, those that never entered the tower.
     """
 
     name: ClassVar[str] = "pixelprune"
     label: ClassVar[str] = "PixelPrune"
     paper: ClassVar[str] = "https://arxiv.org/abs/2604.00886"
     caution: ClassVar[str] = (
-        "Chosen by equal pixels as in the paper, but behind the tower: the dropped patches were encoded here, too."
+        "The picture decides how many are dropped, not the budget; they never enter the vision tower, so the kept ones "
+        "have not seen them."
     )
-    requires: ClassVar[frozenset[str]] = frozenset({"pixels"})
+    requires: ClassVar[frozenset[str]] = frozenset({"pixels", "encode_some"})
+    optional: ClassVar[frozenset[str]] = frozenset({"encode_some"})
     exact_count: ClassVar[bool] = False
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         assert tokens.pixels is not None
         gone = predicted(fetch(firsts(tokens.pixels))[0], tokens.layout)
         chosen = keep(self.name, tokens, (~gone).nonzero()[:, 0])
-        return replace(chosen, facts={"n_predicted": int(gone.sum())})
+        return encoded_alone(tokens, replace(chosen, facts={"n_predicted": int(gone.sum())}))
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         assert tokens.pixels is not None
         gone = predicted(fetch(firsts(tokens.pixels))[0], tokens.layout)
         roles = torch.where(gone, int(Role.DROPPED), int(Role.KEPT)).to(torch.uint8)
         return TablePlan(len(tokens), (int((~gone).sum()),), lambda budget: roles)
+
+
+def encoded_alone(tokens: VisualTokens, chosen: Selection) -> Selection:
+    """The same selection, its tokens encoded without the dropped ones, where the model can do that."""
+    if tokens.encode_some is None:
+        return chosen
+    embeddings, ms = tokens.encode_some(chosen.kept)
+    facts = chosen.facts | {"n_not_encoded": len(tokens) - len(chosen.kept)}
+    return replace(chosen, embeddings=embeddings, encode_ms=ms, facts=facts)
 
 
 def predicted(same: Tensor, layout: Layout) -> Tensor:

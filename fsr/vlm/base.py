@@ -132,11 +132,18 @@ class VLM(ABC):
             more["project"] = self.projection
         if "question" in needs:
             more["question"] = self.question_embeddings(encoding.question)
+        if "encode_some" in needs:
+            more["encode_some"] = self.some_encoder(media)
         return replace(encoding, tokens=encoding.tokens.with_captures(**more))
 
     def question_embeddings(self, question: str) -> Tensor | None:
         """(T, D): what the language model reads for the tokens of a question, nothing around them; None where this
         family does not tell."""
+        return None
+
+    def some_encoder(self, media: Media) -> Callable[[Tensor], tuple[Tensor, float]] | None:
+        """`VisualTokens.encode_some` of this media; None where its pixels are not held, or a token has no patch of its
+        own."""
         return None
 
     @property
@@ -218,8 +225,10 @@ class VLM(ABC):
                 yield Step(text, list(progress.ids))
                 continue
             lengths = pruning.lengths if pruning else [embeds.shape[1]] * self.shape.layers
-            n = _visual_tokens(encoding, selection)
-            cost = self._cost(progress, n, lengths, encoding.media.encode_ms, select_ms, build_ms)
+            n, encode_ms = _visual_tokens(encoding, selection), encoding.media.encode_ms
+            if isinstance(selection, Selection) and selection.encode_ms is not None:  # which was within select_ms
+                encode_ms, select_ms = selection.encode_ms, max(0.0, select_ms - selection.encode_ms)
+            cost = self._cost(progress, n, lengths, encode_ms, select_ms, build_ms)
             yield Step(text, list(progress.ids), True, cost, progress.end)
 
     def _built(self, encoding: Encoding, selection: Chosen) -> tuple[dict[str, Tensor], float]:

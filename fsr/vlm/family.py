@@ -266,6 +266,7 @@ class Family(VLM):
             shared=True,
             question=self.question_embeddings(question) if "question" in needs else None,
             project=self.projection if "project" in needs else None,
+            encode_some=self.some_encoder(media) if "encode_some" in needs else None,
             **{name: media.captures.get(name) for name in CAPTURES & needs},
         ).sharing(media.computed)
 

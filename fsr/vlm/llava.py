@@ -6,14 +6,17 @@ received); relevance is the cosine in the space of the CLIP model that the tower
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from fsr.errors import FsrError
+from fsr.errors import FsrError, within_memory
+from fsr.tokens import Layout
 from fsr.vlm import geometry
 from fsr.vlm.cost import timed
 from fsr.vlm.family import Family, pixels_in
@@ -60,6 +63,32 @@ class Llava(Family):
         views = [geometry.View(size, size, (0, 0), (1.0, 1.0), (0, 0))] * len(pixels)
         return self._encode_pixels(pixels, views, "", wanted)
 
+    def some_encoder(self, media: Media) -> Callable[[Tensor], tuple[Tensor, float]] | None:
+        pixels = media.captures.get("pixels")
+        return None if pixels is None else partial(self._encode_some, media.layout, pixels)
+
+    def _encode_some(self, layout: Layout, pixels: Tensor, kept: Tensor) -> tuple[Tensor, float]:
+        """See `VisualTokens.encode_some`. pixels: (N, P), see `patch_pixels`; those of other tokens are not looked at.
+
+        Every frame is encoded by itself, since each keeps another number of patches.
+        """
+        kept, side = kept.cpu(), int(self.model.config.vision_config.image_size)
+        sizes = torch.bincount(layout.frame.cpu(), minlength=len(layout.grids)).tolist()
+
+        def encoded() -> Tensor:
+            parts, start = [], 0
+            for size in sizes:
+                own = kept[(kept >= start) & (kept < start + size)] - start
+                if len(own):
+                    frame = torch.zeros_like(pixels[start : start + size])
+                    frame[own] = pixels[start + own]
+                    parts.append(self.tower.read_some(pictured(frame[self.tower.extra :], side), own))
+                start += size
+            return torch.cat(parts).to(self.device)
+
+        with self.lock, within_memory():
+            return timed(encoded, self.device)
+
     def pixels(self, frames: Sequence[Image.Image]) -> Tensor:
         """(F, 3, H, W): what the vision tower sees."""
         framed = [geometry.framed(self.processor.image_processor, frame, self.framing) for frame in frames]
@@ -74,3 +103,12 @@ def patch_pixels(pixels: Tensor, patch: int, extra: int = 0) -> Tensor:
     cut = pixels.unfold(2, patch, patch).unfold(3, patch, patch).permute(0, 2, 3, 1, 4, 5)
     flat = cut.reshape(len(pixels), -1, 3 * patch * patch)
     return torch.nn.functional.pad(flat, (0, 0, extra, 0)).flatten(0, 1)
+
+
+def pictured(patches: Tensor, side: int) -> Tensor:
+    """(rows cols, 3 patch patch), as `patch_pixels` -> (1, 3, side, side): the square they are cut from, with zeros
+    where no patch reads."""
+    patch, across = math.isqrt(patches.shape[1] // 3), math.isqrt(len(patches))
+    cut = patches.view(across, across, 3, patch, patch).permute(2, 0, 3, 1, 4).reshape(3, across * patch, -1)
+    rest = side - across * patch
+    return torch.nn.functional.pad(cut, (0, rest, 0, rest))[None]

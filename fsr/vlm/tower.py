@@ -91,6 +91,27 @@ class Tower:
             read["summary"] = self.projector(torch.cat(states, dim=-1))
         return read
 
+    @torch.no_grad()
+    def read_some(self, pixels: Tensor, own: Tensor) -> Tensor:
+        """(k, D): embeddings of some tokens of one frame, of which the others never enter the tower's layers.
+
+        pixels: (1, 3, H, W). own: (k,) int64, ascending, tokens of the frame, in the order of `read`. A patch keeps the
+        position embedding of its place; [CLS] is always there.
+        """
+        first = int(self.has_cls) - self.extra  # of the tokens, in the sequence of the tower
+        own = own.to(pixels.device)
+        within = torch.cat([own.new_zeros(int(self.has_cls)), own + first]).unique()
+        embeddings = find(find(self.model, "vision_tower"), "embeddings")
+        left_out = embeddings.register_forward_hook(lambda _module, _inputs, out: out.index_select(1, within))
+        try:
+            with capture({"projector": self.projector}) as seen:
+                self.run(pixels)
+        finally:
+            left_out.remove()
+        fed = within[first:]
+        some: Tensor = seen["projector"].output[0][torch.isin(fed, own + first)]
+        return some
+
     def _saliency(self, queries: Tensor, keys: Tensor, heads: int, scale: float | None = None) -> Tensor:
         """(F, n) float32: the attention from [CLS], in towers without one the attention received."""
         if not self.has_cls:

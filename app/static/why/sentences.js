@@ -351,11 +351,11 @@ function ofPooling({ trace, kept }, token) {
   return `Merged into #${first}, the first of its block of 2 × 2, as every token is. Neither picture nor question counts.`;
 }
 
-function ofPixelPrune({ trace, kept }, token) {
+function ofPixelPrune({ trace, kept, record }, token) {
   if (trace.tokens.row[token] < 0) return "Kept: it lies outside the grid.";
   return kept
     ? "Kept: its pixels are not those of the neighbour that predicts it (left, or above where the edge runs that way)."
-    : "Dropped: its pixels equal, one by one, those of the neighbour that predicts it. The vision tower read it all the same.";
+    : `Dropped: its pixels equal, one by one, those of the neighbour that predicts it. The vision tower ${record.facts?.n_not_encoded ? "never read it" : "read it all the same"}.`;
 }
 
 /** A method of which only roles are known, or where every frame or tile is pruned by itself. */
