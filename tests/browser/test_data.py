@@ -216,3 +216,22 @@ def test_nothing_is_wider_than_the_window_and_a_phones_targets_are_large(data, w
             .map(([node]) => node.outerHTML.slice(0, 90))"""
         )
         assert width > 760 or small == []
+
+
+@pytest.mark.slow
+def test_without_known_answers_it_opens_on_what_changed(data):
+    page = data()
+
+    def unknown(route) -> None:
+        told = route.fetch().json()
+        for column in told["columns"]:
+            if column["name"] == "unpruned_score":
+                column["min"] = column["max"] = None
+        route.fulfill(json=told)
+
+    page.route("**/data/api/about?*", unknown)
+    page.goto(page.url.split("?")[0])
+    expect(page.locator("[data-ref=flips] button")).to_have_text([re.compile("Changed"), re.compile("Same")])
+    expect(page.locator(f"{ROW} .fx-flip").first).to_have_text("≠Changed")
+    assert conditions(page) == ["flip = changed"]
+    assert asked(page)["flip"] == "changed"

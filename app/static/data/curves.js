@@ -1,7 +1,8 @@
 // Scores over budgets with their intervals, the unpruned model as a line. Markers carry letters, as in the compare view.
 
+import { el } from "../dom.js";
 import { isNumber } from "../format.js";
-import { budgetText, markOf, withInterval } from "./marks.js";
+import { budgetText, markOf, methodMark, withInterval } from "./marks.js";
 import { byBudget, endsOf, measureOf } from "./scores.js";
 import { FULL, labelOf, pruningOf } from "./view.js";
 
@@ -62,6 +63,14 @@ export function drawCurves(sweep, rows, view) {
   for (const one of ordered)
     root.append(curve(sweep, one, { px, py, measure, chosen: one.method === view.method, of: series }));
   return root;
+}
+
+/** Which letter is whose. */
+export function legendOf(sweep, rows, view) {
+  const items = seriesOf(sweep, rows, measureOf(rows)).map(({ method }) =>
+    el("li", { "data-chosen": method === view.method }, methodMark(sweep, method), labelOf(sweep, method)),
+  );
+  return el("ul", { class: "fx-legend", "aria-label": "Methods" }, ...items);
 }
 
 const line = (name, x1, x2, y1, y2) => svg("line", { class: name, x1, x2, y1, y2 });

@@ -2,7 +2,7 @@
 
 import { el, fill, refs, setText, toggle } from "../dom.js";
 import { isNumber } from "../format.js";
-import { drawCurves } from "./curves.js";
+import { drawCurves, legendOf } from "./curves.js";
 import { chipsOf, ofQuestions } from "./filter.js";
 import { refill } from "./focus.js";
 import { FLIP, budgetText, intervalBar, methodMark, percent, withInterval } from "./marks.js";
@@ -43,7 +43,7 @@ export function mountHeadline(root, store) {
     if (!sweep || !rows || now.every((part, i) => Object.is(part, drawn[i]))) return;
     drawn = now;
     if (view.show === "table") drawTable(at.table, sweep, rows, state);
-    else fill(at.curves, drawCurves(sweep, rows, view));
+    else fill(at.curves, drawCurves(sweep, rows, view), legendOf(sweep, rows, view));
   });
 }
 

@@ -23,6 +23,7 @@ export function mountList(root, store, get) {
   let list = { key: "", total: -1, pages: new Map(), asked: new Set(), stop: new AbortController() };
   const nodes = /** @type {Map<number, HTMLElement>} */ (new Map());
   let resting = 0;
+  let theme = "";
   let settling = true; // pictures wait until scrolling rests
 
   const sizes = () => ({
@@ -54,14 +55,19 @@ export function mountList(root, store, get) {
       if (mine !== list || error.name === "AbortError") return;
       if (!(error instanceof Refused)) throw error;
       mine.asked.delete(page); // scrolling there again asks again
+      if (mine.total < 0) clear(); // of the list before
       store.set({ total: { phase: "failed", text: error.message, value: null } });
     }
   }
 
+  function clear() {
+    nodes.clear();
+    fill(at.layer);
+  }
+
   /** The first rows of another list are here: what was before goes. index: of the row that is to be on screen. */
   function begin(index) {
-    nodes.clear();
-    at.layer.replaceChildren();
+    clear();
     at.layer.style.height = `${tallness(sizes())}px`;
     at.scroller.scrollTop = scrollFor(sizes(), 0, index);
   }
@@ -77,11 +83,7 @@ export function mountList(root, store, get) {
     const now = sizes();
     at.layer.style.height = `${tallness(now)}px`;
     root.setAttribute("aria-rowcount", String(now.total + 1));
-    if (!now.total) {
-      nodes.clear();
-      fill(at.layer);
-      return;
-    }
+    if (!now.total) return clear();
     const { first, last, shift } = seen(now, at.scroller.scrollTop);
     const [from, to] = [Math.max(0, first - AROUND), Math.min(now.total - 1, last + AROUND)];
     for (const [index, node] of nodes) {
@@ -169,7 +171,7 @@ export function mountList(root, store, get) {
   at.layer.addEventListener("error", (event) => event.target.toggleAttribute?.("data-broken", true), true);
   at.head.addEventListener("click", (event) => sortBy(store, event.target.closest("button[data-sort]")?.dataset.sort));
   new ResizeObserver(() => (draw(), askForScreen())).observe(at.scroller);
-  phone.addEventListener("change", () => (nodes.clear(), fill(at.layer), draw()));
+  phone.addEventListener("change", () => (clear(), draw()));
 
   store.on(["view", "sweeps", "columns", "total"], (state, keys) => {
     const { view, total, sweeps } = state;
@@ -181,7 +183,9 @@ export function mountList(root, store, get) {
       ask(0);
     }
     const shown = columnsShown(state.columns, view);
-    if (keys.has("columns") || keys.has("sweeps")) for (const node of nodes.values()) delete node.dataset.item; // to fill anew
+    if (keys.has("columns") || keys.has("sweeps") || view.theme !== theme)
+      for (const node of nodes.values()) delete node.dataset.item; // to fill anew: columns, names, the links' theme
+    theme = view.theme;
     root.toggleAttribute("data-pale", total.phase === "asking" && total.value !== null);
     root.toggleAttribute("data-beside", Boolean(view.beside));
     root.style.setProperty("--fx-own", String(shown.length));
@@ -190,7 +194,6 @@ export function mountList(root, store, get) {
     toggle(at.liststatus, Boolean(statusOf(total)));
     if (list.total >= 0) draw();
   });
-  return { focus: () => goTo(seen(sizes(), at.scroller.scrollTop).first) };
 }
 
 /** The same column again turns the order round; another begins with what is worst, or the first letter. */
