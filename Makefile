@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export GRADIO_ANALYTICS_ENABLED := False
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-all test-mcp test-ray lmms-eval test-lmms-eval test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-video record docs fmt lint browser javascript clean help
+.PHONY: demo test test-all test-mcp test-ray lmms-eval test-lmms-eval test-newest test-oldest lock bench gpu-check evaluate train-shapes train-shapes-base train-shapes-video record docs fmt lint browser javascript clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -19,7 +19,8 @@ help:
 	@echo "make bench         speed of the selection, as ratios to the Gram product, and of what an answer rests on"
 	@echo "make gpu-check     prove and measure everything on a GPU, within 8 minutes"
 	@echo "make evaluate      accuracy of every method on the embedded model's test scenes"
-	@echo "make train-shapes  train the embedded model from scratch (resumes where it stopped)"
+	@echo "make train-shapes  train the embedded model on pictures as others draw them (resumes where it stopped)"
+	@echo "make train-shapes-base  train from scratch what it starts from, on drawn scenes (resumes where it stopped)"
 	@echo "make train-shapes-video  train the clip model on top of it (resumes where it stopped)"
 	@echo "make record        record the example traces that the page opens with"
 	@echo "make docs          write docs/measurements.md from what was measured and recorded"
@@ -135,8 +136,14 @@ evaluate: $(READY)
 	  echo "$$command --json $$file"; $(BIN)/$$command --json $$file || exit; \
 	done
 
+# It starts from the shipped weights; `make train-shapes-base` makes weights to start from anew, from drawn scenes alone.
+START ?= assets/shapes
 train-shapes: $(READY)
-	$(BIN)/python -m training pictures
+	$(BIN)/python -m training icons
+	$(BIN)/python -m training world --start $(START) --out train/world/weights
+
+train-shapes-base: $(READY)
+	$(BIN)/python -m training pictures --work train/base --out train/base/weights
 
 train-shapes-video: $(READY)
 	$(BIN)/python -m training clips

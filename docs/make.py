@@ -130,6 +130,26 @@ def accuracy(path: str, words: str) -> str:
     return "\n\n".join([*parts, kept(result), by_type(result)])
 
 
+def worlds(path: str) -> list[str]:
+    """The five sets of pictures that others drew, if they were measured: a section of the page."""
+    if not (ROOT / path).exists():
+        return []
+    result = read(path)
+    found = [
+        "## Pictures that others drew",
+        f"`{result['command']}`. {result['questions']} questions a set; nothing was trained or tuned on them. *own*: renderers, "
+        "artists and wordings of training; *renderer*: one that training never uses; *artist*: icons of a set that it never "
+        "shows; *wordings*: questions worded as in no training question, and typed as people type; *pairs*: a colour and a "
+        "shape that it never shows together.",
+    ]
+    for name, one in result["sets"].items():
+        kept = ", ".join(f"{100 * x:.1f} % at {b}" for b, x in one["retention"]["fsr"].items())
+        lines = "\n".join(filter(None, standing(one)))
+        words = f"Of the accuracy with all tokens FSR keeps {kept}."
+        found += [f"### {name}", summary(one), lines, words, by_type(one)]
+    return found
+
+
 def traces() -> str:
     """What the recorded answers of the gallery cost, and on what: all tokens, and FSR at a ninth of them."""
     places = set()
@@ -258,6 +278,7 @@ def page() -> str:
                     "assets/shapes-video/evaluation.json",
                     "The embedded clip model: 8 frames of 144 visual tokens; the budget is shared by all frames.",
                 ),
+                *worlds("assets/shapes/evaluation-sets.json"),
                 "## What the gallery's recorded answers cost",
                 "Medians of interleaved repeats, in brackets the middle half of them; all examples at a ninth of their tokens.",
                 traces(),

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from training.batches import IGNORE, Packed, token_ids
+from training.precision import narrow
 
 LOOKS = {3: 3, 4: 2}  # layer of the Llama -> how many of its heads learn where to look for an answer
 
@@ -18,7 +19,9 @@ LOOKS = {3: 3, 4: 2}  # layer of the Llama -> how many of its heads learn where 
 def question_mask(packed: Packed, ahead: int) -> Tensor:
     """(B, 1, L, ahead + L) bool: a question sees all that is ahead and itself up to each token."""
     b, length = packed.ids.shape
-    own = torch.ones(length, length, dtype=torch.bool).tril() & (packed.block[:, :, None] == packed.block[:, None])
+    own = torch.ones(length, length, dtype=torch.bool, device=packed.block.device).tril() & (
+        packed.block[:, :, None] == packed.block[:, None]
+    )
     return torch.cat([own.new_ones(b, length, ahead), own], -1)[:, None]
 
 
@@ -75,10 +78,10 @@ def looks_loss(
     answered = packed.target != IGNORE
     rows = answered.int().argsort(dim=1, descending=True, stable=True)[:, : int(answered.sum(1).max())]
     seen = mask.gather(2, rows[:, None, :, None].expand(-1, -1, -1, mask.shape[-1]))
-    place, facts, loss = mask.shape[-1] - mask.shape[2] + rows, {}, torch.zeros(())
+    place, facts, loss = mask.shape[-1] - mask.shape[2] + rows, {}, torch.zeros((), device=mask.device)
     for (index, heads), x, every in zip(LOOKS.items(), inputs, wanted, strict=True):
         chosen = every.gather(1, rows[..., None].expand(-1, -1, every.shape[-1]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with narrow(x.device):
             apart = look_loss(llama, index, x, position, place, seen, chosen[:, None].expand(-1, heads, -1, -1))
         facts[f"looks_{index}"] = apart.item()
         loss = loss + apart

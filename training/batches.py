@@ -13,6 +13,7 @@ from torch import Tensor
 from fsr.shapes.questions import DIRECTIONS, THIRDS, TYPES, Question, ask, neighbour, third_of
 from fsr.shapes.scenes import COLORS, GRID, PATCH, SHAPES, Scene, Window, coverage, draw, generator, random_scene
 from fsr.shapes.vocabulary import build_tokenizer
+from fsr.world.picture import Picture
 
 IGNORE = -100
 WHOLE = 4  # an answer of more tokens than this weighs more than one answer
@@ -62,7 +63,7 @@ def positions(scenes: list[Scene]) -> Tensor:
     return 1 + (offset[:, None] + local.flatten())
 
 
-def focus_map(scene: Scene, covered: np.ndarray) -> np.ndarray:
+def focus_map(scene: Scene | Picture, covered: np.ndarray) -> np.ndarray:
     """(objects, rows * cols): each object's patches, weighted towards its centre, summing to one an object."""
     w = scene.window
     y = (np.arange(w.rows) + 0.5 + w.top) * PATCH
@@ -162,7 +163,7 @@ def structure(scenes: list[Scene], rng: np.random.Generator) -> Structure:
             centre = int(t.y // PATCH - scene.window.top) * scene.window.cols + int(t.x // PATCH - scene.window.left)
             heads["middle"][k, mine], middle[k, mine] = 0, 1 / mine.sum()
             heads["middle"][k, centre], middle[k, centre] = 1, 1
-            wanted.append(_gaze(scene, i, maps, alike))
+            wanted.append(gaze_of(scene, i, maps, alike))
         chance = np.where(empty, 0, 1 / np.maximum(np.bincount(owner[~empty], minlength=len(things)), 1)[owner])
         queries[k] = rng.choice(n, QUERIES, p=chance / chance.sum())
         for out, names in zip(gazes, GAZES, strict=True):
@@ -172,7 +173,7 @@ def structure(scenes: list[Scene], rng: np.random.Generator) -> Structure:
     return Structure(tensors, torch.from_numpy(middle), torch.from_numpy(queries), tuple(map(torch.from_numpy, gazes)))
 
 
-def _gaze(scene: Scene, i: int, maps: np.ndarray, alike: dict[str, list[int]]) -> dict[str, np.ndarray]:
+def gaze_of(scene: Scene | Picture, i: int, maps: np.ndarray, alike: dict[str, list[int]]) -> dict[str, np.ndarray]:
     """Where patches of object i look: at its neighbour, or at CLS for none; at those alike, with one share for CLS, so
     that the share tells their number."""
     out = {}
@@ -271,9 +272,18 @@ def pack(
 
 
 def packed(
-    asked: Sequence[Iterator[Question]], room: int, start: int, types: Sequence[str], clips: bool = False
+    asked: Sequence[Iterator[Question]],
+    room: int,
+    start: int,
+    types: Sequence[str],
+    clips: bool = False,
+    ids_of: Callable[[str], tuple[int, ...]] | None = None,
 ) -> Packed:
-    """The first questions about each picture, as many as fit into `room` tokens. start: the position of their first."""
+    """The first questions about each picture, as many as fit into `room` tokens. start: the position of their first.
+
+    ids_of: how a text becomes ids, where another tokenizer than those of `token_ids` does it.
+    """
+    ids_of = ids_of or (lambda text: token_ids(text, clips))
     b = len(asked)
     ids, target = np.zeros((b, room), np.int64), np.full((b, room), IGNORE, np.int64)
     position, block, kinds = np.zeros((b, room), np.int64), np.full((b, room), -1), np.full((b, room), -1)
@@ -282,8 +292,8 @@ def packed(
     for k, questions in enumerate(asked):
         used = 0
         for number, question in enumerate(questions):
-            q = (*token_ids(question.text, clips), *ask_end)
-            a = (*token_ids(question.answer, clips), eos)
+            q = (*ids_of(question.text), *ask_end)
+            a = (*ids_of(question.answer), eos)
             size = len(q) + len(a) - 1
             if used + size > room:
                 break

@@ -79,7 +79,12 @@ def build_pointer(clip: CLIPModel) -> CLIPModel:
 
 
 def grown(table: torch.Tensor, rows: int) -> torch.Tensor:
-    """An embedding table with new rows behind the old ones, around their mean and as wide as they are spread."""
+    """An embedding table with new rows behind the old ones, around their mean and as wide as they are spread.
+
+    Of a longer table (the world's words begin with those of clips) the first rows.
+    """
+    if rows <= len(table):
+        return table[:rows]
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(rows - len(table), table.shape[1], generator=generator)
     return torch.cat([table, table.mean(0) + 0.5 * table.std(0) * noise])

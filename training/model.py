@@ -17,6 +17,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedTokenizerFast,
 )
 
 from fsr.shapes.scenes import PATCH, SIDE
@@ -94,9 +95,18 @@ def build_clip() -> CLIPModel:
     )
 
 
-def save(folder: Path, llava: LlavaForConditionalGeneration, clip: CLIPModel, facts: dict) -> None:
-    """Write `folder` and `folder/clip` as from_pretrained reads them, and the facts of the tower in fsr.json."""
-    tokenizer = build_tokenizer()
+def save(
+    folder: Path,
+    llava: LlavaForConditionalGeneration,
+    clip: CLIPModel,
+    facts: dict,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> None:
+    """Write `folder` and `folder/clip` as from_pretrained reads them, and the facts of the tower in fsr.json.
+
+    tokenizer: another than that of the drawn scenes.
+    """
+    tokenizer = tokenizer or build_tokenizer()
     pictures = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     processor = LlavaProcessor(
         image_processor=pictures,

@@ -101,7 +101,7 @@ class Run:
         self.optimizers = _optimizers(modules)
         self.path = folder / f"{stage}.pt"
         if self.path.exists():
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
             self.step = state["step"]
             for name, module in modules.items():
                 module.load_state_dict(state["modules"][name])

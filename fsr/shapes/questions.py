@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -261,12 +262,27 @@ def _digit(scene: Scene, rng: np.random.Generator, subject: int | None) -> Quest
     return None
 
 
-def place_of(thing: Thing) -> str:
+class Placed(Protocol):
+    """Whatever has a place in the picture: its centre in pixels."""
+
+    @property
+    def x(self) -> float: ...
+
+    @property
+    def y(self) -> float: ...
+
+
+class Things(Protocol):
+    @property
+    def things(self) -> Sequence[Placed]: ...
+
+
+def place_of(thing: Placed) -> str:
     """Which ninth of the picture the centre lies in."""
     return THIRDS[min(int(thing.y * 3 / SIDE), 2)][min(int(thing.x * 3 / SIDE), 2)]
 
 
-def third_of(thing: Thing) -> str | None:
+def third_of(thing: Placed) -> str | None:
     """Which ninth of the picture the centre lies in; None near a border."""
     for value in (thing.y, thing.x):
         if min(abs(value - SIDE / 3), abs(value - 2 * SIDE / 3)) < PLACE_MARGIN:
@@ -295,7 +311,7 @@ def _where(scene: Scene, rng: np.random.Generator, subject: int | None) -> Quest
     return None
 
 
-def neighbour(scene: Scene, i: int, direction: str) -> int | None:
+def neighbour(scene: Things, i: int, direction: str) -> int | None:
     """The nearest object in the quadrant of a direction: its index, -1 for none, None where that is ambiguous.
 
     The quadrant is 45 degrees to each side. Objects near its borders, and a second one almost as near, are ambiguous.

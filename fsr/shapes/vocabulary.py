@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -32,10 +34,18 @@ def words(clips: bool = False) -> list[str]:
     return list(dict.fromkeys(vocabulary))
 
 
-def build_tokenizer(clips: bool = False) -> PreTrainedTokenizerFast:
-    """Lower-cases, splits at spaces and punctuation, one token a word; unknown words become <unk>."""
-    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words(clips))}, unk_token=UNK))
-    core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+def build_tokenizer(
+    clips: bool = False,
+    vocabulary: Sequence[str] | None = None,
+    before: Sequence[normalizers.Normalizer] = (),
+) -> PreTrainedTokenizerFast:
+    """Lower-cases, splits at spaces and punctuation, one token a word; unknown words become <unk>.
+
+    vocabulary: other words than `words(clips)`. before: what else is done to lower-case text before it is split.
+    """
+    named_ids = {w: i for i, w in enumerate(vocabulary or words(clips))}
+    core = Tokenizer(models.WordLevel(named_ids, unk_token=UNK))
+    core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), *before])
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)]
     )

@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips", action="store_true", help="the clip model on drawn clips, with both shares of budgets"
     )
-    parser.add_argument("--questions", type=int, default=2000)
+    parser.add_argument(
+        "--sets",
+        help="instead of drawn scenes: pictures that others drew; own, renderer, artist, wordings, pairs, or all",
+    )
+    parser.add_argument("--questions", type=int, default=2000, help="of each set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", default=METHODS, help="default all that need one picture only")
     parser.add_argument("--budgets", help="default 192,128,64,32; for clips 576,460,346,230")
@@ -50,14 +54,35 @@ def run(options: argparse.Namespace) -> int:
         raise InvalidInput(
             f"budget {bad[0]} is outside what the model's {'clips' if options.clips else 'pictures'} have."
         )
+    if options.sets:
+        return _of_sets(options, model, methods, budgets)
     measure = evaluate_clips if options.clips else evaluate
     result = measure(model, options.questions, options.seed, methods, budgets, options.stream, say)
+    result["command"] = f"python -m fsr bench accuracy {'--clips ' if options.clips else ''}{_asked(options)}"
+    return report(result, f"{summary(result)}\n\n{costs(result)}", options.json)
+
+
+def _asked(options: argparse.Namespace) -> str:
     asked = f"--questions {options.questions} --seed {options.seed}"
     asked += "" if options.methods == METHODS else f" --methods {options.methods}"
     asked += f" --budgets {options.budgets}" if options.budgets else ""
     asked += "" if options.stream == "test" else f" --stream {options.stream}"
-    result["command"] = f"python -m fsr bench accuracy {'--clips ' if options.clips else ''}{asked}"
-    return report(result, f"{summary(result)}\n\n{costs(result)}", options.json)
+    return asked
+
+
+def _of_sets(options: argparse.Namespace, model: vlm.VLM, methods: list[str], budgets: list[int]) -> int:
+    from fsr.bench.world_accuracy import SETS, evaluate_world
+
+    names = list(SETS) if options.sets == "all" else options.sets.split(",")
+    for name in names:
+        if name not in SETS:
+            raise InvalidInput(f"--sets knows {', '.join(SETS)} and all, not {name!r}.")
+    if options.clips:
+        raise InvalidInput("--sets are pictures: leave out --clips.")
+    result = evaluate_world(model, names, options.questions, options.seed, methods, budgets, options.stream, say)
+    result["command"] = f"python -m fsr bench accuracy --sets {options.sets} {_asked(options)}"
+    tables = [f"{name}\n\n{summary(found)}\n\n{costs(found)}" for name, found in result["sets"].items()]
+    return report(result, "\n\n".join(tables), options.json)
 
 
 def summary(result: dict[str, Any]) -> str:
