@@ -25,7 +25,8 @@ from app.work import Effort, Work
 from fsr.errors import InvalidInput
 from fsr.tokens import Selection
 from fsr.vlm import Encoding
-from fsr.why.attention import answer_attention, group_of, parts, read_tokens
+from fsr.vlm.inside import decoder_stack
+from fsr.why.attention import answer_attention, attending, group_of, parts, read_tokens
 
 FULL, METHOD = "full", "method"
 KEPT_BYTES = 64_000_000
@@ -38,7 +39,8 @@ class Look:
     """One answer's words and what they looked at, as plain arrays.
 
     levels: (W, L, K) uint8, scale, share: (W, L) float32. to: where columns are shown, see `fsr.why.attention.parts`.
-    read: visual embeddings that the language model read, a layer's average.
+    read: visual embeddings that the language model read, a layer's average. numbers: which layers they are, from 1, of
+    `depth`: in models with linear attention not all.
     """
 
     text: str
@@ -49,6 +51,8 @@ class Look:
     to: tuple[np.ndarray, np.ndarray, np.ndarray]
     n: int
     read: float
+    numbers: tuple[int, ...]
+    depth: int
 
     @property
     def layers(self) -> int:
@@ -179,8 +183,9 @@ def _words(work: Work, request: Request, known: dict[str, Look]) -> Iterator[Ste
 def look_at(work: Work, encoding: Encoding, selection: Any, ids: list[int]) -> Look:
     """Plain arrays of one answer's attention; of an answer without words none."""
     n = len(encoding.tokens)
+    numbers = tuple(i + 1 for i in attending(decoder_stack(work.vlm.decoder.model)))
     if not work.vlm.text(ids):
-        return _nothing(work.vlm.shape.layers, n, float(read_tokens(selection, n)))
+        return _nothing(numbers, work.vlm.shape.layers, n, float(read_tokens(selection, n)))
     found = answer_attention(work.vlm, encoding, selection, ids)
     levels, scale = quantised(found.attention.numpy())
     column, token, part = (x.numpy() for x in parts(found.tokens, selection, n))
@@ -193,14 +198,17 @@ def look_at(work: Work, encoding: Encoding, selection: Any, ids: list[int]) -> L
         (column.astype(np.int32), token.astype(np.int32), part),
         n,
         float(read_tokens(selection, n)),
+        numbers,
+        work.vlm.shape.layers,
     )
 
 
-def _nothing(layers: int, n: int, read: float) -> Look:
+def _nothing(numbers: tuple[int, ...], depth: int, n: int, read: float) -> Look:
     """Of an answer that has no words."""
+    layers = len(numbers)
     each, none = np.zeros((0, layers), np.float32), np.zeros(0, np.int32)
     levels = np.zeros((0, layers, 0), np.uint8)
-    return Look("", (), levels, each, each, (none, none, np.zeros(0, np.float32)), n, read)
+    return Look("", (), levels, each, each, (none, none, np.zeros(0, np.float32)), n, read, numbers, depth)
 
 
 # -- two questions

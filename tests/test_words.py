@@ -29,13 +29,13 @@ from fsr.why.attention import answer_attention, on_picture, thirds
 from fsr.why.words import words_of
 from tests.looping import each
 from tests.tiny import in_memory, save_tiny
-from tests.tiny_checkpoints import save_gemma3, save_qwen3, save_smolvlm
+from tests.tiny_checkpoints import save_gemma3, save_internvl, save_qwen3, save_qwen3_5, save_smolvlm
 from tests.tiny_families import noise, save_onevision, save_qwen
 
 QUESTION = "What is left of the ring?"
 SAID = "a red ring, on it."
 CLOSE = 1e-5
-FAMILIES = ("llava", "qwen", "onevision", "llava-video", "qwen3", "smolvlm", "gemma3")
+FAMILIES = ("llava", "qwen", "onevision", "llava-video", "qwen3", "qwen3_5", "smolvlm", "gemma3", "internvl")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,14 @@ def vlms(tmp_path_factory):
     save_qwen3(root / "qwen3")
     save_smolvlm(root / "smolvlm")
     save_gemma3(root / "gemma3")
+    save_qwen3_5(root / "qwen3_5")
+    save_internvl(root / "internvl")
     return {name: fsr.vlm.load(str(root / name)) for name in FAMILIES}
 
 
 def encoded(vlm, name):
     frames = [noise(150, 100, seed) for seed in range(2)]
-    times = (0.0, 1.0) if name in ("llava-video", "qwen", "qwen3") else None
+    times = (0.0, 1.0) if name in ("llava-video", "qwen", "qwen3", "qwen3_5") else None
     captures = vlm.captures
     return vlm.encode(
         vlm.encode_media(frames if times else frames[:1], times, captures),

@@ -107,6 +107,8 @@ class Reading:
                 "words": look.words,
                 "read": look.read,
                 "layers": layers,
+                "numbers": look.numbers,
+                "depth": look.depth,
                 "maps": {name: look.map(name) for name in wanted},
             }
             for side, look in looks.items()

@@ -215,7 +215,9 @@ QWEN35_08B = {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
-GEMMA3_VISION = {  # of google/gemma-3-4b-it and -12b-it, and their text below: from memory
+# google/gemma-3-4b-it: vision and text agree with what simaai/gemma-3-4b-it-a16w4 on the hub was compiled from
+# (devkit/vlm_config.json); the text of -12b-it is from memory
+GEMMA3_VISION = {
     "model_type": "siglip_vision_model",
     "hidden_size": 1152,
     "intermediate_size": 4304,
@@ -248,7 +250,8 @@ GEMMA3_12B = GEMMA3_4B | {
     "num_attention_heads": 16,
     "num_key_value_heads": 8,
 }
-# InternViT-300M-448px, and Qwen3 without pictures in InternVL3.5: 1B and 8B agree with public copies, 2B is from memory
+# InternViT-300M-448px, and Qwen3 without pictures in InternVL3.5: 1B and 8B agree with public copies. Of 2B the widths
+# and heads do (Qwen3-1.7B); its 28 layers are from memory and make the 2.0 thousand million that its model card states
 INTERN_VISION = {
     "hidden_size": 1024,
     "intermediate_size": 4096,

@@ -267,10 +267,11 @@ def _causal(mask: Any, length: int) -> Any:
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions. x: (S, H, d); cos, sin: (S, d), the two halves of d turning together."""
-    half = x.shape[-1] // 2
-    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
-    return x * cos[:, None] + turned * sin[:, None]
+    """Rotary positions. x: (S, H, d); cos, sin: (S, r), the two halves of the first r of d turning together."""
+    turning, still = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    half = turning.shape[-1] // 2
+    turned = torch.cat([-turning[..., half:], turning[..., :half]], dim=-1)
+    return torch.cat([turning * cos[:, None] + turned * sin[:, None], still], dim=-1)
 
 
 def decoder_stack(model: Any) -> Any:

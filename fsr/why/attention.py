@@ -32,7 +32,8 @@ from fsr.why.words import Word, words_of
 THIRDS = ("first", "middle", "last")
 NUMBERS_AT_ONCE = 1 << 24  # of attention, over all heads
 HEADS_FIRST = ("gemma3_text",)  # whose norm of the queries is given (1, H, S, d)
-KNOWN = (*DECODERS, *HEADS_FIRST)
+LINEAR_TOO = ("qwen3_5_text",)  # most of whose layers have no attention; the others are read
+KNOWN = (*DECODERS, *HEADS_FIRST, *LINEAR_TOO)
 CACHES = ("cache", "past_key_values")  # what layers call it, from transformers 5.23 on and before
 
 
@@ -40,10 +41,10 @@ CACHES = ("cache", "past_key_values")  # what layers call it, from transformers 
 class WordAttention:
     """What each word looked at, on the CPU.
 
-    layers: which, from 0. tokens: (K,) int64, the visual token of each column; for a method inside the language model
-    all N. attention: (W, L, K) float32, of the whole row, which sums to 1 over all that was read, words included; 0
-    where `alive`, (L, K) bool, says that the layer did not read the token. beside: (W, L) float32, to visual embeddings
-    that are no token of the grid (VisionZip's [CLS], PruMerge's rest, SparseVLM's recycled ones).
+    layers: which of all, from 0. tokens: (K,) int64, the visual token of each column; for a method inside the language
+    model all N. attention: (W, L, K) float32, of the whole row, which sums to 1 over all that was read, words included;
+    0 where `alive`, (L, K) bool, says that the layer did not read the token. beside: (W, L) float32, to visual
+    embeddings that are no token of the grid (VisionZip's [CLS], PruMerge's rest, SparseVLM's recycled ones).
     """
 
     words: list[Word]
@@ -68,14 +69,14 @@ def answer_attention(
 ) -> WordAttention:
     """From one pass over the prompt and one over the answer, in eager attention whatever the model itself runs.
 
-    layers: from 0, default all. A request to prune inside the language model is worked off here: each layer shows the
-    tokens that it read. Raises InvalidInput for an answer without words, a layer that is not there or a prompt beyond a
-    sliding window, FsrError for a decoder that is not known.
+    layers: from 0, of those that have attention (see `attending`), default all. A request to prune inside the language
+    model is worked off here: each layer shows the tokens that it read. Raises InvalidInput for an answer without words,
+    a layer that is not there or a prompt beyond a sliding window, FsrError for a decoder that is not known.
     """
     words = words_of(vlm, answer_ids)
     ids = list(answer_ids[: words[-1].stop])
     decoder = _decoder(vlm)
-    chosen = _checked(layers, int(decoder.config.num_hidden_layers))
+    chosen = _checked(layers, attending(decoder))
     columns, tokens = _columns(vlm, encoding, selection)
     rows = _Rows(decoder, chosen, words, columns, tokens, len(encoding.tokens))
     rows.check_window(len(encoding.prompt) + len(ids))
@@ -141,7 +142,7 @@ def words_record(
 ) -> dict[str, Any]:
     """One answer's words as plain JSON values: text, read (visual embeddings that a layer reads), layers (the group),
     words: text, share (of its attention that went to the picture) and attention (one number for every visual token)."""
-    at = group_of(group, vlm.shape.layers)
+    at = group_of(group, len(attending(decoder_stack(vlm.decoder.model))))
     found = answer_attention(vlm, encoding, selection, answer_ids, at)
     n = len(encoding.tokens)
     maps = on_picture(found.attention.mean(dim=1), found.tokens, selection, n)
@@ -168,8 +169,6 @@ def _short(value: float) -> float:
 def _decoder(vlm: VLM) -> Any:
     """The stack of layers whose attention is computed here as they compute it themselves."""
     stack = decoder_stack(vlm.decoder.model)
-    if "linear_attention" in (getattr(stack.config, "layer_types", None) or ()):
-        raise FsrError("most layers of this model are linear and have no attention: where a word looked is not known.")
     if stack.config.model_type not in KNOWN:
         raise FsrError(
             f"the attention of {stack.config.model_type} layers is not known here, only of {', '.join(KNOWN)}."
@@ -177,12 +176,20 @@ def _decoder(vlm: VLM) -> Any:
     return stack
 
 
-def _checked(layers: Sequence[int] | None, count: int) -> tuple[int, ...]:
+def attending(decoder: Any) -> tuple[int, ...]:
+    """The layers, from 0, that have attention, and so rows to show: all but those of linear attention (Qwen3.5: three
+    of four carry a state instead, in which no position can be told from another)."""
+    kinds = getattr(decoder.config, "layer_types", None) or [""] * int(decoder.config.num_hidden_layers)
+    return tuple(i for i, kind in enumerate(kinds) if kind != "linear_attention")
+
+
+def _checked(layers: Sequence[int] | None, known: tuple[int, ...]) -> tuple[int, ...]:
+    count = len(known)
     if layers is None:
-        return tuple(range(count))
+        return known
     if not layers or any(isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < count for i in layers):
         raise InvalidInput(f"layers are whole numbers from 0 to {count - 1}, not {list(layers)!r}.")
-    return tuple(layers)
+    return tuple(known[i] for i in layers)
 
 
 def _columns(vlm: VLM, encoding: Encoding, selection: Chosen) -> tuple[Tensor, Tensor]:

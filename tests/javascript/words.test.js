@@ -11,6 +11,7 @@ import {
   difference,
   firstWord,
   layerChoices,
+  withoutAttention,
   overlapText,
   pinnedHeat,
   scoreOf,
@@ -112,7 +113,7 @@ test("sentences say what two questions share", () => {
 });
 
 test("the thirds of the layers are those of the server", () => {
-  const labels = (layers) => layerChoices(layers).map(([, label]) => label);
+  const labels = (layers, numbers) => layerChoices(layers, numbers).map(([, label]) => label);
   assert.deepEqual(labels(2), ["mean of all 2", "layer 1", "layer 2"]);
   assert.deepEqual(labels(4).slice(0, 4), [
     "mean of all 4",
@@ -125,6 +126,14 @@ test("the thirds of the layers are those of the server", () => {
     "middle third (12 to 21)",
     "last third (22 to 32)",
   ]);
+  assert.deepEqual(labels(3, [4, 8, 12]).slice(1, 5), [
+    "first third (4)",
+    "middle third (8)",
+    "last third (12)",
+    "layer 4",
+  ]);
+  assert.match(withoutAttention({ layers: 3, depth: 12 }), /^9 of the 12 layers are linear/);
+  assert.equal(withoutAttention({ layers: 12, depth: 12 }) + withoutAttention({ layers: 12 }), "");
 });
 
 const study = {

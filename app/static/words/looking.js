@@ -3,7 +3,7 @@
 import { percent, sig3 } from "../format.js";
 import { place } from "../describe.js";
 import { VIRIDIS_GRADIENT } from "../color.js";
-import { byFrame, firstWord, layerChoices, shownOf } from "./maps.js";
+import { byFrame, firstWord, layerChoices, shownOf, withoutAttention } from "./maps.js";
 import { makeMap } from "./mini.js";
 import { influenceOf, influenceStudy, strongest } from "./influence.js";
 import { DIVERGING_GRADIENT } from "../why/diverging.js";
@@ -66,6 +66,8 @@ export function mountLooking(at, store, config, doors) {
     if (!looked.sides) return;
     at.found.classList.toggle("fx-stale-words", Boolean(stale));
     drawChoices(at.group, looked);
+    setText(at.linear, measuring ? "" : withoutAttention(looked.sides.full));
+    toggle(at.linear, Boolean(at.linear.textContent));
     setText(at.fulltitle, `All ${state.trace?.tokens.n ?? ""} tokens`);
     setText(at.ourstitle, titleOf(looked, config));
     for (const side of ["full", "method"]) drawWords(at[`${REF[side]}words`], looked.sides[side].words, looked);
@@ -120,10 +122,11 @@ function statusOf({ phase, text, at, of }) {
 }
 
 function drawChoices(select, { sides, group }) {
-  const { layers } = sides.full;
-  if (select.dataset.layers !== String(layers)) {
-    fill(select, ...layerChoices(layers).map(([value, label]) => el("option", { value }, label)));
-    select.dataset.layers = String(layers);
+  const { layers, numbers } = sides.full;
+  const key = String(numbers ?? layers);
+  if (select.dataset.layers !== key) {
+    fill(select, ...layerChoices(layers, numbers).map(([value, label]) => el("option", { value }, label)));
+    select.dataset.layers = key;
   }
   if (select.value !== group) select.value = group;
 }

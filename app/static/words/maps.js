@@ -141,15 +141,25 @@ export function crosswiseText({ answers, does_read }) {
   return "With the tokens chosen for the other question, neither answer changes.";
 }
 
-/** The layers one can look at, as [value, label]. @param {number} layers */
-export function layerChoices(layers) {
+/** The layers one can look at, as [value, label]. numbers: which of all they are, where some have no attention.
+ * @param {number} layers @param {number[]} [numbers] */
+export function layerChoices(layers, numbers = Array.from({ length: layers }, (_, i) => i + 1)) {
   const cut = [0, 1, 2, 3].map((part) => roundHalfEven((layers * part) / 3));
   const thirds = ["first", "middle", "last"].map((name, i) => [
     name,
-    cut[i] + 1 === cut[i + 1] ? `${name} third (${cut[i + 1]})` : `${name} third (${cut[i] + 1} to ${cut[i + 1]})`,
+    cut[i] + 1 === cut[i + 1]
+      ? `${name} third (${numbers[cut[i]]})`
+      : `${name} third (${numbers[cut[i]]} to ${numbers[cut[i + 1] - 1]})`,
   ]);
-  const single = Array.from({ length: layers }, (_, i) => [String(i + 1), `layer ${i + 1}`]);
+  const single = numbers.map((number, i) => [String(i + 1), `layer ${number}`]);
   return [["all", `mean of all ${layers}`], ...(layers >= 3 ? thirds : []), ...single];
+}
+
+/** Why there are fewer layers to look at than the model has; empty where there are not. */
+export function withoutAttention({ layers, depth }) {
+  const linear = (depth ?? layers) - layers;
+  if (linear <= 0) return "";
+  return `${linear} of the ${depth} layers are linear: they carry a state along and have no attention to show. What they pass on is not on these maps.`;
 }
 
 /** As Python rounds, so that the thirds are those of the server. @param {number} x */
