@@ -10,6 +10,7 @@ data's own columns as c0, c1, ...; columns.json says how the data calls them. Ro
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -104,13 +105,15 @@ def compacted(database: Any, folder: Path, cache: Path) -> Compact:
 
 
 def keep(folder: Path) -> None:
-    """Make both files in the sweep's own folder, where it has so many blocks that this takes seconds; older ones go."""
+    """Make both files in the sweep's own folder, where it has so many blocks that this takes seconds; older ones go.
+    Where there is no room for them, the page makes its own."""
     if sum(1 for _ in (folder / BLOCKS).glob("block=*")) < MANY:
         return
-    with tempfile.TemporaryDirectory(prefix="fsr-sweeps-") as spill:
-        _make(connected(os.cpu_count() or 1, "1GB", Path(spill)), folder, folder / VIEW / state(folder))
-    for path in (folder / VIEW).iterdir():
-        if path.name != state(folder):
+    now = state(folder)
+    with tempfile.TemporaryDirectory(prefix="fsr-sweeps-") as spill, contextlib.suppress(FsrError):
+        _make(connected(os.cpu_count() or 1, "1GB", Path(spill)), folder, folder / VIEW / now)
+    for path in (folder / VIEW).glob("[!.]*"):  # not what another shard is at
+        if path.name != now:
             shutil.rmtree(path, ignore_errors=True)
 
 
