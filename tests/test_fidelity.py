@@ -69,6 +69,14 @@ def test_it_is_what_the_whole_sequence_gives(tiny_vlm, encoding, answer, method,
     assert found.agreement == np.mean(found.agrees)
 
 
+@each("tokens", [1, 4, 64])
+def test_the_scores_of_an_answer_are_those_that_it_is_forced_with(tiny_vlm, encoding, tokens):
+    scores = []
+    ids = greedy_answer(tiny_vlm, encoding, tokens, scores=scores)
+    assert torch.stack(scores).argmax(dim=1).tolist() == ids
+    assert torch.allclose(torch.stack(scores), tiny_vlm.forced(encoding, None, ids), atol=1e-4)
+
+
 @each("method", ["full", "fsr", "random", "grid"])
 def test_all_tokens_kept_moves_nothing(tiny_vlm, encoding, answer, method):
     kept, full = fidelity(tiny_vlm, encoding, answer, [make(method)(encoding.tokens, N), None])

@@ -19,6 +19,8 @@ from fsr.lmms.paper import How, done
 from fsr.lmms.tables import TABLES, Run, Table, Task
 from fsr.pruners import REGISTRY, make
 from fsr.sweep import report
+from fsr.sweep.library import Library
+from fsr.sweep.view import Chosen
 from tests.tiny_families import noise
 
 PICTURE = noise(120, 90, 1)
@@ -125,6 +127,13 @@ def test_logs_of_an_unpruned_and_pruned_runs_are_a_sweep(tmp_path, capsys):
     ]
     line = next(row for row in report.headline(tmp_path / "a") if row["budget"] == 64)
     assert (line["questions"], line["lost"], line["won"], line["kl"]) == (2, 1, 0, None)
+    library = Library([tmp_path / "a"])
+    (sweep,) = library.sweeps().values()
+    found = library.view(sweep).questions(Chosen("fsr", 64), sort="kl")
+    assert [row["flip"] for row in found["rows"]] == ["lost", "same"]
+    with pytest.raises(InvalidInput):
+        library.item(sweep, 0)
+    library.close()
     logged(logs, "4", "pretrained=other,method=full", {0: ("yes", 1.0)})
     (logs / "5_results.json").write_text("{}")
     (logs / "5_samples_pope.jsonl").write_text("{}")

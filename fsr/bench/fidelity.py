@@ -85,13 +85,16 @@ class Point:
 class Reference:
     """The unpruned model's side of a comparison: its scores before every token of the answer, (A, V) float32."""
 
-    def __init__(self, vlm: VLM, encoding: Encoding, answer_ids: Sequence[int]) -> None:
-        """Raises InvalidInput for an empty answer or an id outside the vocabulary."""
+    def __init__(self, vlm: VLM, encoding: Encoding, answer_ids: Sequence[int], scores: Tensor | None = None) -> None:
+        """scores: (A, V), where the answer was just given by `greedy_answer`, which tells them.
+
+        Raises InvalidInput for an empty answer or an id outside the vocabulary.
+        """
         vocabulary = vlm.shape.vocabulary
         if not answer_ids or any(isinstance(i, bool) or not 0 <= i < vocabulary for i in answer_ids):
             raise InvalidInput(f"an answer is one or more token ids from 0 to {vocabulary - 1}.")
         self.vlm, self.encoding, self.answer_ids = vlm, encoding, list(answer_ids)
-        self.scores = vlm.forced(encoding, None, self.answer_ids).float()
+        self.scores = (vlm.forced(encoding, None, self.answer_ids) if scores is None else scores).float()
 
     def compare(self, selection: Chosen) -> Fidelity:
         """The pruned model on the same answer; None compares the unpruned model with itself, at no cost."""

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fsr.bench.fidelity import Fidelity, Reference, possible
 from fsr.errors import FsrError, InvalidInput, OutOfMemory
 from fsr.pruners.base import Pruner
@@ -73,8 +76,9 @@ def _rows(asked: Asked, item: Item) -> list[dict[str, Any]]:
     needs = frozenset().union(*(pruner.requires for pruner in asked.methods.values()))
     media = vlm.encode_media(frames, times, needs)
     encoding = vlm.encode(media, item.question, needs)
-    ids, answer_ms = timed(lambda: greedy_answer(vlm, encoding, asked.max_new_tokens), vlm.device)
-    reference = Reference(vlm, encoding, ids)
+    scores: list[Tensor] = []
+    ids, answer_ms = timed(lambda: greedy_answer(vlm, encoding, asked.max_new_tokens, scores=scores), vlm.device)
+    reference = Reference(vlm, encoding, ids, torch.stack(scores))
     full = vlm.text(ids)
     first = {
         "item": item.index,
@@ -91,7 +95,7 @@ def _rows(asked: Asked, item: Item) -> list[dict[str, Any]]:
         **_fidelity(reference.compare(None)),
     }
     chosen, problems = _chosen(asked, item, encoding)
-    compared = list(reference.compare_all([one.selection for one in chosen]))
+    compared = reference.compare_all([one.selection for one in chosen])
     texts = _answers(asked, encoding, chosen, compared, full)
     rows = [first]
     for one, found, text in zip(chosen, compared, texts, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from fsr.vlm.base import VLM, Chosen
 from fsr.vlm.media import Encoding
 
@@ -15,12 +17,14 @@ def greedy_answer(
     max_new_tokens: int = 128,
     stop: threading.Event | None = None,
     selection: Chosen = None,
+    scores: list[Tensor] | None = None,
 ) -> list[int]:
     """The greedy answer as token ids, the end-of-text id included where the answer ended by it.
 
-    selection: what the language model reads; None: every visual token.
+    selection: what the language model reads; None: every visual token. scores: given the (V,) next-token scores before
+    each of these ids.
     """
-    *_, step = vlm.generate(encoding, selection, max_new_tokens, stop)
+    *_, step = vlm.generate(encoding, selection, max_new_tokens, stop, scores=scores)
     if step.end != "eos":
         return step.token_ids
     return [*step.token_ids, _end_id(vlm, encoding, selection, step.token_ids)]

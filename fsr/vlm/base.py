@@ -30,6 +30,7 @@ Watch = Callable[[InsidePruning | None], AbstractContextManager[None]]  # given 
 POSITIONS_AT_ONCE = {"cpu": 2048, "gpu": 16_384}  # read together when one answer is forced through many prompts
 SCORES_AT_ONCE = 16_000_000  # next-token scores held for that
 MOST_AT_ONCE = 64
+WORTH_ALONE = 8  # prompts of one length that are not padded to read longer ones with them
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,12 @@ class VLM(ABC):
         max_new_tokens: int = 128,
         stop: threading.Event | None = None,
         select_ms: float = 0.0,
+        scores: list[Tensor] | None = None,
     ) -> Iterator[Step]:
         """Stream the greedy answer; `selection` None reads every visual token.
 
-        select_ms: what the pruner took, entered into the cost. Raises InvalidInput for a bad max_new_tokens, or
+        select_ms: what the pruner took, entered into the cost. scores: given the (V,) scores that each token was chosen
+        by, the end-of-text id's among them. Raises InvalidInput for a bad max_new_tokens, or
         for a budget that a method inside the language model cannot keep at this depth.
         """
         limit = self.max_new_tokens_limit
@@ -198,7 +201,7 @@ class VLM(ABC):
             raise InvalidInput(f"max_new_tokens must be a whole number from 1 to {limit}, not {max_new_tokens!r}.")
         pruning = self._pruning(encoding, selection, max_new_tokens)
         self.warm_up()
-        return self._stream(encoding, selection, pruning, max_new_tokens, stop, select_ms)
+        return self._stream(encoding, selection, pruning, max_new_tokens, stop, select_ms, scores)
 
     def _pruning(self, encoding: Encoding, selection: Chosen, new_tokens: int = 0) -> InsidePruning | None:
         if not isinstance(selection, InsideSelection):
@@ -214,12 +217,13 @@ class VLM(ABC):
         max_new_tokens: int,
         stop: threading.Event | None,
         select_ms: float,
+        scores: list[Tensor] | None,
     ) -> Iterator[Step]:
         self._reset_peak()
         with self.lock:
             inputs, build_ms = self._built(encoding, selection)
         embeds = inputs.pop("inputs_embeds")
-        for progress in self.decoder.greedy(embeds, max_new_tokens, stop, _around(pruning), **inputs):
+        for progress in self.decoder.greedy(embeds, max_new_tokens, stop, _around(pruning), scores, **inputs):
             text = self.text(progress.ids, whole=progress.end is not None)
             if progress.end is None:
                 yield Step(text, list(progress.ids))
@@ -312,10 +316,11 @@ class VLM(ABC):
     ) -> Iterator[Sequence[int]]:
         text, at = len(encoding.prompt) - len(encoding.visual) + answers, 0
         while at < len(order):
-            size = 1
-            while at + size < len(order) and size < self._rows_at_once(
-                text + len(selections[order[at + size]].sent), answers
-            ):
+            size, first = 1, len(selections[order[at]].sent)
+            while at + size < len(order):
+                length = len(selections[order[at + size]].sent)
+                if size >= self._rows_at_once(text + length, answers) or (length > first and size >= WORTH_ALONE):
+                    break
                 size += 1
             yield order[at : at + size]
             at += size

@@ -53,13 +53,17 @@ class Decoder:
         max_new_tokens: int,
         stop: threading.Event | None = None,
         around: Around = nullcontext,
+        scores: list[Tensor] | None = None,
         **inputs: Tensor,
     ) -> Iterator[Progress]:
-        """Yield after every token, the first after prefill. embeds: (1, L, D). inputs: e.g. position_ids for mRoPE."""
+        """Yield after every token, the first after prefill. embeds: (1, L, D). inputs: e.g. position_ids for mRoPE.
+
+        scores: given the (V,) scores that each token is chosen by.
+        """
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.model.config)
-        token, prefill_ms = self._step(cache, around, inputs_embeds=embeds, **inputs)
+        token, prefill_ms = self._step(cache, around, scores, inputs_embeds=embeds, **inputs)
         progress = Progress([], 1, prefill_ms, 0.0, cache_bytes(cache))
         while True:
             if token in self.eos:
@@ -74,19 +78,24 @@ class Decoder:
             if progress.end:
                 return
             follow = following(inputs, progress.new_tokens)
-            token, ms = self._step(cache, around, input_ids=torch.tensor([[token]], device=self.device), **follow)
+            token, ms = self._step(
+                cache, around, scores, input_ids=torch.tensor([[token]], device=self.device), **follow
+            )
             progress.decode_ms += ms
             progress.new_tokens += 1
 
     @torch.no_grad()
-    def _step(self, cache: Any, around: Around, **inputs: Tensor) -> tuple[int, float]:
+    def _step(self, cache: Any, around: Around, scores: list[Tensor] | None, **inputs: Tensor) -> tuple[int, float]:
         with self.lock, within_memory():
             synchronize(self.device)
             start = time.perf_counter()
             with around():
                 logits = self.model(**{self._cache: cache}, use_cache=True, logits_to_keep=1, **inputs).logits
             token = int(logits[0, -1].argmax())  # reading the number waits for the device
-            return token, (time.perf_counter() - start) * 1e3
+            took = (time.perf_counter() - start) * 1e3
+            if scores is not None:
+                scores.append(logits[0, -1])
+            return token, took
 
     @torch.no_grad()
     def greedy_batch(self, prompts: list[dict[str, Tensor]], max_new_tokens: int) -> list[list[int]]:
