@@ -45,7 +45,7 @@ def common(view: View, of: Chosen, flip: str = "lost", filter_: str = "") -> dic
     if flip not in AMONG:
         raise InvalidInput(f"flip must be one of {', '.join(AMONG)}, not {flip[:20]!r}.")
     at_risk, words = AMONG[flip]
-    found = where(filter_, view.columns)
+    found = where(filter_, view.columns, view.items)
     columns = [column for column in view.columns.values() if column.own or column.name in EXPLAINING]
     hit = "r.flip <> 'same'" if flip == "any" else f"r.flip = '{flip}'"
     cursor = view.database.cursor()

@@ -50,8 +50,9 @@ class Where:
     rows: bool = False
 
 
-def where(text: str, columns: Mapping[str, Column]) -> Where:
-    """A filter as the address holds it, JSON or nothing. Raises InvalidInput with one sentence."""
+def where(text: str, columns: Mapping[str, Column], table: str) -> Where:
+    """A filter as the address holds it, JSON or nothing. table: the items, in SQL. Raises InvalidInput with one
+    sentence."""
     if not text.strip():
         return Where("true")
     try:
@@ -60,7 +61,7 @@ def where(text: str, columns: Mapping[str, Column]) -> Where:
         raise InvalidInput("the filter must be JSON, a list of conditions.") from None
     if not isinstance(conditions, list) or len(conditions) > MOST:
         raise InvalidInput(f"the filter must be a list of at most {MOST} conditions.")
-    found = [_condition(one, columns) for one in conditions]
+    found = [_condition(one, columns, table) for one in conditions]
     return Where(
         " AND ".join(f"({one.sql})" for one in found) or "true",
         tuple(value for one in found for value in one.values),
@@ -69,14 +70,14 @@ def where(text: str, columns: Mapping[str, Column]) -> Where:
     )
 
 
-def _condition(told: Any, columns: Mapping[str, Column]) -> Where:
+def _condition(told: Any, columns: Mapping[str, Column], table: str) -> Where:
     if not isinstance(told, dict) or not {"column", "is"} <= told.keys() <= {"column", "is", "value"}:
         raise InvalidInput('a condition is an object with "column", "is" and "value".')
     name, operator, value = told["column"], told["is"], told.get("value")
     if not isinstance(operator, str) or operator not in OPERATORS:
         raise InvalidInput(f'a condition\'s "is" must be one of {", ".join(OPERATORS)}, not {str(operator)[:20]!r}.')
     if name == ANYWHERE and operator == "has":
-        return _anywhere(_text(value, ANYWHERE), columns)
+        return _anywhere(_text(value, ANYWHERE), columns, table)
     column = columns.get(name) if isinstance(name, str) else None
     if column is None:
         raise InvalidInput(f"there is no column {str(name)[:40]!r}.")
@@ -84,10 +85,13 @@ def _condition(told: Any, columns: Mapping[str, Column]) -> Where:
     return Where(sql, tuple(values), column.of_items, not column.of_items)
 
 
-def _anywhere(text: str, columns: Mapping[str, Column]) -> Where:
-    places = [columns[name].sql for name in ("question", "answers", "answer", "unpruned")]
-    sql = " OR ".join(f"contains(lower({place}), lower(?))" for place in places)
-    return Where(sql, (text,) * len(places), True, True)
+def _anywhere(text: str, columns: Mapping[str, Column], table: str) -> Where:
+    """Texts of items are looked through once, not once a row."""
+    of_items, of_rows = (
+        " OR ".join(f"contains(lower({columns[name].sql}), lower(?))" for name in names)
+        for names in (("question", "answers"), ("answer", "unpruned"))
+    )
+    return Where(f"r.item IN (SELECT i.item FROM {table} i WHERE {of_items}) OR {of_rows}", (text,) * 4, rows=True)
 
 
 Compared = tuple[str, list[Any]]

@@ -137,7 +137,7 @@ class View:
 
         of: the method and budget whose rows the filter reads; else each line's own.
         """
-        found = where(filter_, self.columns)
+        found = where(filter_, self.columns, self.items)
         condition, values, items = found.sql, found.values, found.items
         if of is not None and found.rows:
             inner = f"SELECT r.item FROM {self.tables(items)} WHERE {Chosen.sql} AND ({condition})"
@@ -179,7 +179,7 @@ class View:
         list is told, too, None where the filter leaves it out."""
         if not 1 <= limit <= SCREEN:
             raise InvalidInput(f"limit must be from 1 to {SCREEN}, not {limit}.")
-        found, order = where(filter_, self.columns), self.column(sort or "item")
+        found, order = where(filter_, self.columns, self.items), self.column(sort or "item")
         chosen = f"WHERE {Chosen.sql} AND ({found.sql})"
         values = (*of.values, *found.values)
         ((total,),) = self.ask(f"SELECT count(*) FROM {self.tables(found.items)} {chosen}", values)
@@ -221,7 +221,7 @@ class View:
         take for a formula begins with an apostrophe. Raises InvalidInput for another format."""
         if as_ not in _FORMATS:
             raise InvalidInput(f"as must be one of {', '.join(_FORMATS)}, not {as_[:20]!r}.")
-        found = where(filter_, self.columns)
+        found = where(filter_, self.columns, self.items)
         parts, names = ["r.method", "r.budget"], {"method", "budget"}
         for column in self.columns.values():
             name = _unlike(column.label if column.own else column.name, names)
