@@ -289,9 +289,15 @@ function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
   const known = !problem && full?.done && answer?.done;
   const same = known && sameText(answer, full);
   cell.agree.dataset.same = known ? String(same) : "";
-  const where = difference?.left ? ` from “${full.text.slice(...difference.left)}”` : " from the unpruned answer";
+  const where = difference?.left
+    ? ` from “${quoted(full.text.slice(...difference.left))}”`
+    : " from the unpruned answer";
   setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " there" : ""}` : `Differs${where}`);
 }
+
+/** A word as it is quoted; without blanks between words, as in Chinese, one can be a whole answer. */
+const quoted = (word) => (word.length > QUOTED ? `${[...word].slice(0, QUOTED).join("")}…` : word);
+const QUOTED = 24; // characters
 
 function drawLayers(cell, { plan, method, label: name, layer, view }, store) {
   const inside = plan?.kind === "layers";
