@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { aTrace } from "./browser.js";
+import { roleName } from "../../app/static/describe.js";
 import { viewAt } from "../../app/static/plan.js";
 import { because, chunkOf, ordinal } from "../../app/static/why/sentences.js";
 import { nearest, nearestKept } from "../../app/static/why/sketch.js";
@@ -123,6 +124,21 @@ test("MMTok says what a pick adds to what is covered, and how much of that is th
   );
   assert.match(said(3), /covers nothing that those before it do not\.$/);
   assert.match(said(2, {}), /^Kept as the 2nd pick\. Each pick covers most/);
+});
+
+test("PixelPrune says whether the tower read what was dropped, and so does the role", () => {
+  const plan = { kind: "table", packing: "bit", budgets: [2], roles: [btoa("\x05")] };
+  const pruned = (facts) => {
+    const one = about("pixelprune", plan, 2, { record: { facts } });
+    Object.assign(one.trace.tokens, { n: 4, row: [0, 0, 0, 0] });
+    return { ...one, view: viewAt(plan, 4, 2) };
+  };
+  const [alone, behind] = [pruned({ n_not_encoded: 2 }), pruned({})];
+  assert.match(because(alone, 1), /^Dropped: .*The vision tower never read it\.$/);
+  assert.match(because(behind, 1), /read it all the same\.$/);
+  assert.equal(roleName(alone, 1), "Dropped, never encoded");
+  assert.equal(roleName(behind, 1), "Dropped");
+  assert.equal(roleName(alone, 2), "Kept");
 });
 
 test("EVS says the first frame, or how like the same place in the frame before a token is", () => {
