@@ -31,6 +31,7 @@ def frame_of(seed: int, last: bool) -> VisualTokens:
     grid = Grid(3, 3, 3, 3, (0.0, 0.0, 3.0, 3.0))
     n = 10 if last else 9
     layout = Layout(torch.zeros(n, dtype=torch.int64), row[:n], col[:n], rect[:n], (grid,))
+    some = replace(some, question=random_tokens(100, 2, 5).question)  # one question about all frames
     return replace(some, layout=layout, **{name: getattr(some, name)[:n] for name in (*VECTORS, *SCORES)})
 
 
@@ -43,7 +44,7 @@ def clip_of(frames: list[VisualTokens]) -> VisualTokens:
         rect=torch.cat([f.layout.rect for f in frames]),
         grids=tuple(f.layout.grids[0] for f in frames),
     )
-    return VisualTokens(layout=layout, **joined)
+    return VisualTokens(layout=layout, question=frames[0].question, **joined)
 
 
 FRAMES = [frame_of(i, last=i == 2) for i in range(3)]
