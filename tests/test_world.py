@@ -14,7 +14,6 @@ from fsr.world import asking, icons, renderers
 from fsr.world.asking import STRANGE, TYPES, UNKNOWN, ask, correct
 from fsr.world.colors import color_of, random_color
 from fsr.world.drawing import FILTERS, coverage, draw, scaled
-from fsr.world.icons import Artist
 from fsr.world.names import ICONS, NAMES, OBJECTS, SYNONYMS, plural
 from fsr.world.nouns import Noun, anything, named
 from fsr.world.outlines import INNER, placed
@@ -24,15 +23,12 @@ from fsr.world.spelling import disguised, read, typing_errors
 from fsr.world.wordings import HELD_OUT, OPENINGS, WORDINGS, template_words
 from fsr.world.words import build_world_tokenizer, token_ids, words
 from tests.looping import each
+from tests.world_icons import discs
 
 
 @pytest.fixture
 def drawn_icons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Icons of this test's own: the sets are no part of the repository."""
-    disc = np.zeros((96, 96, 4), np.uint8)
-    y, x = np.mgrid[-1:1:96j, -1:1:96j]
-    disc[x**2 + y**2 < 1] = (230, 40, 40, 255)
-    every = Artist(dict.fromkeys(OBJECTS, disc), {"apple": "red", "car": "red"})
+    every = discs()
     monkeypatch.setattr(icons, "artist", lambda name: every)
 
 
