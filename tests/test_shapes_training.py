@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from fsr.shapes.questions import TYPES
@@ -63,7 +62,6 @@ def test_the_last_third_of_the_language_models_steps_see_full_pictures():
     assert at_the_end >= sum(p.steps for p in plan) / 3
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs Muon, which torch has since 2.9")
 def test_training_resumes_to_the_same_weights(tmp_path):
     """Six steps at once, and six in two goes of three with a stop between."""
     from torch import nn

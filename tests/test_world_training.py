@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from fsr.shapes.questions import Question
@@ -19,6 +20,7 @@ from fsr.world.words import words
 from tests.world_icons import discs
 from training import world_data as data
 from training.batches import IGNORE, PREFIX
+from training.muon import Muon
 from training.world_data import Mix
 
 ASSETS = Path(__file__).parents[1] / "assets" / "shapes"
@@ -103,8 +105,25 @@ def test_weights_grow_by_the_new_words_and_keep_the_old():
     assert len(start_clip(ASSETS).text_model.embeddings.token_embedding.weight) == len(words())
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it since 2.9")
+def test_muon_steps_as_torchs_does():
+    torch.manual_seed(0)
+    ours, theirs = ([nn.Parameter(torch.randn(*shape)) for shape in ((6, 9), (6, 9), (12, 5))] for _ in range(2))
+    for a, b in zip(ours, theirs, strict=True):
+        b.data.copy_(a.data)
+    mine = Muon(ours, lr=0.1, weight_decay=0.1)
+    torchs = torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        mine.step()
+        torchs.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=0.02), "torch's is computed in bfloat16"
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs Muon, which torch has since 2.9")
 def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
     from fsr import vlm
     from training import world_train

@@ -34,6 +34,7 @@ from fsr.shapes.questions import TYPES
 from training import batches as data
 from training.answering import LOOKS, looks_loss, packed_blocks, question_mask, told_loss
 from training.model import WIDTH, build_clip, build_llava, count, save, weights_bytes
+from training.muon import Muon
 from training.phase import Phase
 from training.seeing import VisionHeads, blocks, lower_blocks, see, states, vision_loss
 
@@ -166,7 +167,7 @@ def _optimizers(modules: Mapping[str, nn.Module]) -> list[torch.optim.Optimizer]
             if p.requires_grad:
                 (matrices if p.ndim == 2 and ".layers." in "." + name else rest).append(p)
     return [
-        torch.optim.Muon(matrices, lr=1.0, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=1.0, weight_decay=0.02),
         torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
