@@ -203,7 +203,7 @@ def _random_shape(rng: np.random.Generator, name: str, color: str, side: float, 
         seed=int(rng.integers(2**31)),
     )
     written = name in WRITABLE and min(width, height) >= max(DIGIT_FROM, DRAWN_DIGIT * coarse)
-    digit = int(rng.integers(10)) if written and rng.random() < 0.6 else None
+    digit = int(rng.integers(10)) if written and rng.random() < 0.75 else None
     return Item(name, color, 0, 0, width, height, rgb, digit, angle, None, look)
 
 
