@@ -3,22 +3,11 @@
 // A row writes its part of the state as text, nothing where it is as by default, and makes of a text the part of the
 // state that it stands for, nothing where the text is none of what is `allowed`. An address is hostile until it is read.
 
-import { LETTERS, MOST } from "./comparing.js";
+import { COMPARED } from "./address_compare.js";
 import { SCORES } from "./describe.js";
 import { SHARES, waysOf } from "./share.js";
 import { LAYERS } from "./store.js";
-import {
-  SIDES,
-  pairs,
-  readChosen,
-  readDepth,
-  readParameters,
-  readRegion,
-  readTokens,
-  share3,
-  tunedOf,
-  written,
-} from "./address_text.js";
+import { SIDES, readParameters, readRegion, readTokens, share3, tunedOf, written } from "./address_text.js";
 import { TABS } from "./tabs.js";
 import { LAYERS as MEASURED } from "./why/layer.js";
 import { viewsOf } from "./views.js";
@@ -225,48 +214,7 @@ export const ROWS = [
     none: () => ({ playback: null }),
     allowed: () => `a whole number from 1 to ${MOST_STEPS}`,
   },
-  // the compare view
-  {
-    name: "methods",
-    keys: ["chosen", "mode"],
-    write: ({ state }) => (state.mode === "compare" ? state.chosen.join(",") : ""),
-    read: readChosen,
-    allowed: ({ config }) => `2 to ${MOST} of ${config.compare.map((m) => m.name).join(",")}`,
-  },
-  {
-    name: "arrange",
-    keys: ["arrange"],
-    write: ({ state }) => (state.arrange === "methods" ? "" : state.arrange),
-    read: (text) => text === "budgets" && { arrange: text },
-    none: () => ({ arrange: "methods" }),
-    allowed: () => "budgets",
-  },
-  {
-    name: "row",
-    keys: ["rowMethod", "arrange"],
-    write: ({ state }) => (state.arrange === "budgets" ? state.rowMethod : ""),
-    read: (text, { config }) => config.compare.some((m) => m.name === text) && { rowMethod: text },
-    allowed: ({ config }) => `one of ${config.compare.map((m) => m.name).join(", ")}`,
-  },
-  {
-    name: "pair",
-    keys: ["pair"],
-    write: ({ state }) => (String(state.pair) === "0,1" ? "" : state.pair.map((i) => LETTERS[i]).join("")),
-    read: (text) => {
-      const pair = [...text].map((letter) => LETTERS.indexOf(letter));
-      return pair.length === 2 && pair[0] !== pair[1] && pair.every((i) => i >= 0) && { pair };
-    },
-    none: () => ({ pair: [0, 1] }),
-    allowed: () => `two letters of ${LETTERS.join("")}`,
-  },
-  {
-    name: "depth",
-    keys: ["layerAt"],
-    write: ({ state }) => pairs(state.layerAt, (layer) => layer + 1),
-    read: readDepth,
-    none: () => ({ layerAt: {} }),
-    allowed: () => "method:layer, with commas",
-  },
+  ...COMPARED,
   // the looks
   {
     name: "theme",

@@ -4,6 +4,7 @@
 import { ROLE, entryBudgets } from "../plan.js";
 import { isNumber, percent, sig3 } from "../format.js";
 import { isForced, wayOf } from "./forced.js";
+import { ofGrid, ofPixelPrune, ofPooling } from "./places.js";
 import { nearest } from "./sketch.js";
 
 /**
@@ -211,15 +212,6 @@ function ofEVS({ plan, kept, n, budget, record }, token) {
 
 // -- methods with a table of roles
 
-function ofGrid({ kept, budget, trace }, token) {
-  const { row, col } = trace.tokens;
-  const where =
-    row[token] < 0
-      ? "it lies outside the grid"
-      : `row ${row[token] + 1}, column ${col[token] + 1} is ${kept ? "" : "not "}one of ${budget} evenly spread places`;
-  return `${keptOrDropped(kept)}: ${where}. Neither picture nor question counts.`;
-}
-
 /** The place of a token by saliency, from 0; of the order that the trace holds, else of the values. */
 function saliencyRank(trace, token) {
   const order = trace.methods.saliency?.plan;
@@ -338,24 +330,6 @@ function ofPruMerge(facts, token) {
     return "Dropped: no outlier, not on the even grid, and among the nearest neighbours of no kept token.";
   const who = of < 0 ? "" : `; the most similar is #${of} (cosine ${sig3(told(facts, "cosine")[token])} of the keys)`;
   return `Merged into the kept tokens it is a near neighbour of${who}. It is no outlier and not on the even grid.`;
-}
-
-function ofPooling({ trace, kept }, token) {
-  const { row, col, frame, n } = trace.tokens;
-  if (row[token] < 0) return "Kept: it lies outside the grid, which is all that is pooled.";
-  if (kept)
-    return "Kept: the first of its block of 2 × 2, and now the mean of it. Neither picture nor question counts.";
-  const block = (i) => `${frame ? frame[i] : 0}/${row[i] >> 1}/${col[i] >> 1}`;
-  let first = 0;
-  while (first < n && (row[first] < 0 || block(first) !== block(token))) first++;
-  return `Merged into #${first}, the first of its block of 2 × 2, as every token is. Neither picture nor question counts.`;
-}
-
-function ofPixelPrune({ trace, kept, record }, token) {
-  if (trace.tokens.row[token] < 0) return "Kept: it lies outside the grid.";
-  return kept
-    ? "Kept: its pixels are not those of the neighbour that predicts it (left, or above where the edge runs that way)."
-    : `Dropped: its pixels equal, one by one, those of the neighbour that predicts it. The vision tower ${record.facts?.n_not_encoded ? "never read it" : "read it all the same"}.`;
 }
 
 /** A method of which only roles are known, or where every frame or tile is pruned by itself. */
