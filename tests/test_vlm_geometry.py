@@ -89,6 +89,7 @@ def test_painting_a_tokens_rectangle_changes_that_token(name, shape, framing):
 
 @each("shape", ["1:1", "3:1", "1:3"])
 @each("framing", ["processor", "pad"])
+@pytest.mark.slow
 def test_the_patch_embedding_that_changes_is_the_one_the_layout_says(tiny_folder, shape, framing):
     vlm = fsr.vlm.load(str(tiny_folder), framing=framing)
     embed = vlm.model.model.vision_tower.embeddings.patch_embedding

@@ -120,6 +120,7 @@ def test_a_parameter_selects_again_without_encoding_again(page):
     assert page.evaluate(f"{STATE}.trace.methods.fsr.parameters.rho") == 0.2
 
 
+@pytest.mark.slow
 def test_the_last_of_quick_changes_counts_and_recorded_answers_stay_marked(page):
     page.evaluate("""for (const rho of [0.3, 0.4])
         fsrExplorer.page.store.act("plan", { method: "fsr", parameters: { rho } })""")
@@ -160,6 +161,7 @@ def test_an_uploaded_picture_is_shown_and_analysed(page):
     assert page.locator(".fx-asked").inner_text() == "what color is the rectangle?"
 
 
+@pytest.mark.slow
 def test_a_picture_can_be_dropped_on_the_stage(page):
     page.evaluate(
         """(bytes) => { const data = new DataTransfer();

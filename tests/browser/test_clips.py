@@ -72,6 +72,7 @@ def test_pictures_have_no_film_and_clips_have_one(visit, clip):
     assert page.evaluate(f"{STATE}.frame") == 0
 
 
+@pytest.mark.slow
 def test_keys_and_clicks_go_through_time_and_leave_inputs_alone(page):
     page.locator(".fx-strip-row").focus()
     for key, frame in (("ArrowRight", 1), ("End", FRAMES - 1), ("ArrowRight", FRAMES - 1), ("Home", 0)):
@@ -215,6 +216,7 @@ def test_a_region_is_followed_through_time(page):
     page.wait_for_selector("[data-ref=life]", state="hidden")
 
 
+@pytest.mark.slow
 def test_a_region_can_be_set_by_keys(page):
     page.locator("[data-ref=mark]").focus()
     page.keyboard.press("Enter")

@@ -128,6 +128,7 @@ def test_a_token_is_marked_in_every_picture_and_by_keys(page):
     page.wait_for_function(f"{linked}.includes(`Token ${{{STATE}.cursor}}, row`)")  # drawn in the next frame
 
 
+@pytest.mark.slow
 def test_overlap_is_that_of_the_kept_sets_and_opens_two_apart(page):
     cell = page.locator(".fx-iou[data-pair='0-1']")
     kept = page.evaluate(
@@ -154,6 +155,7 @@ def test_asking_answers_in_turn(page):
     assert "Measured here" in page.locator("[data-ref=progresstext]").inner_text()
 
 
+@pytest.mark.slow
 def test_one_method_at_four_budgets(page):
     page.click("[data-arrange=budgets]")
     n = page.evaluate(f"{STATE}.trace.tokens.n")

@@ -77,6 +77,7 @@ def test_an_explanation_is_shown_in_a_notebook_and_nothing_in_it_becomes_markup(
         fsr.explain("shapes", ROOT / "assets/examples/count.png", "how many?", method="fastv")
 
 
+@pytest.mark.slow
 def test_a_clip_is_gone_through_frame_by_frame(offline, tmp_path):
     trace = recorded("overtake")
     pictures = [

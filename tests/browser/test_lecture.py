@@ -156,6 +156,7 @@ def test_a_remote_leads_through_the_lesson_in_lecture_mode(visit):
     assert not page.evaluate("document.body.classList.contains('fx-projector')"), "as it was before"
 
 
+@pytest.mark.slow
 def test_a_tour_that_is_not_there_is_told(visit):
     page = visit("?tour=nobody")
     page.wait_for_selector(".fx-tour-problem:not([hidden])")
@@ -208,6 +209,7 @@ def test_a_wall_shows_large_type_all_tools_and_a_comparison_on_one_screen(visit)
         assert box["y"] + box["height"] <= 1080
 
 
+@pytest.mark.slow
 def test_a_phone_has_the_legend_near_the_picture_and_every_tool(visit):
     page = visit("?example=count", viewport={"width": 390, "height": 844})
     tops = [page.locator(s).first.bounding_box()["y"] for s in (

@@ -164,6 +164,7 @@ def test_the_legend_counts_and_hides_layers(page):
 
 
 @each("layer", ["saliency", "relevance", "priority"])
+@pytest.mark.slow
 def test_heat_layers_show_their_scale(page, layer):
     page.locator(f".fx-rail .fx-segments [data-layer={layer}]").click()
     page.wait_for_selector(".fx-rail [data-ref=scale]:not([hidden])")
@@ -193,6 +194,7 @@ HEAT = """(layer) => {
 }"""
 
 
+@pytest.mark.slow
 def test_the_layers_are_one_tab_stop_and_arrows_choose_among_them(page):
     stops = page.locator(".fx-rail .fx-segments button:not([tabindex='-1'])")
     stops.and_(page.locator("[data-layer=roles]")).focus()
@@ -219,6 +221,7 @@ def test_every_method_of_the_registry_is_offered_and_painted(page):
         assert sum(counts(page)[2:]) == 64 - beside
 
 
+@pytest.mark.slow
 def test_the_track_says_what_the_budget_is_spent_on(page):
     page.select_option("#fx-method", "fsr")
     k_focus = page.evaluate(f"{STATE}.trace.methods.fsr.plan.k_focus")
@@ -247,6 +250,7 @@ def test_a_shared_link_opens_the_same_view(visit):
     assert "triangles" in page.locator("#fx-question textarea").input_value()
 
 
+@pytest.mark.slow
 def test_a_hostile_link_is_ignored(visit):
     page = visit("?example=../../etc&method=<img src=x onerror=window.pwned=1>&budget=1e99&layer=__proto__")
     assert page.get_attribute(".fx-stage canvas", "data-method") == "fsr"
@@ -282,6 +286,7 @@ def test_the_export_holds_picture_tokens_and_words(page):
             assert b'id="focus"' in data
 
 
+@pytest.mark.slow
 def test_the_save_menu_is_used_by_keyboard_and_closes_where_it_should(page):
     page.focus("[data-ref=save]")
     page.keyboard.press("Enter")

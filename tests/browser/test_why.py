@@ -94,6 +94,7 @@ def test_what_was_lost_is_found_put_back_and_answered(counting):
     assert page.locator("[data-ref=ourstext]").inner_text() == full
 
 
+@pytest.mark.slow
 def test_tokens_are_kept_and_dropped_by_mouse(counting):
     page = counting
     set_budget(page, 64)
