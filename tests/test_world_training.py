@@ -32,7 +32,7 @@ def drawn_icons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(icons, "artist", lambda name: every)
 
 
-MIX = Mix(20, 8, 6, sizes=((4, 9),), room=96, looks=0.3)
+MIX = Mix(20, 8, 6, sizes=((4, 9, 64),), room=96, looks=0.3)
 
 
 def test_a_batch_is_a_function_of_its_step(drawn_icons):
@@ -61,7 +61,8 @@ def test_prompts_differ_in_length_and_position_and_no_token_is_left_out(drawn_ic
     starts = set()
     for step in range(12):
         of = data.batch("together", step, MIX)
-        rows, size = MIX.window(step)
+        rows, size, room = MIX.window(step)
+        assert of.packed.ids.shape == (size, room)
         assert of.ahead.shape == (size, len(PREFIX) + rows * rows)
         assert (of.ahead[:, 1:] > of.ahead[:, :-1]).all()
         first = int(of.packed.position[0, 0])
@@ -131,7 +132,7 @@ def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
     plan = {
         "seeing": (Mix(3, 4, 4),),
         "reading": (Mix(3, 4, 4, room=64, looks=0.3, labels=False),),
-        "together": (Mix(3, 4, 4, sizes=((6, 2),), every=2, room=64),),
+        "together": (Mix(3, 4, 4, sizes=((6, 2, 64),), every=2, room=64),),
         "pointing": (Mix(3, 6, 4, labels=False),),
     }
     monkeypatch.setattr(world_train, "PLAN", plan)

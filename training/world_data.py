@@ -48,7 +48,7 @@ _CLASSIC = {"shape": "name"}
 @dataclass(frozen=True)
 class Mix:
     """What a step's batch is made of. rows: the windows' sides in patches. sizes: windows of some steps instead, in
-    turn every `every` steps, as (rows, batch): prompts of other lengths.
+    turn every `every` steps, as (rows, batch, room): prompts of other lengths.
 
     icons: the share of the pictures that hold none but icons. scenes: of classic scenes. room: question tokens behind
     a picture, 0 for none. kinds: how often each type is asked. looks: whether it is told where the answers look.
@@ -57,7 +57,7 @@ class Mix:
     steps: int
     rows: int
     batch: int
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[tuple[int, int, int], ...] = ()
     every: int = 5
     icons: float = 0.15
     scenes: float = 0.2
@@ -66,11 +66,11 @@ class Mix:
     looks: float = 0.0
     labels: bool = True
 
-    def window(self, step: int) -> tuple[int, int]:
-        """(rows, batch) of a step."""
+    def window(self, step: int) -> tuple[int, int, int]:
+        """(rows, batch, room) of a step."""
         if self.sizes and step % self.every == self.every - 1:
             return self.sizes[step // self.every % len(self.sizes)]
-        return self.rows, self.batch
+        return self.rows, self.batch, self.room
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ class Batch:
 
 def batch(stage: str, step: int, mix: Mix) -> Batch:
     rng = generator("train", _STREAM, STAGES.index(stage), step)
-    rows, size = mix.window(step)
+    rows, size, room = mix.window(step)
     drawn = []
     for _ in range(size):
         window = Window(int(rng.integers(GRID - rows + 1)), int(rng.integers(GRID - rows + 1)), rows, rows)
@@ -298,10 +298,10 @@ def batch(stage: str, step: int, mix: Mix) -> Batch:
     out = Batch(pixels, places, label(drawn, rng) if mix.labels else None, None, None, ahead, [])
     if stage == "pointing":
         out.pointed = _pointed(drawn, rng)
-    elif mix.room:
+    elif room:
         start = len(PREFIX) + (GRID * GRID if spread else rows * rows)
         asked = [questions(d, rng, mix.kinds) for d in drawn]
-        out.packed = packed(asked, mix.room, start, TYPES, ids_of=ids_of)
+        out.packed = packed(asked, room, start, TYPES, ids_of=ids_of)
         out.looks = looks(out.packed, drawn) if mix.looks else None
         out.packed.asked.clear()  # nothing that is slow to send between processes
     return out

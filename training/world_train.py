@@ -43,7 +43,7 @@ _OFTEN = {"exists": 1.5, "negation": 3.0, "count": 3.0, "relation": 2.5, "list":
 KINDS = tuple({"unknown": 0.4, **_OFTEN}.get(t, 1.0) for t in TYPES)
 # Of the losses of the read-outs; the others 0.3
 WEIGHTS = {"name": 2.5, "kind": 0.5, "color": 0.7, "digit": 2.0}
-_WINDOWS = ((8, 40), (4, 96), (12, 20), (6, 64))
+_WINDOWS = ((8, 24, 96), (4, 48, 64), (12, 16, 160), (6, 32, 64))  # as many question tokens as in other steps
 
 # Most steps see 16 x 16 windows: as many objects as a full picture in less than half of the time. The last see it all.
 PLAN = {
@@ -53,7 +53,7 @@ PLAN = {
         Mix(250, 24, 8, icons=0.3, scenes=0.15),
     ),
     "reading": (
-        Mix(250, 8, 40, room=128, kinds=KINDS, looks=0.3, labels=False),
+        Mix(250, 8, 24, room=128, kinds=KINDS, looks=0.3, labels=False),
         Mix(350, 16, 12, sizes=_WINDOWS, room=256, kinds=KINDS, looks=0.3, labels=False),
     ),
     "together": (
