@@ -184,9 +184,9 @@ def test_a_sweep_that_was_ended_goes_on_as_if_it_had_not_been(tiny_vlm, folder, 
     assert run.sweep(questions, asked, ended).todo == 0
     with pytest.raises(InvalidInput, match="budgets differ"):
         ended.begin({**settings, "budgets": [5]})
-    line = next(row for row in report.headline(whole.folder) if (row["method"], row["budget"]) == ("fsr", 12))
+    line = next(row for row in report.found(whole.folder)[0] if (row["method"], row["budget"]) == ("fsr", 12))
     assert line["questions"] == 3
-    assert report.problems(whole.folder) == 4
+    assert report.found(whole.folder)[1] == 4
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from fsr.world import icons
 from fsr.world.words import words
 from tests.world_icons import discs
 from training import world_data as data
-from training.batches import IGNORE, PREFIX
+from training.batches import IGNORE, PREFIX, next_listed
 from training.muon import Muon
 from training.world_data import Mix
 
@@ -84,7 +84,7 @@ def test_answers_look_at_the_objects_in_question(drawn_icons):
 
 def test_a_list_looks_at_the_next_object_at_a_comma():
     question = Question("list", "what objects are there", "dog, red star, cat", (4, 1, 2))
-    looked = [data.next_listed(question, t) for t in range(7)]
+    looked = [next_listed(question, t) for t in range(7)]
     assert looked == [(4,), (1,), (1,), (1,), (2,), (2,), ()]
 
 

@@ -327,7 +327,7 @@ def looks(packed: Packed, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
             out[0] = 1
         return out
 
-    return look_rows(packed, len(PREFIX) + maps[0].shape[1], _looked_at, row)
+    return look_rows(packed, len(PREFIX) + maps[0].shape[1], looked_at, row)
 
 
 def look_rows(
@@ -350,20 +350,24 @@ def look_rows(
     return torch.from_numpy(both[0]) * share, torch.from_numpy(both[1]) * share
 
 
-def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The objects behind an answer's token, in the first layer and in the next."""
     about = question.about
     if question.type == "relation":
         return about[:1], about[1:]
     if question.type == "list":
-        about = next_listed(about, token)
+        about = next_listed(question, token)
     return about, about
 
 
-def next_listed(about: tuple[int, ...], token: int) -> tuple[int, ...]:
-    """The object of a list's token, or the next at a comma: each has a colour, a shape and a comma. () at the end."""
-    at = (token + 1) // 3
-    return about[at : at + 1]
+def next_listed(question: Question, token: int) -> tuple[int, ...]:
+    """The object of a list's token, or the next one at a comma; () at the end."""
+    start = 0
+    for i, name in zip(question.about, question.answer.split(", "), strict=False):
+        start += len(name.split()) + 1
+        if token < start - 1:
+            return (i,)
+    return ()
 
 
 def prefix_ids() -> Tensor:

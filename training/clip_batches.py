@@ -246,7 +246,7 @@ def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[i
     """The objects behind an answer's token, in the first layer and in the next."""
     about = question.about
     if question.type == "frame":  # a list: a colour, a shape and a comma for each object, which looks at the next
-        about = next_listed(about, token)
+        about = next_listed(question, token)
     if question.type in ("order", "overtakes") and question.subject is not None:
         return about, (question.subject,)
     return about, about

@@ -27,7 +27,18 @@ from fsr.world.names import ICONS, NAMES
 from fsr.world.picture import Item, Picture, item_of
 from fsr.world.sampling import World, random_picture
 from fsr.world.words import token_ids, words
-from training.batches import COLOR_ID, IGNORE, PLACE_ID, PREFIX, Packed, focus_map, gaze_of, look_rows, packed
+from training.batches import (
+    COLOR_ID,
+    IGNORE,
+    PLACE_ID,
+    PREFIX,
+    Packed,
+    focus_map,
+    gaze_of,
+    look_rows,
+    looked_at,
+    packed,
+)
 
 NAME_ID = {n: i + 1 for i, n in enumerate(NAMES)}  # 0 is background or "no such neighbour"
 KIND_ID = {k: i + 1 for i, k in enumerate(("shape", *ICONS))}
@@ -240,26 +251,7 @@ def looks(asked: Packed, drawn: Sequence[Drawn]) -> tuple[Tensor, Tensor]:
             out[0] = 1
         return out
 
-    return look_rows(asked, ahead, _looked_at, row)
-
-
-def _looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    about = question.about
-    if question.type == "relation":
-        return about[:1], about[1:]
-    if question.type == "list":
-        about = next_listed(question, token)
-    return about, about
-
-
-def next_listed(question: Question, token: int) -> tuple[int, ...]:
-    """The object of a list's token, or the next one at a comma; () at the end."""
-    start = 0
-    for i, name in zip(question.about, question.answer.split(", "), strict=False):
-        start += len(name.split()) + 1
-        if token < start - 1:
-            return (i,)
-    return ()
+    return look_rows(asked, ahead, looked_at, row)
 
 
 # ------------------------------------------------------------------------------------------------------------- batches

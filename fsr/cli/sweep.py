@@ -90,11 +90,11 @@ def _asked(args: argparse.Namespace) -> int:
 
 
 def _told(args: argparse.Namespace) -> int:
-    from fsr.sweep.report import headline, problems
+    from fsr.sweep.report import found
 
-    folder = Path(args.out)
-    found = {"headline": headline(folder), "problems": problems(folder), "folder": args.out}
-    report(found, table(found), args.json)
+    headline, problems = found(Path(args.out))
+    told = {"headline": headline, "problems": problems, "folder": args.out}
+    report(told, table(told), args.json)
     return 0
 
 
@@ -130,7 +130,7 @@ def table(found: dict[str, Any]) -> str:
         f"{'method':<14}{'budget':>7}{'questions':>11}{'score':>8}{'kept':>8}{'same':>8}{'lost':>6}{'won':>6}{'KL':>10}"
     ]
     for row in found["headline"]:
-        budget = "own" if row["budget"] is None else row["budget"]
+        budget = row["budget"] or ("all" if row["method"] == "full" else "own")
         score, kept, same = (_percent(row[name]) for name in ("score", "retention", "agreement"))
         lines.append(
             f"{row['method']:<14} {budget:>6}{row['questions']:>11}{score:>8}{kept:>8}{same:>8}{row['lost']:>6}"

@@ -79,7 +79,7 @@ class Pruner(ABC):
         self._check_scores(tokens)
         # what is cached on the tokens must outlive either mode
         with within_memory(), torch.inference_mode(False), torch.no_grad():
-            return self._select(tokens, budget)
+            return self._finished(tokens, self._select(tokens, budget))
 
     def plan(self, tokens: VisualTokens) -> Plan:
         """The role of every token at every budget."""
@@ -92,6 +92,11 @@ class Pruner(ABC):
 
     @abstractmethod
     def _plan(self, tokens: VisualTokens) -> Plan: ...
+
+    def _finished(self, tokens: VisualTokens, selection: Selection) -> Selection:
+        """What a selection gets besides when it is asked for by itself, and a plan, which has roles only, does not
+        need."""
+        return selection
 
     @property
     def takes_budget(self) -> bool:

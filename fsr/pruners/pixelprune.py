@@ -50,22 +50,21 @@ class PixelPrune(Pruner):
         assert tokens.pixels is not None
         gone = predicted(fetch(firsts(tokens.pixels))[0], tokens.layout)
         chosen = keep(self.name, tokens, (~gone).nonzero()[:, 0])
-        return encoded_alone(tokens, replace(chosen, facts={"n_predicted": int(gone.sum())}))
+        return replace(chosen, facts={"n_predicted": int(gone.sum())})
+
+    def _finished(self, tokens: VisualTokens, selection: Selection) -> Selection:
+        """The same, its tokens encoded without the dropped ones, where the model can do that."""
+        if tokens.encode_some is None:
+            return selection
+        embeddings, ms = tokens.encode_some(selection.kept)
+        facts = selection.facts | {"n_not_encoded": len(tokens) - len(selection.kept)}
+        return replace(selection, embeddings=embeddings, encode_ms=ms, facts=facts)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         assert tokens.pixels is not None
         gone = predicted(fetch(firsts(tokens.pixels))[0], tokens.layout)
         roles = torch.where(gone, int(Role.DROPPED), int(Role.KEPT)).to(torch.uint8)
         return TablePlan(len(tokens), (int((~gone).sum()),), lambda budget: roles)
-
-
-def encoded_alone(tokens: VisualTokens, chosen: Selection) -> Selection:
-    """The same selection, its tokens encoded without the dropped ones, where the model can do that."""
-    if tokens.encode_some is None:
-        return chosen
-    embeddings, ms = tokens.encode_some(chosen.kept)
-    facts = chosen.facts | {"n_not_encoded": len(tokens) - len(chosen.kept)}
-    return replace(chosen, embeddings=embeddings, encode_ms=ms, facts=facts)
 
 
 def predicted(same: Tensor, layout: Layout) -> Tensor:

@@ -36,7 +36,6 @@ from fsr.pruners.forced import Forced
 from fsr.pruners.frames import PRUNER, PerGroup, split
 from fsr.pruners.fsr import FocusScanRefine
 from fsr.pruners.mmtok import MMTok
-from fsr.pruners.pixelprune import PixelPrune, encoded_alone
 from fsr.pruners.plan import EVERY_BUDGET_UP_TO, SLOW_UP_TO, TABLE_BUDGETS, Plan, TablePlan, table_budgets
 from fsr.pruners.todre import ToDRE, least_alike, pivot
 from fsr.scan import scan_order
@@ -99,10 +98,11 @@ class WithForced(Pruner):
             selection = keep(self.name, tokens, order[:budget], scores)
         else:
             selection = self._among_the_rest(tokens, budget)
-        if isinstance(self.pruner, PixelPrune):
-            selection = encoded_alone(tokens, selection)
         counts = {"n_forced_in": len(self.forced.inside), "n_forced_out": len(self.forced.outside)}
         return replace(selection, facts=selection.facts | counts)
+
+    def _finished(self, tokens: VisualTokens, selection: Selection) -> Selection:
+        return self.pruner._finished(tokens, selection)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
         self.forced.check(len(tokens))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from fsr.errors import FsrError, InvalidInput
+from fsr.sweep.compact import compacted, connected
 from fsr.sweep.store import BLOCKS
-
-# lost, won: questions that were right unpruned and are wrong now, and the other way round
-HEADLINE = """
-WITH r AS (SELECT * FROM rows WHERE problem IS NULL), u AS (SELECT item, score FROM r WHERE method = 'full')
-SELECT r.method, r.budget, count(*) AS questions, avg(r.visual_tokens) AS visual_tokens, avg(r.score) AS score,
-       avg(r.score) / nullif(avg(u.score), 0) AS retention, avg(r.agrees::INT) AS agreement, avg(r.kl) AS kl,
-       count(*) FILTER (u.score >= 0.5 AND r.score < 0.5) AS lost,
-       count(*) FILTER (u.score < 0.5 AND r.score >= 0.5) AS won
-FROM r JOIN u USING (item) GROUP BY r.method, r.budget
-ORDER BY (r.method = 'full')::INT DESC, r.budget DESC NULLS FIRST, avg(r.score) DESC, r.method
-"""
+from fsr.sweep.view import FULL, View
 
 
 def opened(folder: Path) -> Any:
@@ -35,16 +29,16 @@ def opened(folder: Path) -> Any:
     return database
 
 
-def headline(folder: Path) -> list[dict[str, Any]]:
-    """A row a method and budget, see `HEADLINE`."""
-    found = opened(folder).execute(HEADLINE)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+def found(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """A line a method and budget (`fsr.sweep.view.View.headline`), best first at each budget; and how many questions
+    could not be asked."""
+    with tempfile.TemporaryDirectory(prefix="fsr-sweeps-") as cache:
+        database = connected(os.cpu_count() or 1, "1GB", Path(cache) / "spill")
+        view = View(database, compacted(database, folder, Path(cache)))
+        return sorted(view.headline(), key=_place), view.counts()[1]
 
 
-def problems(folder: Path) -> int:
-    """Questions that could not be asked."""
-    (count,) = (
-        opened(folder).execute("SELECT count(*) FROM rows WHERE problem IS NOT NULL AND method = 'full'").fetchone()
-    )
-    return int(count)
+def _place(line: dict[str, Any]) -> tuple[bool, float, float, str]:
+    budget = math.inf if line["budget"] is None else line["budget"]
+    score = -math.inf if line["score"] is None else line["score"]
+    return line["method"] != FULL, -budget, -score, line["method"]

@@ -31,12 +31,8 @@ if TYPE_CHECKING:
 VERSION = 1
 MAX_BYTES = 32_000_000
 SCORES = ("saliency", "relevance", "priority")
-FACTS = (
-    "k_focus",
-    "focus_cap",
-    "relevance_used",
-    "n_not_encoded",
-)  # of `Selection.facts`, those that are the same at every budget
+# Of `Selection.facts`, those that are the same at every budget
+FACTS = ("k_focus", "focus_cap", "relevance_used", "n_not_encoded")
 WHY = frozenset({"of", "cosine", "relevance", "residual", "score", "outlier"})  # see `Pruner.why`
 ENDS = ("eos", "length", "stopped")
 PARTS = ("base", "tiles")

@@ -338,27 +338,33 @@ def _clear(picture: Picture, i: int, j: int) -> bool | None:
     return None if 1 / CLEARLY < ratio < CLEARLY else ratio > 1
 
 
-def _bigger(picture: Picture, rng: np.random.Generator, held_out: bool, subject: int | None) -> Question | None:
+def _compared(
+    picture: Picture, rng: np.random.Generator, held_out: bool, subject: int | None, form: str
+) -> tuple[str, tuple[int, int], tuple[Noun, Noun], bool] | None:
+    """Two objects of clearly different size: text, both, their nouns, and whether the first is what is asked for."""
     found = _pair(picture, rng, subject)
     larger = _clear(picture, *found[:2]) if found else None
     if found is None or larger is None:
         return None
     i, j, x, y = found
     words, sign = _SIZES[rng.integers(2)]
-    winner, noun = (i, x) if larger == (sign > 0) else (j, y)
-    text = worded(rng, "bigger", held_out, size=str(rng.choice(words)), **_words(x=x, y=y))
-    return Question("bigger", text, noun.one, (i, j), winner)
+    text = worded(rng, form, held_out, size=str(rng.choice(words)), **_words(x=x, y=y))
+    return text, (i, j), (x, y), larger == (sign > 0)
+
+
+def _bigger(picture: Picture, rng: np.random.Generator, held_out: bool, subject: int | None) -> Question | None:
+    if (found := _compared(picture, rng, held_out, subject, "bigger")) is None:
+        return None
+    text, both, nouns, is_first = found
+    winner = 0 if is_first else 1
+    return Question("bigger", text, nouns[winner].one, both, both[winner])
 
 
 def _than(picture: Picture, rng: np.random.Generator, held_out: bool, subject: int | None) -> Question | None:
-    found = _pair(picture, rng, subject)
-    larger = _clear(picture, *found[:2]) if found else None
-    if found is None or larger is None:
+    if (found := _compared(picture, rng, held_out, subject, "than")) is None:
         return None
-    i, j, x, y = found
-    words, sign = _SIZES[rng.integers(2)]
-    text = worded(rng, "than", held_out, size=str(rng.choice(words)), **_words(x=x, y=y))
-    return Question("than", text, "yes" if larger == (sign > 0) else "no", (i, j), i)
+    text, both, _, is_first = found
+    return Question("than", text, "yes" if is_first else "no", both, both[0])
 
 
 def _biggest(picture: Picture, rng: np.random.Generator, held_out: bool, subject: int | None) -> Question | None:
