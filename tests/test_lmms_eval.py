@@ -125,7 +125,7 @@ def test_logs_of_an_unpruned_and_pruned_runs_are_a_sweep(tmp_path, capsys):
         ("Question 1?", "kind 1", "full", None, "yes", True, 1.0),
         ("Question 40?", "kind 0", "full", None, "no", True, 0.0),
     ]
-    line = next(row for row in report.headline(tmp_path / "a") if row["budget"] == 64)
+    line = next(row for row in report.found(tmp_path / "a")[0] if row["budget"] == 64)
     assert (line["questions"], line["lost"], line["won"], line["kl"]) == (2, 1, 0, None)
     library = Library([tmp_path / "a"])
     (sweep,) = library.sweeps().values()
@@ -199,7 +199,7 @@ def test_a_task_of_ours_scores_in_lmms_eval_as_in_a_sweep(tmp_path):
 
     assert len(answers("scenes")) == 2 * scenes
     assert answers("read") == answers("saved") == answers("scenes")
-    of_sweep = {row["method"]: row["score"] for row in report.headline(tmp_path / "scenes")}
+    of_sweep = {row["method"]: row["score"] for row in report.found(tmp_path / "scenes")[0]}
     for path in (tmp_path / "logs").rglob("*_results.json"):
         result = json.loads(path.read_text())
         method = "full" if "method=full" in result["config"]["model_args"] else "fsr"
