@@ -18,8 +18,9 @@ Box = tuple[float, float, float, float]
 
 COLORS = {Role.KEPT: ROLES["kept"], Role.SCAN: ROLES["scan"], Role.FOCUS: ROLES["focus"]}
 NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept"}
+CROSS_INSET = 0.22  # a share of a token, as static/paint.js
 BY_NAME = {NAMES[role]: color for role, color in COLORS.items()}
-ANCHOR, MERGED, DROPPED = "anchor", "merged into an anchor", "dropped"
+ANCHOR, MERGED, DROPPED, UNENCODED = "anchor", "merged into an anchor", "dropped", "never encoded"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Cells:
         x0, y0, x1, y1 = self.boxes[i]
         return (x0 + x1) / 2, (y0 + y1) / 2
 
+    def cross(self, i: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+        """Both diagonals of a token, from end to end, away from its edge."""
+        inset = CROSS_INSET * self.size
+        x0, y0, x1, y1 = self.boxes[i]
+        left, top, right, bottom = x0 + inset, y0 + inset, x1 - inset, y1 - inset
+        return [((left, top), (right, bottom)), ((left, bottom), (right, top))]
+
     def borders(self, reading: Reading, i: int) -> tuple[bool, bool, bool, bool]:
         """Whether the token's left, upper, right and lower side faces another role, or none."""
         row, col = self.place[i]
@@ -92,4 +100,5 @@ def legend(readings: Sequence[Reading]) -> list[str]:
     found = [name for role, name in NAMES.items() if role in used]
     found += [ANCHOR] if any(reading.absorbed for reading in readings) else []
     found += [MERGED] if Role.MERGED in used else []
-    return found + ([DROPPED] if Role.DROPPED in used else [])
+    dropped = [reading.never_encoded for reading in readings if Role.DROPPED in reading.roles]
+    return found + [DROPPED] * (False in dropped) + [UNENCODED] * (True in dropped)

@@ -21,13 +21,14 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from app.cells import ANCHOR, BY_NAME, DROPPED, MERGED, NAMES, Cells, legend
+from app.cells import ANCHOR, BY_NAME, DROPPED, MERGED, NAMES, UNENCODED, Cells, legend
+from app.figures import read
 from app.look import veil_for
 from app.overlay import SCAN, counts, foreign_anchors, painted
-from fsr.bench.look import MUTED, TEXT, VEILED, mixed, rgb
+from fsr.bench.look import CROSSED, MUTED, TEXT, VEILED, mixed, rgb
 from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import REGISTRY
-from fsr.pruners.reading import Reading, read_plan
+from fsr.pruners.reading import Reading
 from fsr.tokens import Role
 from fsr.trace import Trace
 
@@ -71,7 +72,7 @@ class Sent:
 
     @cached_property
     def reading(self) -> Reading:
-        return read_plan(self.trace["methods"][self.method]["plan"], self.trace["tokens"]["n"], self.budget)
+        return read(self.trace, self.method, self.budget)
 
     @property
     def label(self) -> str:
@@ -198,8 +199,11 @@ def draw_legend(
         elif name == MERGED:
             draw.rectangle(box, fill=rgb(mixed(veil, VEILED["merged"])))
             draw.ellipse((x + third, y + 2 + third, x + 2 * third, y + 2 + 2 * third), fill=SCAN)
-        elif name == DROPPED:
+        elif name in (DROPPED, UNENCODED):
             draw.rectangle(box, fill=rgb(mixed(veil, VEILED["dropped"])))
+            if name == UNENCODED:
+                draw.line((*box[:2], *box[2:]), fill=rgb(CROSSED))
+                draw.line((box[0], box[3], box[2], box[1]), fill=rgb(CROSSED))
         else:
             draw.rectangle(box, outline=rgb(BY_NAME[name]), width=max(2, round(size / 5)))
             if name == NAMES[Role.FOCUS]:

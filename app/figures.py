@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,9 @@ def read(trace: Mapping[str, Any], method: str, budget: int) -> Reading:
     """A method of a trace at a budget. Raises InvalidInput for one that it has not."""
     if method not in trace["methods"]:
         raise InvalidInput(f"this trace has no method {method!r}; it has {', '.join(trace['methods'])}.")
-    return read_plan(trace["methods"][method]["plan"], trace["tokens"]["n"], budget)
+    of = trace["methods"][method]
+    reading = read_plan(of["plan"], trace["tokens"]["n"], budget)
+    return replace(reading, never_encoded=of.get("facts", {}).get("n_not_encoded", 0) > 0)
 
 
 def _legend(figure: Any, overlays: Sequence[Overlay], veil: str) -> None:

@@ -14,7 +14,7 @@ STATIC = Path(__file__).parent / "static"
 WRITTEN = "Written by `python -m app.look` from fsr/bench/look.py: change it there."
 CONSTANTS = (
     "ROLES", "ROLES_ON_DARK", "HALO", "SERIES", "PAIR", "VEIL_ON_BRIGHT", "VEIL_ON_DARK", "BRIGHT", "VEILED", "HEAT",
-    "HEAT_OPACITY", "SCALES", "LOG_SPAN", "LOWEST_KL", "TEXT", "MUTED", "LINE", "GROUND",
+    "HEAT_OPACITY", "SCALES", "LOG_SPAN", "LOWEST_KL", "TEXT", "MUTED", "LINE", "GROUND", "CROSSED",
 )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def stylesheet() -> str:
         "only-one": look.PAIR["one"],
         "only-other": look.PAIR["other"],
         "ground": look.GROUND,
+        "crossed": look.CROSSED,
         "veil": look.VEIL_ON_BRIGHT,  # the page sets what lies over dropped tokens of the picture on screen
     }
     rules = ((":root", light), (".dark", look.ROLES_ON_DARK))

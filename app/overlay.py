@@ -40,6 +40,8 @@ def painted(picture: Image.Image, tokens: Cells, reading: Reading, foreign: set[
     """The picture with veil, outlines, merged tokens and rings. foreign: anchors that get a second, dashed ring."""
     image = np.array(picture.convert("RGB"))
     _veil(image, tokens, reading, rgb(veil))
+    if reading.never_encoded:
+        _crosses(image, tokens, reading)
     for role, color in COLORS.items():
         _outline(image, tokens, reading, role, rgb(color))
     cell = min(tokens.size, 80)
@@ -64,6 +66,12 @@ def _veil(image: np.ndarray, tokens: Cells, reading: Reading, veil: Color) -> No
     for i, box in tokens.boxes.items():
         _area(strength, box)[:] = VEILED.get(Role(reading.roles[i]), 0)
     image[:] = image + (np.asarray(veil, np.float32) - image) * strength[..., None]
+
+
+def _crosses(image: np.ndarray, tokens: Cells, reading: Reading) -> None:
+    for line in map(tokens.cross, tokens.of_role(reading, Role.DROPPED)):
+        for (x0, y0), (x1, y1) in line:
+            cv2.line(image, (round(x0), round(y0)), (round(x1), round(y1)), rgb(look.CROSSED), 1, cv2.LINE_AA)
 
 
 def _area(image: np.ndarray, box: Box) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from app.cells import Cells, legend
+from app.cells import DROPPED, Cells, legend
 from app.figures import read
 from app.look import veil_for
 from app.overlay import counts
@@ -68,7 +68,7 @@ def picture_figure(
         if scale:
             _scale(figure, scale, layer, y, height)
             y -= 0.34
-        names = [name for name in legend([reading]) if not (scale and name == "dropped")]
+        names = [name for name in legend([reading]) if not (scale and name == DROPPED)]
         signs = [sign(name, veil) for name in names]
         at = (0.12 / WIDTH, y / height)
         box = figure.legend(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.cells import ANCHOR, BY_NAME, COLORS, DROPPED, MERGED, NAMES, Box, Cells
-from fsr.bench.look import HALO, HEAT_OPACITY, LINE, VEILED, Scale, heat, mixed
+from app.cells import ANCHOR, BY_NAME, COLORS, DROPPED, MERGED, NAMES, UNENCODED, Box, Cells
+from fsr.bench.look import CROSSED, HALO, HEAT_OPACITY, LINE, VEILED, Scale, heat, mixed
 from fsr.pruners.reading import Reading
 from fsr.tokens import Role
 
@@ -40,6 +40,8 @@ def paint(axis: Any, grid: Cells, reading: Reading, points: float, veil: str, ve
         kept = [grid.boxes[i] for i in grid.boxes if reading.roles[i] != Role.DROPPED]
         _fill(axis, [grid.seen], veil, VEILED["dropped"], "dropped", holes=kept)
         _fill(axis, [grid.boxes[i] for i in of(Role.MERGED)], veil, VEILED["merged"], "merged")
+    if reading.never_encoded:
+        _crosses(axis, grid, of(Role.DROPPED), max(0.3, 0.04 * cell))
     _fill(axis, [(0, 0, grid.width, grid.height)], veil, VEILED["unseen"], "unseen", holes=[grid.seen])
     for role, color in COLORS.items():
         _outline(axis, grid, reading, role, color, points)
@@ -66,6 +68,14 @@ def paint_heat(axis: Any, grid: Cells, values: Sequence[float], scale: Scale) ->
         shades.setdefault(heat(scale.at(values[i])), []).append(box)
     for color, boxes in shades.items():
         _fill(axis, boxes, color, HEAT_OPACITY, "heat")
+
+
+def _crosses(axis: Any, grid: Cells, tokens: Sequence[int], thick: float) -> None:
+    """What never entered the vision tower, crossed out. thick: points."""
+    from matplotlib.collections import LineCollection
+
+    lines = [line for i in tokens for line in grid.cross(i)]
+    axis.add_collection(LineCollection(lines, colors=CROSSED, linewidths=thick, gid=UNENCODED))
 
 
 def _outline(axis: Any, grid: Cells, reading: Reading, role: Role, color: str, points: float) -> None:
@@ -124,8 +134,9 @@ def sign(name: str, veil: str) -> Any:
     if name == MERGED:
         ground = Patch(facecolor=mixed(veil, VEILED["merged"]), edgecolor=LINE, linewidth=0.6)
         return ground, dot(color=SCAN, markeredgecolor=HALO, markeredgewidth=0.5, markersize=4)
-    if name == DROPPED:
-        return Patch(facecolor=mixed(veil, VEILED["dropped"]), edgecolor=LINE, linewidth=0.6)
+    if name in (DROPPED, UNENCODED):
+        ground = Patch(facecolor=mixed(veil, VEILED["dropped"]), edgecolor=LINE, linewidth=0.6)
+        return ground if name == DROPPED else (ground, dot(color=CROSSED, marker="x", markersize=6))
     frame = Patch(facecolor="none", edgecolor=BY_NAME[name], linewidth=1.4)
     if name != NAMES[Role.FOCUS]:
         return frame

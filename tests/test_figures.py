@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.cells import Cells, legend
 from app.figures import Overlay, contact_sheet, fidelity_curves, iou_matrix, token_map
+from app.overlay import painted
 from app.picture_figure import picture_figure
 from fsr.bench import look
 from fsr.bench.chart import wrapped
@@ -195,6 +197,29 @@ def test_nothing_but_the_veil_lies_over_a_token(trace, shown, level):
         kept = i in overlay.reading.kept
         wanted = [level] * 3 if kept else [level + (v - level) * look.VEILED["dropped"] for v in veil]
         assert pixel == pytest.approx(wanted, abs=2), (i, kept)
+
+
+@each("never", [True, False])
+def test_what_was_never_encoded_is_crossed_out_in_every_file(trace, shown, never):
+    """As vectors and as pixels: a cross on each dropped token, none on a kept one, and the legend says so."""
+    facts = {"n_not_encoded": 22 if never else 0}
+    trace = trace | {"methods": {"grid": trace["methods"]["grid"] | {"facts": facts}}}
+    overlay, picture = Overlay.of(trace, "grid", 8), Image.new("RGB", (60, 50), (200,) * 3)
+    (name,) = {"dropped", "never encoded"} & set(legend([overlay.reading]))
+    assert (name == "never encoded") is never
+    svg = contact_sheet(picture, trace, [overlay], "svg").decode()
+    group = svg.partition('id="never encoded"')[2].partition("</g>")[0]
+    assert group.count(f"stroke: {look.CROSSED}") == (2 * 22 if never else 0)
+    large = picture.resize((600, 500))
+    cells = Cells.of(trace, 0).pixels(600, 500)
+    film = painted(large, cells, overlay.reading, set(), look.VEIL_ON_BRIGHT)
+    middles = [tuple(film[round(y), round(x)].tolist()) for x, y in map(cells.middle, range(30))]
+    veiled = tuple(round(200 + (v - 200) * look.VEILED["dropped"]) for v in look.rgb(look.VEIL_ON_BRIGHT))
+    for pixels in (shown(contact_sheet(picture, trace, [overlay], title="")), middles):
+        for i, pixel in enumerate(pixels):
+            ground = (200,) * 3 if i in overlay.reading.kept else veiled
+            crossed = never and i not in overlay.reading.kept
+            assert (pixel == pytest.approx(ground, abs=2)) is not crossed, i
 
 
 def test_a_token_map_has_the_scale_of_the_page(trace, shown):

@@ -18,3 +18,4 @@ export const TEXT = "#1b1d20";
 export const MUTED = "#5c6067";
 export const LINE = "#dcdcd8";
 export const GROUND = "#8d9096";
+export const CROSSED = "#8d939b";

@@ -4,7 +4,7 @@
 import { ROLE } from "./plan.js";
 import { center } from "./geometry.js";
 import { heatColors } from "./color.js";
-import { HEAT_OPACITY, PAIR, VEILED } from "./look.js";
+import { CROSSED, HEAT_OPACITY, PAIR, VEILED } from "./look.js";
 import { paintLayer, paintMarks } from "./why/marks.js";
 
 /**
@@ -60,8 +60,6 @@ export function paintPair(ctx, geometry, scene) {
 }
 
 const PAIRED = ["", PAIR.one, PAIR.other, PAIR.both]; // only the first, only the second, both
-
-const CROSSED = "#8d939b"; // as what the model never saw is hatched
 
 const LAYER = ["dropped", "merged", "kept", "scan", "focus"]; // by role number
 
@@ -128,7 +126,7 @@ function paintUnseen(ctx, { seen, width, height }, { veil, pixel }) {
   ctx.fillStyle = veil;
   ctx.fillRect(0, 0, width, height);
   ctx.globalAlpha = 0.35;
-  ctx.strokeStyle = "#8d939b";
+  ctx.strokeStyle = CROSSED;
   ctx.lineWidth = pixel;
   ctx.beginPath();
   for (let x = -height; x < width; x += 9 * pixel) {

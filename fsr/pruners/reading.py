@@ -18,12 +18,14 @@ from fsr.tokens import Role, check_budget
 @dataclass(frozen=True)
 class Reading:
     """roles: N values of `Role`. budget: the one that is shown, where a plan holds only some. absorbed: anchor -> how
-    many tokens were merged into it, for plans that know. anchor: merged token -> its anchor, for the same plans."""
+    many tokens were merged into it, for plans that know. anchor: merged token -> its anchor, for the same plans.
+    never_encoded: whether what was dropped never entered the vision tower."""
 
     roles: list[int]
     budget: int
     absorbed: dict[int, int] = field(default_factory=dict)
     anchor: dict[int, int] = field(default_factory=dict)
+    never_encoded: bool = False
 
     @property
     def kept(self) -> set[int]:
