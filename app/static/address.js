@@ -7,6 +7,7 @@ import { COMPARED } from "./address_compare.js";
 import { SCORES } from "./describe.js";
 import { SHARES, waysOf } from "./share.js";
 import { LAYERS } from "./store.js";
+import { isList } from "./listed.js";
 import { SIDES, readParameters, readRegion, readTokens, share3, tunedOf, written } from "./address_text.js";
 import { TABS } from "./tabs.js";
 import { LAYERS as MEASURED } from "./why/layer.js";
@@ -65,6 +66,14 @@ export const ROWS = [
     write: ({ state }) => (state.source ? String(state.source.item) : ""),
     read: (text) => DIGITS.test(text) && {},
     allowed: () => "the number of a question",
+  },
+  {
+    name: "list",
+    keys: ["list", "source"],
+    write: ({ state }) => (state.source ? state.list : ""),
+    read: (text) => isList(text) && { list: text },
+    none: () => ({ list: "" }),
+    allowed: () => "what the address of the page Data sets holds behind its question mark",
   },
   {
     name: "picture",

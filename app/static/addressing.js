@@ -167,6 +167,11 @@ export function createAddress(store, config) {
   }
 
   store.set({ linkOf });
+  store.when("visit", (query) => {
+    write();
+    window.history.pushState({ picture: "" }, "", window.location.pathname + query);
+    moved();
+  });
   store.on(/** @type {any} */ (KEYS), () => opened && later());
   store.on(["status"], ({ status }) => isBusy(status) && status.phase !== "planning" && dropNote(store, "question"));
   window.addEventListener("popstate", moved);

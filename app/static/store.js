@@ -25,9 +25,10 @@ export const NO_STUDY = { known: {}, now: null, last: {} };
  * example: show one of the gallery; tour: begin a guided one;
  * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way;
  * unread: the Words tab will hear no more; study: measure influence, or look for a repair;
- * open: a picture that the address names; choose: a model; look: at a picture that came back.
+ * open: a picture that the address names; visit: another address of this page, a query;
+ * choose: a model; look: at a picture that came back.
  * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
- *   | "force" | "unforce" | "study" | "unstudied" | "unread" | "open" | "choose" | "look"} Action
+ *   | "force" | "unforce" | "study" | "unstudied" | "unread" | "open" | "visit" | "choose" | "look"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State
@@ -43,6 +44,7 @@ export function createStore(initial) {
     clip: null,
     example: null,
     source: /** @type {{ sweep: string, item: number, question: string } | null} */ (null),
+    list: "", // of questions that the source is one of: the query of the page Data sets
     question: "",
     where: "",
     method: "fsr",

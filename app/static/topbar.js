@@ -4,11 +4,13 @@ import { refs, setText } from "./dom.js";
 import { mountPicker } from "./picker.js";
 import { mountSave } from "./save/menu.js";
 import { mountNotes } from "./notes.js";
+import { mountListed } from "./listed.js";
 
 export function mountTopbar(root, store, config, { watch, props, chosen, look, tools }) {
   const at = refs(root);
   mountPicker(root, store, config, { chosen, look });
   mountNotes(at.notes, store);
+  mountListed(at, store);
   store.when("choose", chosen);
   const show = () => {
     const { value } = props;

@@ -71,7 +71,7 @@ def test_the_first_screen_holds_the_ten_worst_flips_of_fsr_at_64_and_what_they_s
     ).to_be_visible()
     link = rows.first.locator("a").get_attribute("href")
     item = rows.first.get_attribute("data-item")
-    assert link == f"./?sweep={asked(page)['sweep']}&method=fsr&budget=64&item={item}"
+    assert link.startswith(f"./?sweep={asked(page)['sweep']}&method=fsr&budget=64&item={item}&list=sweep%3D")
     page.go_back()
     expect(page.locator(COUNT)).to_have_text(before)
     assert conditions(page) == ["flip = lost"]

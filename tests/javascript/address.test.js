@@ -3,6 +3,7 @@ import test from "node:test";
 
 import { aTrace, CONFIG } from "./browser.js";
 import { ROWS, queryOf, readQuery, shareable } from "../../app/static/address.js";
+import { listAddress, queryFor } from "../../app/static/listed.js";
 import { readTokens, written } from "../../app/static/address_text.js";
 import { LAYERS, createStore } from "../../app/static/store.js";
 
@@ -60,7 +61,18 @@ test("what is written is read again, every key of it", () => {
   assert.equal(given.get("question"), "what else, 7: + & #?");
   assert.match(query, /tune=fsr\.alpha:0,fsr\.rho:0\.5,fsr\.similarity:encoder/);
   const unwritten = ROWS.map((row) => row.name).filter((name) => !given.has(name));
-  assert.deepEqual(unwritten, ["recording", "sweep", "item", "picture", "model", "share", "frame", "part", "region"]);
+  assert.deepEqual(unwritten, [
+    "recording",
+    "sweep",
+    "item",
+    "list",
+    "picture",
+    "model",
+    "share",
+    "frame",
+    "part",
+    "region",
+  ]);
 });
 
 test("a clip's frame and region are written and read", () => {
@@ -92,11 +104,30 @@ test("an item of a sweep is named by both, and is no picture of the visitor's", 
   assert.match(queryOf({ config, state, question: "why?" }), /&item=12&question=why%3F&/);
 });
 
+test("the way back to a list leads to the page Data sets, whatever the list is", () => {
+  const source = { sweep: "a", item: 12, question: "what?" };
+  const list = "sweep=a&method=fsr&budget=64&filter=[]&sort=kl";
+  const query = queryOf({ config, state: stateOf({ example: null, source, list }) });
+  assert.equal(readQuery(query, { config, state: stateOf({}) }).patch.list, list);
+  assert.equal(queryOf({ config, state: stateOf({ list }) }).includes("list="), false, "an example is in no list");
+  assert.equal(listAddress(list, { item: 12, theme: "dark" }), "./data?sweep=a&method=fsr&budget=64&filter=%5B%5D&sort=kl&at=12&theme=dark"); // prettier-ignore
+  for (const hostile of [
+    "//evil.example/?&sweep=a",
+    "#/../..//evil.example&sweep=a",
+    "javascript:alert(1)//&sweep=a",
+  ]) {
+    const { origin, pathname } = new URL(listAddress(hostile), "https://here.example/space/");
+    assert.deepEqual([origin, pathname], ["https://here.example", "/space/data"]);
+  }
+  assert.equal(queryFor(`?item=12&question=what&token=3&method=fsr&list=${encodeURIComponent("item=9&a=1")}`, 7), "?item=7&method=fsr&list=item%3D9%26a%3D1"); // prettier-ignore
+});
+
 const BAD = {
   example: ["../../etc", "constructor", ""],
   recording: ["none"],
   sweep: ["x".repeat(201)],
   item: ["-1", "1e9", "first", ""],
+  list: ["https://evil.example", "//evil.example/?sweep=", "javascript:alert(1)", `sweep=a&filter=${"x".repeat(4000)}`],
   picture: ["0123"],
   question: [" ", "x".repeat(501)],
   model: ["gpt"],

@@ -1,5 +1,7 @@
 // What the page asks the server: the addresses, one sentence for whatever fails, and only the newest answer counts.
 
+import { written } from "./address.js";
+import { isList } from "../listed.js";
 import { ofQuestions, without, writtenFilter } from "./filter.js";
 
 /**
@@ -31,15 +33,16 @@ export const aboutAddress = (sweep) => address("data/api/about", { sweep });
 export const headlineAddress = (view, columns, sweep = view.sweep) =>
   address("data/api/headline", { sweep, filter: writtenFilter(ofQuestions(view.filter, columns)) });
 
-/** at: an item whose place in the list is wanted, too. @param {View} view @param {number} offset @param {number | null} at */
-export const questionsAddress = (view, offset, at = null) =>
+/** at: an item whose place in the list is wanted, too.
+ *  @param {View} view @param {number} offset @param {number | null} at */
+export const questionsAddress = (view, offset, at = null, limit = PAGE) =>
   address("data/api/questions", {
     ...chosen(view),
     filter: writtenFilter(view.filter),
     sort: view.sort,
     down: view.down ? 1 : 0,
     offset,
-    limit: PAGE,
+    limit,
     at,
     ...other(view),
   });
@@ -56,8 +59,11 @@ export const pictureAddress = ({ sweep, method, budget }, item, side) =>
 export const exportAddress = (view, as) =>
   address("data/export", { ...chosen(view), filter: writtenFilter(view.filter), as });
 
-/** The explorer with this question. @param {View} view */
-export const explorerAddress = (view, item) => address("./", { ...chosen(view), item, theme: view.theme });
+/** The explorer with this question, and the list that it is one of, where that is not too long. @param {View} view */
+export const explorerAddress = (view, item) => {
+  const list = written({ ...view, at: null, theme: "" }).slice(1);
+  return address("./", { ...chosen(view), item, theme: view.theme, list: isList(list) ? list : "" });
+};
 
 const KEPT = 80; // answers
 
