@@ -126,8 +126,19 @@ def kept(result: dict[str, Any]) -> str:
 
 def accuracy(path: str, words: str) -> str:
     result = read(path)
-    parts = [words, f"`{result['command']}`", summary(result), "\n".join(filter(None, standing(result)))]
+    lines = "\n".join(filter(None, [*standing(result), endings(result)]))
+    parts = [words, f"`{result['command']}`", summary(result), lines]
     return "\n\n".join([*parts, kept(result), by_type(result)])
+
+
+def endings(result: dict[str, Any]) -> str:
+    """How many answers of which methods did not end by themselves, where that was counted."""
+    if "unended" not in result:
+        return ""
+    if not result["unended"]:
+        return "* Every answer of every method ended by itself."
+    of = [f"{method} {', '.join(f'{n} at {b}' for b, n in row.items())}" for method, row in result["unended"].items()]
+    return f"* Of {result['questions']} answers each so many did not end by themselves: {'; '.join(of)}."
 
 
 def worlds(path: str) -> list[str]:
@@ -144,7 +155,7 @@ def worlds(path: str) -> list[str]:
     ]
     for name, one in result["sets"].items():
         kept = ", ".join(f"{100 * x:.1f} % at {b}" for b, x in one["retention"]["fsr"].items())
-        lines = "\n".join(filter(None, standing(one)))
+        lines = "\n".join(filter(None, [*standing(one), endings(one)]))
         words = f"Of the accuracy with all tokens FSR keeps {kept}."
         found += [f"### {name}", summary(one), lines, words, by_type(one)]
     return found

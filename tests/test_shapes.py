@@ -340,8 +340,9 @@ def test_clip_shares_the_vision_tower(llava):
 @pytest.mark.parametrize(
     ("questions", "least"), [(16, 0.75), pytest.param(48, 0.88, marks=pytest.mark.slow)], ids=["few", "many"]
 )
-def test_it_answers_validation_questions(questions, least):
+def test_it_answers_validation_questions(questions, least, monkeypatch):
     from fsr import vlm
+    from fsr.bench import accuracy
     from fsr.bench.accuracy import run
 
     todo = list(cases("validation", 9, questions))
@@ -349,6 +350,9 @@ def test_it_answers_validation_questions(questions, least):
     assert found.right["full", GRID * GRID].mean() >= least
     assert found.right["blind", 0].mean() < 0.5
     assert len(found.k_focus) == questions
+    assert found.unended == dict.fromkeys(found.right, 0)
+    monkeypatch.setattr(accuracy, "MAX_NEW_TOKENS", 1)
+    assert run(vlm.load("shapes"), todo[:2], ["fsr"], [64]).unended["fsr", 64] == 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from fsr.vlm.cost import timed
 CHUNK = 24  # pictures in memory at a time, with the selections of all methods at all budgets
 BATCH = 16
 MAX_NEW_TOKENS = 48
+WORD = re.compile(r"\w+|[^\w\s]")  # a token of the embedded models
 LISTS = ("list", "frame")  # types whose answers are long
 REFERENCES = ("full", "blind", "majority")  # without a budget of their own
 OWN = -1  # the budget of a method that decides itself how many tokens it keeps, until the mean is known
@@ -118,7 +120,8 @@ class Request:
 @dataclass
 class Measured:
     """right: (questions,) bool for every method and budget. k_focus: K_F of every question. own_count: the mean number
-    of tokens of methods that decide it themselves. encode_ms, select_ms, answer_ms: a question's share of the time.
+    of tokens of methods that decide it themselves. unended: how many answers were as long as is allowed. encode_ms,
+    select_ms, answer_ms: a question's share of the time.
 
     What several methods share (similarities) is paid by the first that asks. Batches hold several methods and budgets;
     each of their rows is counted with the same share of the batch's time.
@@ -127,6 +130,7 @@ class Measured:
     right: dict[Key, np.ndarray] = field(default_factory=dict)
     k_focus: list[float] = field(default_factory=list)
     own_count: dict[str, float] = field(default_factory=dict)
+    unended: dict[Key, int] = field(default_factory=dict)
     encode_ms: float = 0.0
     select_ms: dict[Key, float] = field(default_factory=dict)
     answer_ms: dict[Key, float] = field(default_factory=dict)
@@ -154,6 +158,7 @@ def run(
     select_ms: dict[Key, float] = defaultdict(float)
     answer_ms: dict[Key, float] = defaultdict(float)
     own: dict[str, list[int]] = defaultdict(list)
+    unended: dict[Key, int] = defaultdict(int)
     out = Measured()
     for start in range(0, len(todo), CHUNK):
         part = todo[start : start + CHUNK]
@@ -171,9 +176,11 @@ def run(
         for request, answer, ms in answered(model, requests, part):
             right[request.key].append(part[request.row].right(answer))
             answer_ms[request.key] += ms
+            unended[request.key] += len(WORD.findall(answer)) >= MAX_NEW_TOKENS
         say(f"{min(start + CHUNK, len(todo))} of {len(todo)} questions")
     out.own_count = {name: round(float(np.mean(counts)), 1) for name, counts in own.items()}
     out.right = {_counted(k, out.own_count): np.array(v) for k, v in right.items()}
+    out.unended = {_counted(k, out.own_count): v for k, v in unended.items()}
     out.encode_ms /= len(todo)
     out.select_ms = {_counted(k, out.own_count): v / len(todo) for k, v in select_ms.items()}
     out.answer_ms = {_counted(k, out.own_count): v / len(todo) for k, v in answer_ms.items()}
@@ -266,6 +273,7 @@ def report(
         "accuracy": nested({k: mean(v) for k, v in right.items()}),
         "interval": nested({k: bootstrap(v) for k, v in right.items()}),
         "by_type": {t: nested({k: mean(v[kinds == t]) for k, v in right.items()}) for t in types if (kinds == t).any()},
+        "unended": nested({k: n for k, n in measured.unended.items() if n}),
         "small_subjects": round(float(np.mean(subjects)), 3) if subjects else None,
     }
     full = next((v for (m, _), v in right.items() if m == "full"), None)
