@@ -25,6 +25,7 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import describe
 from fsr.sweep.common import common
 from fsr.sweep.library import Library, Sweep
+from fsr.sweep.paired import beside, paired
 from fsr.sweep.view import Chosen, View, known
 
 AT_ONCE, PICTURES, EXPORTS = 4, 2, 1  # questions, thumbnails and downloads at a time
@@ -50,6 +51,7 @@ class DataSets:
             "headline": self.headline,
             "questions": self.questions,
             "common": self.common,
+            "paired": self.paired,
         }
         found: list[BaseRoute] = [
             Route(f"/data/api/{name}", self._route(partial(_json, answer), self.asking))
@@ -103,6 +105,12 @@ class DataSets:
         sweep, view = self._opened(query)
         return common(view, _of(sweep, query), query.get("flip") or "lost", query.get("filter", ""))
 
+    def paired(self, query: Query) -> Any:
+        sweep, view = self._opened(query)
+        other = self._other(query, sweep)
+        method, budget = query.get("beside_method", ""), query.get("beside_budget", "")
+        return paired(view, beside(self.library.view(other), other.settings, method, budget), query.get("filter", ""))
+
     def picture(self, query: Query) -> Response:
         sweep = self.library.get(query.get("sweep", ""))
         of = _of(sweep, query) if query.get("method") else None
@@ -135,14 +143,18 @@ class DataSets:
     def _beside(self, query: Query, sweep: Sweep, of: Chosen) -> tuple[View, Chosen] | None:
         if not query.get("beside"):
             return None
-        other = self.library.get(query["beside"])
+        other = self._other(query, sweep)
+        method = query.get("beside_method") or of.method
+        budget = query.get("beside_budget") or ("" if of.budget is None else str(of.budget))
+        return self.library.view(other), known(other.settings, method, budget)
+
+    def _other(self, query: Query, sweep: Sweep) -> Sweep:
+        other = self.library.get(query.get("beside", ""))
         if other.settings["digest"] != sweep.settings["digest"]:
             raise InvalidInput(
                 f"{other.name!r} asked other questions than {sweep.name!r}; they cannot stand side by side."
             )
-        method = query.get("beside_method") or of.method
-        budget = query.get("beside_budget") or ("" if of.budget is None else str(of.budget))
-        return self.library.view(other), known(other.settings, method, budget)
+        return other
 
 
 def _of(sweep: Sweep, query: Query) -> Chosen:

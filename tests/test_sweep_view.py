@@ -22,6 +22,7 @@ from fsr.sweep.data import Item
 from fsr.sweep.intervals import Pairs, wilson
 from fsr.sweep.layout import packed, unpacked
 from fsr.sweep.library import Library
+from fsr.sweep.paired import Beside, paired
 from fsr.sweep.store import Store
 from fsr.sweep.view import Chosen
 from fsr.tokens import Grid, Layout
@@ -29,6 +30,7 @@ from tests.looping import each
 
 SHAPES = ROOT / "assets" / "sweeps" / "shapes"
 RANDOM = Chosen("random", 32)
+COUNT = '[{"column": "data_type", "is": "=", "value": "count"}]'
 LOST = '[{"column": "flip", "is": "=", "value": "lost"}]'
 
 
@@ -177,6 +179,28 @@ def test_a_screenful_is_sorted_paged_and_stands_beside_another(view):
     for sort, limit in (("kl--", 10), ("kl", 101)):
         with pytest.raises(InvalidInput):
             view.questions(RANDOM, "", sort, limit=limit)
+
+
+@each(("method", "budget", "filter_"), [("fsr", None, ""), ("fsr", 192, COUNT), ("full", None, "")])
+def test_two_methods_side_by_side_differ_as_their_pairs_do(view, plain, method, budget, filter_):
+    rows, items = plain
+    own = {row["item"]: row["score"] for row in rows if (row["method"], row["budget"]) == ("random", 32)}
+    if filter_:
+        own = {item: score for item, score in own.items() if items[item]["data_type"] == "count"}
+    other = Beside(view, method, budget)
+    line = next(line for line in paired(view, other, filter_) if (line["method"], line["budget"]) == ("random", 32))
+    budgets = (None, 576) if method == "full" else (budget or 32,)
+    theirs = {row["item"]: row["score"] for row in rows if row["method"] == method and row["budget"] in budgets}
+    here, there = np.array([(own[item], theirs[item]) for item in own]).T
+    assert line["questions"] == len(own)
+    assert [line["here"], line["there"]] == pytest.approx([here.mean(), there.mean()])
+    assert line["difference"] == pytest.approx((here - there).mean())
+    assert line["only_here"] == ((here >= 0.5) & (there < 0.5)).sum()
+    assert line["only_there"] == ((here < 0.5) & (there >= 0.5)).sum()
+    at = np.random.default_rng(0).integers(len(own), size=(3000, len(own)))
+    ends = np.percentile((here - there)[at].mean(1), [2.5, 97.5])
+    assert [line["difference_low"], line["difference_high"]] == pytest.approx(ends, abs=0.03)
+    assert all(line["method"] != "fsr" for line in paired(view, Beside(view, "fsr"))), "nothing stands beside itself"
 
 
 @pytest.mark.parametrize("flip", ["lost", pytest.param("any", marks=pytest.mark.slow)])

@@ -9,7 +9,7 @@ import { askedColumns, withAsked } from "../../app/static/data/common.js";
 import { ticksOf } from "../../app/static/data/curves.js";
 import * as filters from "../../app/static/data/filter.js";
 import { columnsShown, contrasted } from "../../app/static/data/row.js";
-import { byBudget, endsOf, measureOf } from "../../app/static/data/scores.js";
+import { byBudget, endsOf, isSure, measureOf, pairText } from "../../app/static/data/scores.js";
 import { emptyView, firstView, isPreset, presetsOf, settled } from "../../app/static/data/view.js";
 import { pagesOf, scrollFor, seen, tallness } from "../../app/static/data/window.js";
 
@@ -58,6 +58,14 @@ test("a bar's conditions take the place of others of its column, and go when pre
   assert.deepEqual(once, [LOST, ...middle]);
   assert.ok(filters.holds(once, middle) && !filters.holds(once, small));
   assert.deepEqual(filters.toggled(once, middle), [LOST]);
+});
+
+test("two lines side by side are told with the interval of their pairs", () => {
+  const line = { questions: 304, measure: "score", here: 0.812, there: 0.83, only_here: 12, only_there: 17 };
+  const open = { ...line, difference: -0.018, difference_low: -0.049, difference_high: 0.013 };
+  assert.deepEqual([isSure(open), isSure({ ...open, difference_high: -0.001 })], [false, true]);
+  assert.match(pairText(open), /difference of −1\.8 points \(95 %: −4\.9 to \+1\.3; it may as well be none\)\. 12 are right here alone, 17 there/); // prettier-ignore
+  assert.match(pairText({ questions: 0 }), /no question/);
 });
 
 test("flips, search and conditions are said in words", () => {

@@ -33,6 +33,14 @@ export const aboutAddress = (sweep) => address("data/api/about", { sweep });
 export const headlineAddress = (view, columns, sweep = view.sweep) =>
   address("data/api/headline", { sweep, filter: writtenFilter(ofQuestions(view.filter, columns)) });
 
+/** The same lines beside others: the differences, with their paired intervals. @param {View} view @param {Column[]} columns */
+export const pairedAddress = (view, columns) =>
+  address("data/api/paired", {
+    sweep: view.sweep,
+    filter: writtenFilter(ofQuestions(view.filter, columns)),
+    ...other(view),
+  });
+
 /** at: an item whose place in the list is wanted, too.
  *  @param {View} view @param {number} offset @param {number | null} at */
 export const questionsAddress = (view, offset, at = null, limit = PAGE) =>

@@ -5,8 +5,9 @@ import { isNumber } from "../format.js";
 import { drawCurves, legendOf } from "./curves.js";
 import { chipsOf, ofQuestions } from "./filter.js";
 import { refill } from "./focus.js";
-import { FLIP, budgetText, intervalBar, methodMark, percent, withInterval } from "./marks.js";
-import { byBudget, endsOf, measureOf } from "./scores.js";
+import { FLIP, budgetText, intervalBar, methodMark, percent, points, withInterval } from "./marks.js";
+import { besideNameOf } from "./row.js";
+import { byBudget, endsOf, isSure, measureOf, pairText } from "./scores.js";
 import { sweepOf } from "./store.js";
 import { FULL, labelOf } from "./view.js";
 
@@ -20,6 +21,12 @@ const HEADS = [
   [FLIP.won.sign, `Won: ${FLIP.won.help}`],
   [FLIP.changed.sign, `Changed: ${FLIP.changed.help}`],
 ];
+const BESIDE = [
+  ["Beside", "mean score of what stands beside, on the questions that both answered"],
+  ["Difference", "points more than beside, with the 95 % interval of the pairs, every question with itself"],
+  ["Here", "questions that are right here and wrong beside"],
+  ["There", "questions that are wrong here and right beside"],
+];
 
 export function mountHeadline(root, store) {
   const at = refs(root);
@@ -28,7 +35,7 @@ export function mountHeadline(root, store) {
     button.addEventListener("click", () => store.look({ show: button.dataset.show }));
   at.table.addEventListener("click", (event) => choose(store, event.target.closest("tr[data-method]")));
   at.table.addEventListener("keydown", (event) => step(at.table, event));
-  store.on(["headline", "other", "view", "sweeps"], (state) => {
+  store.on(["headline", "paired", "unpaired", "view", "sweeps"], (state) => {
     const { headline, view } = state;
     const sweep = sweepOf(state);
     const rows = headline.value;
@@ -37,9 +44,10 @@ export function mountHeadline(root, store) {
     root.toggleAttribute("data-pale", headline.phase === "asking" && Boolean(rows));
     setText(at.headlinestatus, statusOf(headline));
     setText(at.headlineof, subsetText(state, rows));
+    setText(at.besideof, sweep ? besideText(state, sweep) : "");
     toggle(at.table, Boolean(sweep && rows) && view.show === "table");
     toggle(at.curves, Boolean(sweep && rows) && view.show === "curves");
-    const now = [sweep, rows, state.other, view.method, view.budget, view.show];
+    const now = [sweep, rows, state.paired, view.method, view.budget, view.show];
     if (!sweep || !rows || now.every((part, i) => Object.is(part, drawn[i]))) return;
     drawn = now;
     if (view.show === "table") drawTable(at.table, sweep, rows, state);
@@ -77,15 +85,26 @@ function subsetText({ view, columns }, rows) {
     .join(", ")}.`;
 }
 
-function drawTable(node, sweep, rows, { view, other }) {
+/** What the chosen line is beside the other, in words. */
+function besideText({ view, sweeps, paired, unpaired }, sweep) {
+  if (!view.beside) return "";
+  if (unpaired) return `Side by side: ${unpaired}`;
+  const line = paired.find((one) => one.method === view.method && one.budget === view.budget);
+  if (!line) return "";
+  const what = `${labelOf(sweep, view.method)} at ${budgetText(view.budget)} beside ${besideNameOf(sweeps, view)}`;
+  return `${what}, ${pairText(line)}`;
+}
+
+function drawTable(node, sweep, rows, { view, paired }) {
   const measure = measureOf(rows);
   const [from, to] = endsOf(rows, measure);
   const full = rows.find((row) => row.method === FULL);
-  const context = { sweep, measure, from, to, reference: full?.[measure] ?? null, view, other };
+  const context = { sweep, measure, from, to, reference: full?.[measure] ?? null, view, paired };
+  node.toggleAttribute("data-beside", paired.length > 0);
   const stepping = node.contains(document.activeElement);
   const scrolled = node.scrollTop;
-  const extra = other.length ? [["Beside", "score of the sweep beside this one"]] : [];
-  const head = [...HEADS, ...extra].map(([text, help]) => el("th", { scope: "col", title: help || null }, text));
+  const heads = paired.length ? [...HEADS.slice(0, 2), ...BESIDE] : HEADS;
+  const head = heads.map(([text, help]) => el("th", { scope: "col", title: help || null }, text));
   refill(
     node,
     "row",
@@ -124,33 +143,20 @@ function groupText(budget) {
   return budget === null ? "As many tokens as the method keeps" : `${budget} visual tokens`;
 }
 
-function rowOf(row, { sweep, measure, from, to, reference, view, other }) {
+function rowOf(row, { sweep, measure, from, to, reference, view, paired }) {
   const full = row.method === FULL;
   const name = labelOf(sweep, row.method);
   const chosen = !full && row.method === view.method && row.budget === view.budget;
   const [low, high] = [row[`${measure}_low`], row[`${measure}_high`]];
   const score = full ? percent(row[measure]) : withInterval(row[measure], low, high);
   const bar = intervalBar({ value: row[measure], low, high, from, to, reference });
-  const beside = other.find((one) => one.method === row.method && one.budget === row.budget);
+  const line = paired.find((one) => one.method === row.method && one.budget === row.budget);
   const cells = [
-    el("td", { class: "fx-barcell", title: score }, bar),
+    paired.length ? null : el("td", { class: "fx-barcell", title: score }, bar),
     el("td", { title: score }, percent(row[measure])),
-    el(
-      "td",
-      { title: full ? null : withInterval(row.retention, row.retention_low, row.retention_high) },
-      full ? "" : percent(row.retention),
-    ),
-    el("td", {}, full ? "" : percent(row.agreement)),
-    ...["lost", "won", "changed"].map((flip) => el("td", { "data-flip": flip }, full ? "" : (row[flip] ?? "–"))),
-    other.length ? el("td", {}, percent(beside?.score)) : null,
+    ...(paired.length ? besideCells(line) : ownCells(row, full)),
   ];
-  if (full)
-    return el(
-      "tr",
-      { class: "fx-full" },
-      el("th", { scope: "row" }, `${name}, ${tokensText(row)}`),
-      ...cells.filter(Boolean),
-    );
+  if (full) return el("tr", { class: "fx-full" }, el("th", { scope: "row" }, `${name}, ${tokensText(row)}`), ...cells);
   const label = `${name} at ${budgetText(row.budget)} tokens: ${score}, ${row.lost ?? 0} lost, ${row.won ?? 0} won`;
   const button = el(
     "button",
@@ -162,8 +168,29 @@ function rowOf(row, { sweep, measure, from, to, reference, view, other }) {
     "tr",
     { "data-method": row.method, "data-budget": row.budget ?? "", "aria-current": chosen ? "true" : null },
     el("th", { scope: "row" }, button),
-    ...cells.filter(Boolean),
+    ...cells,
   );
+}
+
+function ownCells(row, full) {
+  const kept = full ? null : withInterval(row.retention, row.retention_low, row.retention_high);
+  return [
+    el("td", { title: kept }, full ? "" : percent(row.retention)),
+    el("td", {}, full ? "" : percent(row.agreement)),
+    ...["lost", "won", "changed"].map((flip) => el("td", { "data-flip": flip }, full ? "" : (row[flip] ?? "–"))),
+  ];
+}
+
+function besideCells(line) {
+  if (!line) return BESIDE.map(() => el("td", {}, "–"));
+  const { difference, difference_low: low, difference_high: high } = line;
+  const interval = el("small", {}, ` ${points(low)} to ${points(high)}`);
+  return [
+    el("td", {}, percent(line.there)),
+    el("td", { title: pairText(line), "data-sure": isSure(line) }, points(difference), interval),
+    el("td", {}, line.only_here),
+    el("td", {}, line.only_there),
+  ];
 }
 
 function tokensText({ visual_tokens: tokens }) {

@@ -9,6 +9,7 @@ import {
   createAsking,
   headlineAddress,
   latest,
+  pairedAddress,
   sweepsAddress,
 } from "./asking.js";
 import { mountChips } from "./chips.js";
@@ -94,12 +95,11 @@ async function sharedWith(address, signal) {
   return withAsked(value, new Map(/** @type {any} */ (await Promise.all(wider))));
 }
 
-const otherNow = latest();
+const pairedNow = latest();
 store.on(["view", "columns"], ({ view, columns }) => {
-  const other = view.beside && view.beside !== view.sweep;
-  otherNow(async (signal) => (other ? get(headlineAddress(view, columns, view.beside), signal) : []), {
-    done: (value) => store.set({ other: value }),
-    failed: () => store.set({ other: [] }),
+  pairedNow(async (signal) => (view.beside && columns.length ? get(pairedAddress(view, columns), signal) : []), {
+    done: (value) => store.set({ paired: value, unpaired: "" }),
+    failed: (text) => store.set({ paired: [], unpaired: text }),
   });
 });
 

@@ -46,6 +46,13 @@ export function percent(share) {
   return isNumber(share) ? `${(100 * share).toFixed(1)}\u202f%` : "–";
 }
 
+/** A difference of shares in points, with its sign. */
+export function points(difference) {
+  if (!isNumber(difference)) return "–";
+  const text = Math.abs(100 * difference).toFixed(1);
+  return `${Number(text) === 0 ? "" : difference < 0 ? "−" : "+"}${text}`;
+}
+
 /** "86.5 % (82.1–90.3)". */
 export function withInterval(value, low, high) {
   if (!isNumber(low) || !isNumber(high)) return percent(value);

@@ -1,6 +1,7 @@
 // What a headline says, put in order: pure functions.
 
 import { isNumber } from "../format.js";
+import { percent, points } from "./marks.js";
 import { FULL } from "./view.js";
 
 /** What is compared: scores, or without known answers how often the answer is the same. */
@@ -26,4 +27,22 @@ export function byBudget(rows, measure) {
   }
   for (const group of groups.values()) group.sort((a, b) => (b[measure] ?? -1) - (a[measure] ?? -1));
   return [...groups].sort(([a], [b]) => (b ?? Infinity) - (a ?? Infinity));
+}
+
+/** Whether the interval of a difference leaves zero out. */
+export function isSure({ difference_low: low, difference_high: high }) {
+  return isNumber(low) && isNumber(high) && (low > 0 || high < 0);
+}
+
+/** What two lines are to each other, of the questions that both answered. */
+export function pairText(line) {
+  const { questions, measure, here, there, difference, difference_low: low, difference_high: high } = line;
+  if (!questions) return "no question was answered by both.";
+  const right = measure === "score" ? "right" : "as with all tokens";
+  const sure = isSure(line) ? "" : "; it may as well be none";
+  return (
+    `on the ${questions} questions that both answered: ${percent(here)} and ${percent(there)}, a difference of ` +
+    `${points(difference)} points (95 %: ${points(low)} to ${points(high)}${sure}). ` +
+    `${line.only_here} are ${right} here alone, ${line.only_there} there alone.`
+  );
 }

@@ -17,7 +17,8 @@ export function createStore(view) {
     notes: /** @type {string[]} */ ([]),
     columns: /** @type {import("./filter.js").Column[]} */ ([]),
     headline: ASKING,
-    other: /** @type {any[]} */ ([]), // the headline of the sweep beside
+    paired: /** @type {any[]} */ ([]), // lines with what stands beside them
+    unpaired: "", // why there is none
     common: ASKING,
     total: /** @type {Answer} */ (ASKING), // of the questions that the filter lets through
   };
