@@ -25,10 +25,13 @@ from fsr.errors import FsrError, InvalidInput
 from fsr.pruners import describe
 from fsr.sweep.common import common
 from fsr.sweep.library import Library, Sweep
+from fsr.sweep.limits import within
 from fsr.sweep.paired import beside, paired
 from fsr.sweep.view import Chosen, View, known
 
 AT_ONCE, PICTURES, EXPORTS = 4, 2, 1  # questions, thumbnails and downloads at a time
+SECONDS, EXPORT_SECONDS = 10.0, 60.0  # that DuckDB may take for one of them
+MOST_WAITING = 300  # of each kind
 MOST_OFFSET, MOST_DIGITS = 100_000_000, 9
 TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 log = logging.getLogger(__name__)
@@ -58,12 +61,14 @@ class DataSets:
             for name, answer in answers.items()
         ]
         found.append(Route("/data/picture", self._route(self.picture, self.drawing)))
-        found.append(Route("/data/export", self._route(self.export, self.saving)))
+        found.append(Route("/data/export", self._route(self.export, self.saving, EXPORT_SECONDS)))
         return found
 
-    def _route(self, answer: Callable[[Query], Response], limiter: CapacityLimiter) -> Any:
+    def _route(self, answer: Callable[[Query], Response], limiter: CapacityLimiter, seconds: float = SECONDS) -> Any:
         async def told(request: Request) -> Response:
-            return await to_thread.run_sync(partial(_said, answer, request.query_params), limiter=limiter)
+            if limiter.statistics().tasks_waiting >= MOST_WAITING:
+                return _refused("too many questions wait already; ask again in a moment.", 503)
+            return await to_thread.run_sync(partial(_said, answer, request.query_params, seconds), limiter=limiter)
 
         return told
 
@@ -173,10 +178,11 @@ def _json(answer: Callable[[Query], Any], query: Query) -> Response:
     return Response(value, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _said(answer: Callable[[Query], Response], query: Query) -> Response:
+def _said(answer: Callable[[Query], Response], query: Query, seconds: float) -> Response:
     """What went wrong as one sentence, in which no path is."""
     try:
-        return answer(query)
+        with within(seconds):
+            return answer(query)
     except InvalidInput as error:
         return _refused(str(error), 400)
     except FsrError as error:

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import time
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.data_sets import DataSets
+from app.data_sets import DataSets, _json, _said
 from app.settings import ROOT
 from fsr.errors import InvalidInput
 from fsr.sweep import compact, generated
@@ -24,7 +26,7 @@ from fsr.sweep.layout import packed, unpacked
 from fsr.sweep.library import Library
 from fsr.sweep.paired import Beside, paired
 from fsr.sweep.store import Store
-from fsr.sweep.view import Chosen
+from fsr.sweep.view import Chosen, View
 from fsr.tokens import Grid, Layout
 from tests.looping import each
 
@@ -219,6 +221,18 @@ def test_every_bar_is_a_filter_that_finds_its_questions(view, flip):
             assert view.questions(RANDOM, json.dumps(bar["filter"] + at_risk))["total"] == bar["questions"]
             chosen = [*bar["filter"], {"column": "flip", "is": "in", "value": flips}]
             assert view.questions(RANDOM, json.dumps(chosen))["total"] == bar["flips"]
+
+
+def test_what_takes_too_long_is_stopped_and_the_next_visitor_notices_nothing(library, monkeypatch):
+    endless = "SELECT count(*) FROM range(10_000_000_000) a WHERE hash(a.range) = 1"
+    sets = DataSets(library)
+    monkeypatch.setattr(View, "headline", lambda view, *_: view.ask(endless))
+    query = {"sweep": "shapes"}
+    began = time.perf_counter()
+    answers = [_said(partial(_json, answer), query, 0.3) for answer in (sets.headline, sets.about)]
+    assert time.perf_counter() - began < 5
+    assert [answer.status_code for answer in answers] == [503, 200]
+    assert "longer than 0.3 s and was stopped" in json.loads(answers[0].body)["error"]
 
 
 HOSTILE = 'x" FROM items; DROP TABLE items; --'

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fsr.errors import InvalidInput
+from fsr.sweep import limits
 from fsr.sweep.filters import Column, where
 from fsr.sweep.intervals import wilson
 from fsr.sweep.view import Chosen, View, finite
@@ -48,8 +49,7 @@ def common(view: View, of: Chosen, flip: str = "lost", filter_: str = "") -> dic
     found = where(filter_, view.columns, view.items)
     columns = [column for column in view.columns.values() if column.own or column.name in EXPLAINING]
     hit = "r.flip <> 'same'" if flip == "any" else f"r.flip = '{flip}'"
-    cursor = view.database.cursor()
-    try:
+    with limits.cursor(view.database) as cursor:
         cursor.execute(
             f"CREATE TEMP TABLE chosen AS SELECT ({hit})::INT AS hit"
             + "".join(f", {column.sql} AS x{i}" for i, column in enumerate(columns))
@@ -59,8 +59,6 @@ def common(view: View, of: Chosen, flip: str = "lost", filter_: str = "") -> dic
         n, flips = cursor.execute("SELECT count(*), coalesce(sum(hit), 0) FROM chosen").fetchone()
         told = [_column(cursor, f"x{i}", column, n) for i, column in enumerate(columns)] if n else []
         cursor.execute("DROP TABLE chosen")
-    finally:
-        cursor.close()
     telling = sorted(_unlike([one for one in told if one]), key=lambda one: -one["telling"])
     return {"flip": flip, "among": words, **_share(n, flips), "columns": telling}
 

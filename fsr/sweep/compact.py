@@ -130,12 +130,12 @@ def _read(place: Path) -> Compact | None:
 def _make(database: Any, folder: Path, place: Path) -> None:
     import duckdb
 
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    beside, own_cursor = place.with_name(f".{place.name}.{os.getpid()}"), database.cursor()
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
         sources = {name: source(folder, name) for name in ("rows", "items")}
-        described = database.execute(f"DESCRIBE SELECT * FROM {sources['items']}").fetchall()
+        described = own_cursor.execute(f"DESCRIBE SELECT * FROM {sources['items']}").fetchall()
         found = [name for name, *_ in described if name.startswith(DATA)][:MOST_COLUMNS]
         own = {f"c{i}": name.removeprefix(DATA) for i, name in enumerate(found)}
         columns = "".join(f", {identifier(name)} AS c{i}" for i, name in enumerate(found))
@@ -143,7 +143,7 @@ def _make(database: Any, folder: Path, place: Path) -> None:
         items = f"SELECT {kept} FROM {sources['items']} ORDER BY item"
         for name, query in (("rows", _ROWS.format(source=sources["rows"])), ("items", items)):
             to = literal(beside / f"{name}.parquet")
-            database.execute(f"COPY ({query}) TO {to} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})")
+            own_cursor.execute(f"COPY ({query}) TO {to} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})")
         (beside / "columns.json").write_text(json.dumps(own), encoding="utf-8")
         os.rename(beside, place)
     except duckdb.Error as error:
@@ -152,6 +152,7 @@ def _make(database: Any, folder: Path, place: Path) -> None:
         if not place.is_dir():  # nobody was faster
             raise FsrError(f"there is no room to read the sweep: {error.strerror}.") from error
     finally:
+        own_cursor.close()
         shutil.rmtree(beside, ignore_errors=True)
 
 

@@ -59,6 +59,7 @@ class Library:
         self.cache = Path(tempfile.mkdtemp(prefix="fsr-sweeps-"))
         self._delete = weakref.finalize(self, shutil.rmtree, self.cache, ignore_errors=True)
         self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
         self._views: dict[str, tuple[object, View]] = {}
 
     @cached_property
@@ -91,10 +92,12 @@ class Library:
     def view(self, sweep: Sweep) -> View:
         """The sweep as it is now. Raises FsrError where it cannot be read."""
         with self._lock:
+            lock, database = self._locks.setdefault(sweep.name, threading.Lock()), self.database
+        with lock:  # making one sweep's files holds up no other
             now = sweep.folder, stamp(sweep.folder)
             held = self._views.get(sweep.name)
             if held is None or held[0] != now:
-                view = View(self.database, compacted(self.database, sweep.folder, self.cache))
+                view = View(database, compacted(database, sweep.folder, self.cache))
                 held = self._views[sweep.name] = now, view
             return held[1]
 

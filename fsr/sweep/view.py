@@ -16,6 +16,7 @@ from fsr.errors import InvalidInput
 from fsr.sweep.compact import Compact, literal
 from fsr.sweep.filters import Column, where
 from fsr.sweep.intervals import Pairs, wilson
+from fsr.sweep.limits import cursor
 from fsr.sweep.store import DATA
 
 FULL = "full"
@@ -81,12 +82,9 @@ class View:
 
     def ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of an answer."""
-        cursor = self.database.cursor()
-        try:
-            found: list[tuple[Any, ...]] = cursor.execute(sql, list(values)).fetchall()
+        with cursor(self.database) as own:
+            found: list[tuple[Any, ...]] = own.execute(sql, list(values)).fetchall()
             return found
-        finally:
-            cursor.close()
 
     def tables(self, items: bool) -> str:
         """FROM, with the items beside the rows where they are needed."""
@@ -227,15 +225,12 @@ class View:
             name = _unlike(column.label if column.own else column.name, names)
             sql = _harmless(column.sql) if as_ == "csv" and column.kind == "text" else column.sql
             parts.append(f"{sql} AS {_heading(name, as_)}")
-        cursor = self.database.cursor()
-        try:
-            cursor.execute(
+        with cursor(self.database) as own:
+            own.execute(
                 f"COPY (SELECT {', '.join(parts)} FROM {self.tables(True)} WHERE {Chosen.sql} AND ({found.sql}) "
                 f"ORDER BY r.item) TO {literal(path)} ({_FORMATS[as_]})",
                 [*of.values, *found.values],
             )
-        finally:
-            cursor.close()
 
 
 _BESIDE = ("answer", "score", "flip", "kl")
