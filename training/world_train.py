@@ -44,12 +44,16 @@ KINDS = tuple({"unknown": 0.4, **_OFTEN}.get(t, 1.0) for t in TYPES)
 # Of the losses of the read-outs; the others 0.3
 WEIGHTS = {"name": 2.5, "kind": 0.5, "color": 0.7, "digit": 2.0}
 _WINDOWS = ((8, 24, 96), (4, 48, 64), (12, 16, 160), (6, 32, 64))  # as many question tokens as in other steps
+# As many patches in each, and up to four times the objects that larger windows hold.
+_SMALL = ((4, 150, 0), (8, 40, 0), (4, 150, 0), (10, 26, 0))
 
 # Most steps see 16 x 16 windows: as many objects as a full picture in less than half of the time. The last see it all.
 PLAN = {
     "seeing": (
         Mix(500, 8, 40, icons=0.4, scenes=0.1),
-        Mix(1100, 16, 12, icons=0.4, scenes=0.1),
+        Mix(900, 16, 12, icons=0.4, scenes=0.1),
+        Mix(1500, 6, 80, sizes=_SMALL, every=2, icons=0.5, scenes=0.06),
+        Mix(350, 16, 12, icons=0.4, scenes=0.1),
         Mix(250, 24, 8, icons=0.3, scenes=0.15),
     ),
     "reading": (
