@@ -1,4 +1,7 @@
-"""Fetch icon sets by name and rasterise them: `python -m training icons`. Nothing of them is committed."""
+"""Fetch icon sets by name and rasterise them: `python -m training icons`.
+
+Two of them, of permissive licence, are committed for the page that composes scenes: `--ship` writes their atlases.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fsr.errors import FsrError
 from fsr.world import icons
 from fsr.world.colors import color_of
-from fsr.world.names import ICONS
+from fsr.world.names import ICONS, OBJECTS
 from fsr.world.renderers import rasterised
 
 SIDE = 192  # pixels of an icon's array
@@ -101,11 +105,31 @@ def prepare(name: str, folder: Path) -> int:
     return len(arrays)
 
 
+def ship(folder: Path, into: Path = icons.ATLASES) -> None:
+    """Write the atlases of `icons.SHIPPED`, lossless, and what is known of them, from the arrays in `folder`."""
+    into.mkdir(parents=True, exist_ok=True)
+    names, sets = list(OBJECTS), {}
+    for name in icons.SHIPPED:
+        with np.load(folder / f"{name}.npz") as arrays:
+            atlas = np.zeros((-(-len(names) // icons.COLUMNS) * SIDE, icons.COLUMNS * SIDE, 4), np.uint8)
+            for at, word in enumerate(names):
+                top, left = (SIDE * n for n in divmod(at, icons.COLUMNS))
+                atlas[top : top + SIDE, left : left + SIDE] = arrays[word]
+        Image.fromarray(atlas).save(into / f"{name}.webp", lossless=True, exact=True, quality=100, method=6)
+        sets[name] = json.loads((folder / f"{name}.json").read_text())
+    facts = {"side": SIDE, "names": names, "sets": sets}
+    (into / "icons.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=icons.folder(), help="where the packages and arrays go")
+    parser.add_argument("--ship", action="store_true", help="write assets/icons from the arrays, and fetch nothing")
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.ship:
+        ship(options.out)
+        return 0
     options.out.mkdir(parents=True, exist_ok=True)
     for name in SETS:
         print(f"{name}: {prepare(name, options.out)} icons", flush=True)

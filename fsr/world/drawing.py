@@ -134,7 +134,7 @@ def _icon(artist: str, name: str, redrawn: Redrawn | None, coarse: bool) -> np.n
 def _stamped(item: Item, window: Window, scale: float) -> tuple[np.ndarray, int, int]:
     """An icon turned and scaled: (h, w, 4) float32, colour multiplied by opacity (0 to 1), and its top left corner."""
     assert item.artist is not None
-    size = item.width * scale / _spread(item.angle)
+    size = item.width * scale / spread(item.angle)
     icon = _icon(item.artist, item.name, item.redrawn, size <= _COARSE)
     if size < icon.shape[0] / 1.5:  # reduce first: a warp alone would leave out pixels
         side = max(4, round(size))
@@ -152,7 +152,7 @@ def _stamped(item: Item, window: Window, scale: float) -> tuple[np.ndarray, int,
     return cv2.warpAffine(icon, back, (side, side), flags=flags), x0, y0
 
 
-def _spread(angle: float) -> float:
+def spread(angle: float) -> float:
     """How much wider the upright box of a turned square is."""
     a = np.deg2rad(angle)
     return float(abs(np.cos(a)) + abs(np.sin(a)))
