@@ -69,7 +69,7 @@ def figure(
     if len(shown) != len(trace["frames"]):
         raise InvalidInput("the frames on the page are no longer those of its trace; ask again.")
     if kind in VIEWS:
-        return view_of(kind, trace, shown, *runs[0])
+        return view_of(kind, trace, shown, *runs[0], scene=sent.get("scene", ""))
     if kind == "picture":
         layer, tile, link = str(sent.get("layer", "roles"))[:40], sent.get("tile", -1), str(sent.get("link", ""))[:2000]
         tile = tile if isinstance(tile, int) and not isinstance(tile, bool) else -1
@@ -84,12 +84,15 @@ def figure(
     return figures.contact_sheet(shown[frame], trace, overlays, fmt, frame)
 
 
-def view_of(kind: str, trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int) -> bytes:
-    """A saved view. shown: one picture for every frame of the trace; the parts of one picture share it."""
+def view_of(
+    kind: str, trace: dict[str, Any], shown: Sequence[Image.Image], method: str, budget: int, scene: str = ""
+) -> bytes:
+    """A saved view. shown: one picture for every frame of the trace; the parts of one picture share it. scene: of which
+    it was drawn."""
     of = dict(zip(picture_of(trace["frames"]), shown, strict=True))
     written = to_html if kind == "page" else to_json
     today = date.today().isoformat()
-    return written(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget, today).encode()
+    return written(Trace.from_json(trace), [of[i] for i in sorted(of)], method, budget, today, scene).encode()
 
 
 def _runs(value: Any) -> list[tuple[str, int]]:

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.data_sets import DataSets
 from app.examples import Examples
 from app.preview import Preview, picture
+from app.scenes import routes as scenes
 from app.service import Service
 from app.tours import route as tours
 
@@ -40,6 +41,7 @@ STYLES = (
     "words/words.css",
     "lecture/lecture.css",
     "guide/guide.css",
+    "compose/compose.css",
     "wide.css",
     "narrow.css",
     "film.css",
@@ -187,7 +189,7 @@ def health(service: Service) -> Route:
 
 def app_options(service: Service | None = None) -> dict[str, Any]:
     """For the FastAPI app that Gradio makes: our files, our headers, and answers that are compressed."""
-    routes: list[BaseRoute] = [picture(), Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
+    routes: list[BaseRoute] = [picture(), *scenes(), Mount(f"/fsr/{version()}", _Versioned(directory=STATIC))]
     if service is not None:
         routes += [health(service), tours(Examples(Path(service.settings.examples)))]
         routes += [data_page(), *DataSets(service.sweeps).routes()]

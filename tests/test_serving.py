@@ -123,6 +123,12 @@ def test_the_root_path_is_in_every_address_whether_a_proxy_leaves_it_or_takes_it
         assert json.load(answer)["root"] == "https://example.org/explorer"
 
 
+def test_a_composed_scene_is_drawn_under_the_root_path(url):
+    headers, picture = got(url + "/scene/picture?scene=1~plain-f4f1ea~star-90-90-60-cred")
+    assert headers["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(picture)).size == (672, 672)
+
+
 def test_health_tells_which_model_answers_and_loads_none(url):
     headers, text = got(f"{url}/health")
     assert json.loads(text) == {"model": "shapes", "in_memory": "", "notice": ""}

@@ -3,6 +3,7 @@
 // A row writes its part of the state as text, nothing where it is as by default, and makes of a text the part of the
 // state that it stands for, nothing where the text is none of what is `allowed`. An address is hostile until it is read.
 
+import { readScene } from "./compose/scene.js";
 import { COMPARED } from "./address_compare.js";
 import { SCORES } from "./describe.js";
 import { SHARES, waysOf } from "./share.js";
@@ -78,9 +79,16 @@ export const ROWS = [
   {
     name: "picture",
     keys: ["about"],
-    write: ({ state }) => (state.pictures.length && !state.example && !state.source ? OWN : ""),
+    write: ({ state }) => (state.pictures.length && !state.example && !state.source && !state.drawn ? OWN : ""),
     read: (text) => text === OWN && {},
     allowed: () => OWN,
+  },
+  {
+    name: "scene",
+    keys: ["about", "drawn"],
+    write: ({ state }) => state.drawn ?? "",
+    read: (text, { config }) => readScene(text, config.compose) && {},
+    allowed: () => "a scene as this page writes it",
   },
   {
     name: "question",

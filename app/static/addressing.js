@@ -8,7 +8,7 @@ import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 
 const QUIET_MS = 250; // an address is written when nothing has changed for so long: never during a drag
 const AGAIN_MS = 200;
-const PICTURE = new Set(["example", "recording", "sweep", "item", "picture"]); // rows that the server is asked for
+const PICTURE = new Set(["example", "recording", "sweep", "item", "picture", "scene"]); // rows that the server is asked for
 const SPACES = "huggingface.co"; // the page around a Space takes its address from the frame
 const NO_PICTURE =
   "This link holds everything but the picture: upload the picture, and the view of the link is shown on it, or open the file that was saved of it.";
@@ -50,7 +50,7 @@ export function createAddress(store, config) {
     if (!pending && settling) settled();
   }
 
-  function show({ query, whole, kept, source, shown }, { fresh, trace }) {
+  function show({ query, whole, kept, source, scene, shown }, { fresh, trace }) {
     const rows = ROWS.filter((row) => !PICTURE.has(row.name) && (row.trace ? Boolean(trace) : !shown));
     const { patch, ignored } = readQuery(query, context(), rows, whole);
     pending.shown = true;
@@ -62,7 +62,7 @@ export function createAddress(store, config) {
       pending.ignored = [];
     }
     put(patch);
-    if (fresh && !trace && (kept || source)) store.act("look");
+    if (fresh && !trace && (kept || source || scene)) store.act("look");
     if (trace) noteQuestion(pending.asked.question);
     if (trace && patch.layer) noteMeasured(patch.layer);
   }
@@ -133,8 +133,8 @@ export function createAddress(store, config) {
   }
 
   function placeOf() {
-    const { example, recording, source, mode } = store.state;
-    return JSON.stringify([example, recording, source, own, mode]);
+    const { example, recording, source, mode, drawn, sitting } = store.state;
+    return JSON.stringify([example, recording, source, drawn ? sitting : own, mode]); // a scene is one place, however edited
   }
 
   /** For others, see `shareable`. */
@@ -148,12 +148,14 @@ export function createAddress(store, config) {
   function moved() {
     clearTimeout(timer);
     const wanted = wantedOf(config);
-    const { example, recording, source } = store.state;
+    const { example, recording, source, drawn } = store.state;
     const same = wanted.source
       ? isSource(wanted.source, source)
-      : wanted.own
-        ? !example && !source && wanted.kept === own
-        : example === wanted.example && (wanted.recording ?? config.recording) === recording;
+      : wanted.scene || drawn
+        ? wanted.scene === drawn
+        : wanted.own
+          ? !example && !source && wanted.kept === own
+          : example === wanted.example && (wanted.recording ?? config.recording) === recording;
     pending = { ...wanted, whole: true };
     typed = wanted.asked.question ?? "";
     if (!same) return void store.act("open", wanted.asked);
@@ -201,19 +203,19 @@ function wantedOf(config) {
   const { state } = window.history;
   const given = new URLSearchParams(query);
   const context = { config, state: null };
-  const asked = ["example", "recording", "picture", "model", "question", "sweep", "item"];
+  const asked = ["example", "recording", "picture", "model", "question", "sweep", "item", "scene"];
   const good = (name) => {
     const row = ROWS.find((r) => r.name === name);
     return given.has(name) && row.read(given.get(name), context) ? given.get(name) : undefined;
   };
-  const [example, recording, picture, model, question, sweep, item] = asked.map(good);
+  const [example, recording, picture, model, question, sweep, item, scene] = asked.map(good);
   const source = sweep && item ? { sweep, item: Number(item) } : null;
   const { ignored } = readQuery(
     query,
     context,
     ROWS.filter((row) => PICTURE.has(row.name)),
   );
-  const own = picture === OWN && !example && !source;
+  const own = picture === OWN && !example && !source && !scene;
   const kept = own && typeof state?.picture === "string" ? state.picture : "";
   return {
     any: ROWS.some((row) => given.has(row.name)),
@@ -222,9 +224,10 @@ function wantedOf(config) {
     own,
     kept,
     source,
-    example: own || source ? undefined : (example ?? config.examples[0]?.id),
-    recording: own || source ? undefined : recording,
-    sure: Boolean(example || kept || source), // another record will come than what opens without an address
+    scene,
+    example: own || source || scene ? undefined : (example ?? config.examples[0]?.id),
+    recording: own || source || scene ? undefined : recording,
+    sure: Boolean(example || kept || source || scene), // another record will come than what opens without an address
     whole: false,
     shown: false,
     asked: {
@@ -233,6 +236,7 @@ function wantedOf(config) {
       model,
       question,
       picture: kept,
+      scene,
       ...source,
     },
   };
@@ -242,8 +246,9 @@ function isSource(wanted, source) {
   return source?.sweep === wanted.sweep && source?.item === wanted.item;
 }
 
-function isWanted({ own, kept, source, example, recording }, value) {
+function isWanted({ own, kept, source, scene, example, recording }, value) {
   if (!value.fresh) return true;
+  if (scene) return value.drawn === scene;
   if (source) return isSource(source, value.source);
   if (own) return !value.example && (!kept || kept === value.picture);
   return value.example === example && (recording === undefined || recording === value.recording);

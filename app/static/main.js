@@ -16,6 +16,7 @@ import { copyLink } from "./share_link.js";
 import { drawPicture } from "./save/picture.js";
 import { saveView } from "./save/opened.js";
 import { saveRows } from "./save/rows.js";
+import { mountCompose } from "./compose/compose.js";
 import { mountTabs } from "./tabs.js";
 import { mountWhy } from "./why/why.js";
 import { mountWords } from "./words/words.js";
@@ -74,6 +75,7 @@ export function start(config) {
       mountAnswers(io.element, store, config, page.setBudget);
       listen(io, page.hear);
     },
+    compose: (io) => (page.compose = mountCompose(io.element, store, config, io, () => stage).open),
     tabs: ({ element }) => mountTabs(element, store),
     why: (io) => listen(io, mountWhy(io.element, page, config, io)),
     words: (io) => listen(io, mountWords(io.element, store, config, page, io)),

@@ -119,6 +119,7 @@ export function createPage(config) {
     if (what === "drawing") store.set({ drawing: false });
     if (what === "why") store.act("unstudied");
     if (what === "words") store.act("unread");
+    if (what === "scene") store.act("unscened");
     if (what === "link") page.receive(page.address.failed());
   };
 
@@ -222,7 +223,7 @@ function applyTrace(store, value, config) {
   const { trace, fresh } = value;
   const { state } = store;
   const n = trace?.tokens.n ?? 0;
-  const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : 1 / 9;
+  const share = state.trace && state.budget ? state.budget / state.trace.tokens.n : state.steady || 1 / 9;
   const budget = Math.max(1, Math.round(n * share));
   store.set({
     ...(fresh ? { fidelity: NO_CURVES } : {}),
@@ -242,6 +243,10 @@ function applyTrace(store, value, config) {
           about: value.run,
           example: value.example,
           source: value.source ?? null,
+          drawn: value.drawn ?? "",
+          editable: value.drawn ?? value.editable ?? "",
+          sitting: value.sitting ?? 0,
+          steady: value.edit ? share : 0, // a scene keeps its budget and parameters while it is edited
           recording: value.recording ?? state.recording,
           question: trace?.question ?? "",
         }
@@ -249,7 +254,7 @@ function applyTrace(store, value, config) {
     ...(fresh || !sameGrids(trace, state.trace) ? (trace ? firstView(trace) : { frame: 0, tile: -1 }) : {}),
     ...(fresh
       ? {
-          edited: {},
+          edited: value.edit ? state.edited : {},
           forced: NOTHING,
           where: "",
           status: { phase: "idle" },

@@ -17,8 +17,8 @@ export async function copyLink(store, button, save) {
   } catch {
     window.prompt("Copy this link", link); // no clipboard without https or permission
   }
-  const { pictures, example, source, trace } = store.state;
-  if (!pictures.length || example || source) return;
+  const { pictures, example, source, drawn, trace } = store.state;
+  if (!pictures.length || example || source || drawn) return;
   const offer = trace ? { label: "Save as a page", perform: save } : undefined; // before a question there is no view
   addNote(store, { kind: "link", text: offer ? `${OWN} ${FILE}` : OWN, offer });
 }

@@ -26,9 +26,10 @@ export const NO_STUDY = { known: {}, now: null, last: {} };
  * force, unforce: keep or drop tokens by hand; unstudied: a study failed on its way;
  * unread: the Words tab will hear no more; study: measure influence, or look for a repair;
  * open: a picture that the address names; visit: another address of this page, a query;
- * choose: a model; look: at a picture that came back.
+ * choose: a model; look: at a picture that came back; unscened: a scene failed on its way.
  * @typedef {"plan" | "released" | "models" | "drawer" | "help" | "theme" | "projector" | "example" | "tour"
- *   | "force" | "unforce" | "study" | "unstudied" | "unread" | "open" | "visit" | "choose" | "look"} Action
+ *   | "force" | "unforce" | "study" | "unstudied" | "unread" | "open" | "visit" | "choose" | "look"
+ *   | "unscened"} Action
  *
  * @typedef {ReturnType<typeof createStore>} Store
  * @typedef {Store["state"]} State
@@ -45,6 +46,11 @@ export function createStore(initial) {
     example: null,
     source: /** @type {{ sweep: string, item: number, question: string } | null} */ (null),
     list: "", // of questions that the source is one of: the query of the page Data sets
+    drawn: "",
+    editable: "",
+    sitting: 0,
+    steady: 0,
+    composing: false,
     question: "",
     where: "",
     method: "fsr",

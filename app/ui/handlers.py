@@ -27,6 +27,7 @@ from app.models import NotLoaded
 from app.pictures import Picture
 from app.request import Request
 from app.saved_views import SavedView, is_view_id
+from app.scenes import drawn
 from app.service import Service
 from app.sweep_items import sweep_item
 from app.ui import values
@@ -46,6 +47,7 @@ from app.ui.sent import (
 from app.work import Event
 from fsr.errors import InvalidInput
 from fsr.vlm import VLM
+from fsr.world.scene import read_scene
 
 SLOTS = ("answer", "look")  # what can run for one visitor at the same time
 
@@ -54,7 +56,8 @@ SLOTS = ("answer", "look")  # what can run for one visitor at the same time
 class Session:
     """What the server remembers of one visitor: hashes and names, no data. before: the model in use before `model`.
 
-    opened: the picture came with a saved view, which is shown as it was until something is asked.
+    opened: the picture came with a saved view, which is shown as it was until something is asked. scene: the text of a
+    scene that was composed, of which `picture` is drawn.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Session:
     recording: str = ""  # whose traces of the examples are shown
     before: str = ""
     opened: bool = False
+    scene: str = ""
 
 
 class Handlers:
@@ -94,6 +98,9 @@ class Handlers:
         if query.get("sweep") and query.get("item"):
             with errors_as_sentences():
                 return self._opened(sent | {"sweep": query["sweep"], "item": query["item"]}, session)
+        if query.get("scene"):
+            with errors_as_sentences():
+                return self._opened(sent | {"scene": query["scene"]}, session)
         own = view.get("picture") if isinstance(view, dict) and query.get("picture") == "own" else None
         if own:
             with suppress(InvalidInput):  # it was forgotten: the page says that the link does not hold it
@@ -122,6 +129,8 @@ class Handlers:
             chosen = self._choosing(session, model)
         if sent.get("sweep"):
             stage, question, chosen, _ = self._item(sent, chosen)
+        elif sent.get("scene"):
+            stage, question, chosen, _ = self._composed(sent, chosen)
         elif isinstance(own := sent.get("picture"), str) and own:
             stage, question, chosen, _ = self._own(own, chosen)
         else:
@@ -141,8 +150,39 @@ class Handlers:
         if is_view_id(picture):
             return self._saved(self.service.views.get(picture), session)
         session, bar, note = self._reading(session, is_clip_id(picture))
-        session = replace(session, picture=picture, example=None, opened=False)
+        session = replace(session, picture=picture, example=None, opened=False, scene="")
         return values.upload_value(self._shown(session)) | note, "", session, bar
+
+    def compose(
+        self, event: gr.EventData, question: str, session: Session, request: gr.Request
+    ) -> tuple[Any, Any, Session, Any]:
+        """Values for stage, question, session and topbar: a scene that a visitor composes, anew at each change.
+
+        An example's own question goes with the example; what the visitor typed stays.
+        """
+        self.stop(request)
+        sent = sent_with(event)
+        with errors_as_sentences():
+            stage, _, session, bar = self._composed(sent, session)
+        asked = sent.get("question")
+        if isinstance(asked, str):
+            return stage, asked[: self._longest], session, bar
+        return stage, "" if self._is_of_example(question) and not stage["edit"] else gr.skip(), session, bar
+
+    def _composed(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
+        """Values for stage, question, session and topbar. sent: scene; edit: whether it follows from the one before;
+        sitting: the page's number of it."""
+        scene = read_scene(sent.get("scene")).text
+        session, bar, note = self._reading(session, False)
+        session = replace(session, picture=None, example=None, opened=False, scene=scene)
+        shown = self._shown(session)
+        assert isinstance(shown, Picture)
+        session = replace(session, picture=shown.id)
+        about = {"edit": sent.get("edit") is True, "sitting": whole(sent.get("sitting", 0), "number of a scene")}
+        return values.scene_value(shown, scene) | about | note, "", session, bar
+
+    def _is_of_example(self, question: object) -> bool:
+        return str(question).strip() in {example.question for example in self.examples.all.values()}
 
     def _item(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
         """The same of an item of a sweep; the sweep's model answers, where it is on offer and no other is asked for."""
@@ -160,14 +200,15 @@ class Handlers:
             title = self.service.settings.offers[model].title
             note = {"note": f"The file was saved with {title}, which answers now."}
         session, _, switched = self._reading(session, is_clip_id(saved.shown.id))
-        session = replace(session, picture=saved.shown.id, example=None, opened=True)
+        session = replace(session, picture=saved.shown.id, example=None, opened=True, scene=saved.view.scene)
         bar = gr.skip() if session.model == before else values.chosen_value(self.service, session.model)
         return values.saved_value(saved) | note | switched, saved.view.trace.question, session, bar
 
     def _example(self, name: object, session: Session, recording: object = "") -> tuple[Any, Any, Session, Any]:
         example = self.examples.get(name, recording)
         session, bar, note = self._reading(session, example.clip)
-        session = replace(session, example=example.id, picture=None, recording=example.recording, opened=False)
+        session = replace(session, example=example.id, picture=None, recording=example.recording)
+        session = replace(session, opened=False, scene="")
         if not example.clip or example.trace_file.is_file():
             return values.example_value(example) | note, example.question, session, bar
         stage = values.upload_value(self._shown(session)) | note  # a clip that nothing was recorded about
@@ -190,8 +231,7 @@ class Handlers:
         began: its model. An example's own question goes with the example; what the visitor typed stays."""
         with errors_as_sentences():
             stage, asked, session, bar = self._own(uploaded, session)
-        examples = {example.question for example in self.examples.all.values()}
-        kept = asked if asked or str(question).strip() in examples else gr.skip()
+        kept = asked if asked or self._is_of_example(question) else gr.skip()
         return stage, kept, session, values.status_value("idle"), bar
 
     # -- questions
@@ -352,7 +392,8 @@ class Handlers:
         sent = sent_with(event)
         with errors_as_sentences():
             name = file_name(sent.get("figure"), sent.get("format"))
-            data = figure(sent["figure"], sent["format"], sent, partial(self._frames, session))
+            asked = sent | {"scene": session.scene}
+            data = figure(sent["figure"], sent["format"], asked, partial(self._frames, session))
         yield from offered(name, data)
 
     def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
@@ -423,6 +464,8 @@ class Handlers:
         """What is on the stage. frames: how many of a clip; 0: what the model reads by default."""
         if session.example is not None:
             return self.service.open_media(self.examples.get(session.example).media, session.model, frames)
+        if session.scene and not session.opened:
+            return self.service.pictures.keep(drawn(session.scene))
         if session.picture is None:
             raise InvalidInput("there is no picture yet; choose an example or upload one.")
         return self.service.media(session.picture, session.model, frames)

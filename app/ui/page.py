@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.clip_export import film_format
 from app.examples import Examples
+from app.scenes import composer, words_of
 from app.service import Service
 from app.serving import app_options, head
 from app.settings import ROOT, UPLOADS, Settings
@@ -35,7 +36,7 @@ LINK_JS = "(_, session) => [{picture: history.state?.picture ?? null}, session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {
     what: f"() => fsrExplorer.page.failed('{what}')"
-    for what in ("answers", "fidelity", "drawing", "why", "words", "link")
+    for what in ("answers", "fidelity", "drawing", "why", "words", "link", "scene")
 }
 # Who waits for the model waits in the line of `Service`, which says for how long; Gradio's own queue holds nobody back.
 MODEL_EVENTS: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "show_progress": "hidden"}
@@ -75,6 +76,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                 download = gr.DownloadButton("Figure", elem_id="fx-download", size="sm")
             with gr.Column(elem_id="fx-col-side"):
                 question, ask, stop = _question(first.question if first else "")
+                compose = panel("compose")
                 panel("tabs")
                 answers = panel("answers")
                 panel("overlap")
@@ -86,6 +88,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                     upload = gr.UploadButton(
                         "Your picture, clip or view", file_types=UPLOADS, elem_id="fx-upload", size="sm"
                     )
+                    making = gr.Button("Make a scene", elem_id="fx-makescene", size="sm")
 
         add_endpoints(service, settings)  # first: their names are taken by no event of the page
         private: dict[str, Any] = {"api_visibility": "private"}
@@ -105,6 +108,11 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             **private,
         )
         answering.append(shown.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
+        making.click(None, None, None, js="() => fsrExplorer.page.compose()")
+        made = compose.scene(
+            handlers.compose, [question, state], chosen, trigger_mode="multiple", **QUICK_EVENTS, **private
+        )
+        answering.append(made.success(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(stage.look(handlers.analyse_upload, **asked, js=ANALYSE_JS, **several))
         answering.append(drawer.replan(handlers.replan, [question, state], asked["outputs"], **several))
         curves = fidelity.curves(handlers.fidelity, [question, state], [fidelity, topbar], **several)
@@ -129,6 +137,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             "why": [study],
             "words": read_words,
             "link": linked,
+            "scene": [made],
         }
         for what, events in reported.items():
             for event in events:
@@ -199,7 +208,10 @@ def page_config(settings: Settings) -> dict[str, Any]:
     """Constants of this app for its JavaScript: methods with their parameters, models."""
     examples = Examples(Path(settings.examples))
     methods = [m for m in describe() if m["exact_count"]]
-    models = [{"id": m.id, "title": m.title, "note": NOTES.get(m.source, "")} for m in settings.offers.values()]
+    models = [
+        {"id": m.id, "title": m.title, "note": NOTES.get(m.source, ""), "words": words_of(m)}
+        for m in settings.offers.values()
+    ]
     compared = [m for m in describe() if m["name"] != "full"]
     return {
         "methods": methods,
@@ -212,5 +224,6 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "recording": examples.recording_of(settings.first),
         "maxQuestion": settings.max_question_chars,
         "film": film_format(),
+        "compose": composer(),
         "tours": tours_in(examples.folder, frozenset(examples.all)),
     }

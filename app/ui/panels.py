@@ -23,6 +23,7 @@ _DOORS = {
     "fidelity": "curves: (detail) => trigger('curves', detail), halt: (detail) => trigger('halt', detail)",
     "film": "",
     "asking": "",
+    "compose": "scene: (detail) => trigger('scene', detail)",
     "answers": "",
     "gallery": "pick: (id, recording) => trigger('pick', { id, recording }), open: (asked) => trigger('pick', asked)",
     "drawer": "replan: (detail) => trigger('replan', detail)",

@@ -21,6 +21,7 @@ from app.examples import Example, Examples
 from app.picker import rows
 from app.pictures import Picture
 from app.saved_views import SavedView
+from app.scenes import address
 from app.service import Service
 from app.work import Event
 from fsr.trace import clip_record, shown_frames
@@ -69,6 +70,12 @@ def upload_value(shown: Picture | Film) -> dict[str, Any]:
     return value | {"pictures": [picture_value(shown.file, shown.image.size)]}
 
 
+def scene_value(shown: Picture, scene: str) -> dict[str, Any]:
+    """A scene that a visitor composes, for the stage. scene: its text."""
+    picture = {"file": {"url": address(scene)}, "width": shown.image.width, "height": shown.image.height}
+    return upload_value(shown) | {"pictures": [picture], "drawn": scene}
+
+
 def saved_value(saved: SavedView) -> dict[str, Any]:
     """A saved view, to be shown as it was: its trace, its pictures, and what was on screen."""
     shown, view = saved.shown, saved.view
@@ -77,6 +84,7 @@ def saved_value(saved: SavedView) -> dict[str, Any]:
         "question": view.trace.question,
         "trace": text_of(saved.trace),
         "opened": {"method": view.method, "budget": view.budget},
+        "editable": view.scene,
     }
     if isinstance(shown, Film):
         return value | {"pictures": film_values(shown), "clip": view.trace.clip}

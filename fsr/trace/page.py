@@ -26,33 +26,39 @@ EXACT_PIXELS = 600_000  # above, trying it takes long and such pictures are phot
 
 
 def record(
-    trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = ""
+    trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "", scene: str = ""
 ) -> dict[str, Any]:
     """What a saved view holds, as plain values: trace, pictures as data addresses, method, budget, and the day.
 
-    pictures: those that the trace is about, or one a frame of a clip. Small ones are kept to the pixel. Raises
-    InvalidInput where they are not as many as the trace needs.
+    pictures: those that the trace is about, or one a frame of a clip. Small ones are kept to the pixel. scene: the text
+    of `fsr.world.scene` that the picture is drawn of, so that it can be edited again. Raises InvalidInput where there
+    are not as many as the trace needs.
     """
     needed = 1 + max(picture_of(trace.frames))
     if len(pictures) != needed:
         raise InvalidInput(f"the trace is about {needed} pictures, not {len(pictures)}.")
     side, exact = (CLIP_SIDE, EXACT_FRAME) if trace.clip else (LONGEST_SIDE, EXACT)
     embedded = [_embedded(picture, side, exact) for picture in pictures]
-    return {"trace": trace.to_dict(), "pictures": embedded, "method": method, "budget": budget, "saved": saved}
+    held = {"trace": trace.to_dict(), "pictures": embedded, "method": method, "budget": budget, "saved": saved}
+    return held | ({"scene": scene} if scene else {})
 
 
-def to_json(trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "") -> str:
+def to_json(
+    trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "", scene: str = ""
+) -> str:
     """`record` as one line of JSON, which `fsr.open_saved` and the page open again."""
-    held = record(trace, pictures, method, budget, saved)
+    held = record(trace, pictures, method, budget, saved, scene)
     return json.dumps(held, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def to_html(trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "") -> str:
+def to_html(
+    trace: Trace, pictures: Sequence[Image.Image], method: str = "", budget: int = 0, saved: str = "", scene: str = ""
+) -> str:
     """The page, built from app/viewer: canvas, slider, token cards, playback, answers.
 
     pictures: see `record`. method, budget: shown first. saved: the day, like 2026-01-31.
     """
-    text = to_json(trace, pictures, method, budget, saved).replace("<", "\\u003c")
+    text = to_json(trace, pictures, method, budget, saved, scene).replace("<", "\\u003c")
     return _viewer().replace("{{DATA}}", text)
 
 
@@ -88,7 +94,7 @@ def _webp(picture: Image.Image, **how: Any) -> bytes:
 class Explanation:
     """What `fsr.explain` found, or `fsr.open_saved` read; a notebook shows it as the page's canvas.
 
-    saved: the day, where it is known.
+    saved: the day, where it is known. scene: as of `record`, where the picture was composed.
     """
 
     trace: Trace
@@ -96,6 +102,7 @@ class Explanation:
     method: str
     budget: int
     saved: str = ""
+    scene: str = ""
 
     @property
     def answer(self) -> str:
@@ -112,11 +119,11 @@ class Explanation:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The page; written to `path` where one is given."""
-        return _written(path, to_html(self.trace, self.pictures, self.method, self.budget, self._day))
+        return _written(path, to_html(self.trace, self.pictures, self.method, self.budget, self._day, self.scene))
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The same record as JSON; written to `path` where one is given."""
-        return _written(path, to_json(self.trace, self.pictures, self.method, self.budget, self._day))
+        return _written(path, to_json(self.trace, self.pictures, self.method, self.budget, self._day, self.scene))
 
     @property
     def _day(self) -> str:

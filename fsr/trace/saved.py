@@ -51,7 +51,7 @@ def open_saved(path: str | Path, max_bytes: int = MAX_BYTES, max_side: int | Non
     """
     record = _record(_read(Path(path), max_bytes))
     check = Checker("saved view")
-    check.keys(record, {"trace", "pictures", "method", "budget"}, {"saved"})
+    check.keys(record, {"trace", "pictures", "method", "budget"}, {"saved", "scene"})
     if not isinstance(record["trace"], dict):
         raise check.fail("trace", "must be an object")
     trace = Trace.from_json(record["trace"])
@@ -71,7 +71,14 @@ def open_saved(path: str | Path, max_bytes: int = MAX_BYTES, max_side: int | Non
     saved = record.get("saved", "")
     if saved != "" and not (isinstance(saved, str) and DAY.fullmatch(saved)):
         raise check.fail("saved", "must be a day like 2026-01-31")
-    return Explanation(trace, tuple(opened), method, budget or max(1, round(trace.tokens["n"] / 9)), saved)
+    scene = _scene(record["scene"]) if "scene" in record else ""
+    return Explanation(trace, tuple(opened), method, budget or max(1, round(trace.tokens["n"] / 9)), saved, scene)
+
+
+def _scene(text: Any) -> str:
+    from fsr.world.scene import read_scene  # few views are of a composed scene, and drawing needs OpenCV
+
+    return read_scene(text).text
 
 
 def _read(path: Path, max_bytes: int) -> str:

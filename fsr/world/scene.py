@@ -18,6 +18,8 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,7 @@ from fsr.world.names import NAMES
 from fsr.world.outlines import INNER
 from fsr.world.picture import Ground, Item, Look, Picture, Redrawn
 from fsr.world.sampling import DIGIT_FROM, World, random_picture
+from fsr.world.wordings import OPENINGS
 
 VERSION = "1"
 MOST, LONGEST = 24, 1200  # objects; characters of the text
@@ -47,6 +50,7 @@ _PIECE = re.compile(
     r"([a-z]{3,12})-(0|[1-9][0-9]{0,2})-(0|[1-9][0-9]{0,2})-([1-9][0-9]{1,2})"
     r"(?:-c([a-z]{3,6}))?(?:-t([1-9][0-9]{0,2}))?(?:-d([0-9]))?(-o)?(-f)?(-m)?"
 )
+_OPENINGS = tuple(f"{opening} " for opening in OPENINGS)
 _INNER = {name: round((low + high) / 2, 2) for name, (low, high) in INNER.items()}
 
 
@@ -141,13 +145,13 @@ def read_scene(text: object) -> Composed:
 
 def _ground(text: str) -> Ground:
     found = _GROUND.fullmatch(text)
-    kind, first, second, seed = found.groups() if found else ("", "", None, None)
+    kind, first, second, seed = found.groups() if found else ("", "", None, "0")
     if kind not in GROUNDS or (kind == "plain") != (second is None):
         raise InvalidInput(
             f"the ground of the scene, {text[:40]!r}, must be plain-rrggbb or kind-rrggbb-rrggbb-seed, with a kind of "
             f"{', '.join(GROUNDS[1:])} and a seed up to 9999."
         )
-    return Ground(kind, _rgb(first)) if second is None else Ground(kind, _rgb(first), _rgb(second), int(seed))
+    return Ground(kind, _rgb(first)) if second is None else Ground(kind, _rgb(first), _rgb(second), int(seed or 0))
 
 
 def _piece(text: str, at: int) -> Piece:
@@ -212,28 +216,35 @@ def _pixels(item: Item) -> int:
     return int(((on_white - on_black).max(2) < 128).sum())
 
 
-def questions(composed: Composed, most: int = 400) -> list[Question]:
-    """Questions about the scene with their true answers, each once, the same for the same scene.
+def questions(composed: Composed, most: int = 500) -> list[Question]:
+    """Questions about the scene with their true answers, each once, the shortest first, the same for the same scene.
 
     None where an object can hardly be seen (`visible`): people would differ about what is there.
     """
     picture = composed.picture()
     if not picture.things or min(visible(composed)) < VISIBLE:
         return []
-    rng = np.random.default_rng(zlib.crc32(composed.text.encode()))
+    seed = zlib.crc32(composed.text.encode())
     kinds = [kind for kind in TYPES if kind != "unknown"]
     subjects = (None, *range(len(picture.things)))
     found: dict[str, Question] = {}
-    for _ in range(max(4, DRAWS // (len(kinds) * len(subjects)))):
-        for subject in subjects:
-            for kind in kinds:
+    for rng in (_Plainest(np.random.PCG64(seed)), np.random.default_rng(seed)):
+        for _ in range(max(3, DRAWS // (2 * len(kinds) * len(subjects)))):
+            for kind, subject in product(kinds, subjects):
                 question = ask(picture, kind, rng, subject=subject)
-                if question is not None:
+                if question is not None and not question.text.startswith(_OPENINGS):
                     text = question.text.removesuffix("?")
                     found.setdefault(text, replace(question, text=text))
-        if len(found) >= most:
-            break
-    return list(found.values())[:most]
+    return sorted(found.values(), key=lambda question: (len(question.text), question.text))[:most]
+
+
+class _Plainest(np.random.Generator):
+    """Where one choice is likelier than others, as the plainest wordings are, it is the one."""
+
+    def choice(  # type: ignore[override]
+        self, a: Any, size: Any = None, replace: Any = True, p: Any = None, **how: Any
+    ) -> Any:
+        return super().choice(a, size, replace, p, **how) if p is None else int(np.argmax(p))
 
 
 # -------------------------------------------------------------------------------------------------------- random scenes

@@ -64,4 +64,16 @@ export const CONFIG = {
   recordings: ["", "large"],
   recording: "",
   maxQuestion: 500,
+  compose: {
+    kinds: {
+      shape: ["circle", "square", "star", "ring", "hexagon"],
+      animal: ["dog", "cat"],
+      fruit: ["apple"],
+      vehicle: ["car"],
+    },
+    colors: { red: "#de2428", green: "#28a03a", blue: "#244ade", white: "#fafafa" },
+    writable: ["circle", "square", "hexagon"],
+    grounds: ["plain", "stripes", "confetti"],
+    bounds: { side: 336, smallest: 16, largest: 336, most: 24, longest: 1200 },
+  },
 };

@@ -1,0 +1,94 @@
+// Questions that fit the scene on the stage, and whether the answers to them are true.
+
+import { el, fill, setText, toggle } from "../dom.js";
+import { OFFERED, asked, offer, truthOf, verdict } from "./verdict.js";
+
+const MARKS = { right: ["✓", "right"], holds: ["✓", "names it"], wrong: ["✗", "not so"] };
+const MOST_TOLD = 8;
+
+const NONE =
+  "No questions are offered: an object is covered, cut off or of the ground's colour, and people would differ about it.";
+
+/** @param {any} at refs: offered, offers, truth @param {(state: any) => Set<string> | null} wordsOf */
+export function mountOffered(at, store, wordsOf) {
+  let [questions, of, round, asking] = [/** @type {string[][]} */ ([]), "", 0, false];
+
+  async function fetchFor(text) {
+    [questions, of, round] = [[], text, 0];
+    asking = text.split("~").length > 2; // there is an object
+    show();
+    if (!asking) return;
+    const found = await told(`./scene/questions?scene=${encodeURIComponent(text)}`);
+    if (of !== text) return; // another scene by now
+    [questions, asking] = [found, false];
+    show();
+    judge(store.state);
+  }
+
+  function show() {
+    for (const node of at.offers.children) node.disabled = asking;
+    if (asking) return; // those of the scene before stay for a moment
+    const words = wordsOf(store.state);
+    const some = offer(questions, words, round);
+    const more = questions.length > OFFERED && some.length === OFFERED;
+    fill(
+      at.offers,
+      ...some.map(([, text]) => chip(asked(text))),
+      more && el("button", { type: "button", class: "fx-plain", onclick: () => (round++, show()) }, "Others"),
+    );
+    const none = of.split("~").length > 2 && !questions.length;
+    setText(at.none, none ? NONE : "");
+    toggle(at.none, none);
+    toggle(at.offered, some.length > 0 || none);
+  }
+
+  /** The question of a chip is put into the box, and asked. */
+  function chip(text) {
+    return el("button", { type: "button", class: "fx-offer", onclick: () => put(text, true) }, text);
+  }
+
+  function judge({ question, answers }) {
+    const truth = questions.length ? truthOf(questions, question ?? "") : null;
+    const ended = Object.entries(answers).filter(([, answer]) => answer.end && typeof answer.text === "string");
+    toggle(at.truth, Boolean(truth) && ended.length > 0);
+    if (!truth || !ended.length) return;
+    fill(
+      at.truth,
+      el("span", {}, "In this scene: ", el("b", {}, truth[2])),
+      ...ended.slice(0, MOST_TOLD).map(([, answer]) => {
+        const said = verdict(answer.text, truth);
+        const [mark, words] = MARKS[said];
+        const who = answer.method === "full" ? "all tokens" : `${labelOf(answer.method)} ${answer.budget}`;
+        return el("span", { "data-verdict": said }, `${mark} ${who}: ${words}`);
+      }),
+    );
+  }
+
+  const labels = new Map();
+  const labelOf = (method) => labels.get(method) ?? method;
+
+  store.on(["drawn"], ({ drawn }) => drawn !== of && void fetchFor(drawn));
+  store.on(["model"], show);
+  store.on(["answers", "question", "drawn"], judge);
+  return { labels };
+}
+
+/** Put a question into the box, and ask it. */
+export function put(text, ask = false) {
+  const box = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#fx-question textarea"));
+  if (!box) return;
+  box.value = text;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  const button = /** @type {HTMLElement | null} */ (document.querySelector("#fx-askbutton"));
+  if (ask) setTimeout(() => button?.click(), 0); // Gradio reads the box first
+}
+
+/** Questions of a scene; none where they cannot be had. @returns {Promise<string[][]>} */
+async function told(url) {
+  try {
+    const answer = await fetch(url);
+    return answer.ok ? await answer.json() : [];
+  } catch {
+    return []; // no network, or it broke off
+  }
+}
