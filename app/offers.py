@@ -127,6 +127,12 @@ def parameters(offer: Offer) -> float | None:
     return size / (4 if stored == "float32" else 2) or None
 
 
+def smallest_real(offers: Iterable[Offer]) -> Offer | None:
+    """The smallest model on offer that knows photographs; None where there are embedded ones alone."""
+    real = [offer for offer in offers if offer.source not in NAMES]
+    return min(real, key=lambda offer: parameters(offer) or float("inf"), default=None)
+
+
 def config_of(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -37,6 +37,7 @@ STYLES = (
     "save/save.css",
     "compare.css",
     "tabs.css",
+    "own/own.css",
     "why/why.css",
     "words/words.css",
     "lecture/lecture.css",

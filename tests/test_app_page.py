@@ -266,7 +266,8 @@ def test_looking_says_what_it_does_and_stops_with_stop(handlers, session):
 
 def test_an_uploaded_picture_takes_no_question_of_an_example_along(handlers, session):
     example = next(iter(handlers.examples.all.values()))
-    assert handlers.show_upload(session.picture, f" {example.question}", session)[1] == ""
+    for before in (f" {example.question}", ""):
+        assert handlers.show_upload(session.picture, before, session)[1] == "What is in the picture?"
     assert handlers.show_upload(session.picture, "what did I type?", session)[1] == gr.skip()
 
 

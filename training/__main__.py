@@ -1,11 +1,11 @@
-"""`python -m training icons | pictures | world | clips`: train the embedded models."""
+"""`python -m training icons | photos | pictures | world | clips`: train the embedded models."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from training import clip_train, icons, train, world_train
+from training import clip_train, icons, photos, train, world_train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     sets = commands.add_parser("icons", help="fetch the icon sets and rasterise them")
     icons.add_arguments(sets)
     sets.set_defaults(run=icons.main)
+    taken = commands.add_parser("photos", help="fetch photographs of open licence, which calibrate bench familiar")
+    photos.add_arguments(taken)
+    taken.set_defaults(run=photos.main)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 

@@ -1,6 +1,7 @@
 // How long the question is, once that matters: what is too long is refused, never cut.
 
 import { refs, setText, toggle } from "./dom.js";
+import { mountUnlike } from "./own/unlike.js";
 
 const NEAR = 0.8; // of what is allowed
 
@@ -21,5 +22,6 @@ export function mountAsking(root, store, config) {
     at.length.dataset.over = String(text.includes("allowed"));
   };
   document.addEventListener("input", (event) => event.target === box() && show());
+  mountUnlike(at.unlike, store, config);
   store.on(["about", "status"], show); // an example brings its question along
 }

@@ -22,6 +22,8 @@ import { mountWhy } from "./why/why.js";
 import { mountWords } from "./words/words.js";
 import { mountLecture } from "./lecture/lecture.js";
 import { mountGuide } from "./guide/guide.js";
+import { mountDrop } from "./own/files.js";
+import { mountOwn } from "./own/own.js";
 import * as life from "./life.js";
 import * as plan from "./plan.js";
 import * as views from "./views.js";
@@ -76,6 +78,7 @@ export function start(config) {
       listen(io, page.hear);
     },
     compose: (io) => (page.compose = mountCompose(io.element, store, config, io, () => stage).open),
+    own: ({ element }) => mountOwn(element, page),
     tabs: ({ element }) => mountTabs(element, store),
     why: (io) => listen(io, mountWhy(io.element, page, config, io)),
     words: (io) => listen(io, mountWords(io.element, store, config, page, io)),
@@ -98,35 +101,4 @@ export function start(config) {
         },
       }),
   };
-}
-
-/** A picture dropped on the stage goes the way of the upload button, with its limits. */
-function mountDrop(at) {
-  const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  at.frame.addEventListener("dragover", (event) => {
-    if (!isFile(event)) return;
-    event.preventDefault();
-    at.drop.hidden = false;
-  });
-  at.frame.addEventListener("dragleave", (event) => !at.frame.contains(event.relatedTarget) && (at.drop.hidden = true));
-  at.frame.addEventListener("drop", (event) => {
-    event.preventDefault();
-    at.drop.hidden = true;
-    const file = event.dataTransfer.files[0];
-    if (file) hand(file, 100);
-  });
-}
-
-/** Give a file to the upload button, which may not be there yet in the page's first moments. */
-function hand(file, tries) {
-  /** @type {HTMLInputElement | null} */
-  const input = document.querySelector("#fx-choose input[type=file]");
-  if (!input) {
-    if (tries > 0) setTimeout(() => hand(file, tries - 1), 100);
-    return;
-  }
-  const carried = new DataTransfer();
-  carried.items.add(file);
-  input.files = carried.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
 }

@@ -32,6 +32,7 @@ export function createPage(config) {
     ask: 0,
     look: 0,
     forced: NOTHING,
+    keepsQuestion: false,
     setBudget: (k) => setBudget(store, k),
   };
   page.address = createAddress(store, config);
@@ -150,6 +151,13 @@ export function createPage(config) {
       status: { phase: "waiting", text: "Asking." },
     });
     return { ...view, ...(several ? wantedOf(store.state) : {}), ask: ++page.ask };
+  };
+
+  /** The question as it goes with an upload: null where the box stays as it is, whoever wrote it. */
+  page.kept = (question) => {
+    const keeps = page.keepsQuestion;
+    page.keepsQuestion = false;
+    return keeps ? null : question;
   };
 
   /** An uploaded picture is on the stage and the server looks at it. */

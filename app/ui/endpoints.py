@@ -125,13 +125,15 @@ def add_endpoints(service: Service, settings: Settings) -> None:
         forced: Parameters = None,
     ) -> dict[str, Any]:
         """The answer with all visual tokens ("full") and with `budget` of them (e.g. "fsr@64"), each with its measured
-        cost."""
+        cost; "unlike" where the picture is so far from all that the model learnt from that they mean nothing."""
         answers: dict[str, Any] = {}
         with errors_as_sentences():
             asked = request(picture, question, method, budget, parameters, share, frames, model, forced)
             for event in service.answer(asked):
                 if event.answer is not None:
                     answers[event.key] = event.answer
+                if event.trace is not None and (event.trace["familiar"] or {}).get("far"):
+                    answers["unlike"] = event.trace["familiar"]
         return answers
 
     def compare(

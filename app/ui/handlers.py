@@ -49,6 +49,7 @@ from fsr.errors import InvalidInput
 from fsr.vlm import VLM
 from fsr.world.scene import read_scene
 
+GENERAL = "What is in the picture?"  # asked of an upload until the visitor types something
 SLOTS = ("answer", "look")  # what can run for one visitor at the same time
 
 
@@ -231,7 +232,8 @@ class Handlers:
         began: its model. An example's own question goes with the example; what the visitor typed stays."""
         with errors_as_sentences():
             stage, asked, session, bar = self._own(uploaded, session)
-        kept = asked if asked or self._is_of_example(question) else gr.skip()
+        empty = isinstance(question, str) and not question.strip()
+        kept = asked or GENERAL if asked or empty or self._is_of_example(question) else gr.skip()
         return stage, kept, session, values.status_value("idle"), bar
 
     # -- questions

@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.clip_export import film_format
 from app.examples import Examples
+from app.offers import SMALL_ENOUGH, Offer, smallest_real
 from app.scenes import composer, words_of
 from app.service import Service
 from app.serving import app_options, head
@@ -21,9 +22,10 @@ from app.ui.panels import panel
 from app.ui.reading import Reading
 from app.ui.studies import StudyHandlers
 from fsr.pruners import describe
+from fsr.vlm.familiar import Familiar
 
 COMPARED_FIRST = ["fsr", "random", "cdpruner", "vispruner", "holov"]  # FSR, its named peers, and the random choice
-NOTES = {
+NOTES = {  # where no limit was measured with these very weights; where one was, it is said of the picture
     "shapes": "The embedded model knows drawn scenes only: what it says of photographs means nothing.",
     "shapes-video": (
         "The embedded clip model knows drawn clips only: what it says of filmed ones, or of pictures, means nothing."
@@ -32,6 +34,7 @@ NOTES = {
 ASK_JS = "(question, _, session) => [question, fsrExplorer.page.asking(question ?? ''), session]"
 STOP_JS = "() => [{ask: fsrExplorer.page.ask, look: fsrExplorer.page.look}]"
 ANALYSE_JS = "(question, _, session) => [question, fsrExplorer.page.analysing(), session]"
+SHOW_JS = "(uploaded, question, session) => [uploaded, fsrExplorer.page.kept(question), session]"
 LINK_JS = "(_, session) => [{picture: history.state?.picture ?? null}, session]"
 DOWNLOAD_JS = "() => fsrExplorer.page.download()"
 FAILED_JS = {
@@ -89,6 +92,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
                         "Your picture, clip or view", file_types=UPLOADS, elem_id="fx-upload", size="sm"
                     )
                     making = gr.Button("Make a scene", elem_id="fx-makescene", size="sm")
+                panel("own")
 
         add_endpoints(service, settings)  # first: their names are taken by no event of the page
         private: dict[str, Any] = {"api_visibility": "private"}
@@ -104,6 +108,7 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             handlers.show_upload,
             [uploaded, question, state],
             [stage, question, state, answers, topbar],
+            js=SHOW_JS,
             **QUICK_EVENTS,
             **private,
         )
@@ -209,15 +214,17 @@ def page_config(settings: Settings) -> dict[str, Any]:
     examples = Examples(Path(settings.examples))
     methods = [m for m in describe() if m["exact_count"]]
     models = [
-        {"id": m.id, "title": m.title, "note": NOTES.get(m.source, ""), "words": words_of(m)}
-        for m in settings.offers.values()
+        {"id": m.id, "title": m.title, "note": note_of(m), "words": words_of(m)} for m in settings.offers.values()
     ]
+    real = smallest_real(settings.offers.values())
     compared = [m for m in describe() if m["name"] != "full"]
     return {
         "methods": methods,
         "compare": compared,
         "compareFirst": COMPARED_FIRST,
         "models": models,
+        "real": None if real is None else {"id": real.id, "title": real.title},
+        "small": SMALL_ENOUGH.partition(",")[0],
         "method": "fsr",
         "examples": [{"id": one.id, "question": one.question} for one in examples.all.values()],
         "recordings": list(examples.recordings),
@@ -227,3 +234,9 @@ def page_config(settings: Settings) -> dict[str, Any]:
         "compose": composer(),
         "tours": tours_in(examples.folder, frozenset(examples.all)),
     }
+
+
+def note_of(offer: Offer) -> str:
+    """What always stands below the examples about this model."""
+    note = NOTES.get(offer.source, "")
+    return "" if note and offer.folder is not None and Familiar.read(offer.folder) else note

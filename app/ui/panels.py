@@ -14,6 +14,7 @@ _DOORS = {
     "rail": "",
     "compare": "",
     "overlap": "",
+    "own": "",
     "tabs": "",
     "why": "study: (detail) => trigger('study', detail), halt: (detail) => trigger('halt', detail)",
     "words": "look: (detail) => trigger('look', detail), cross: (detail) => trigger('cross', detail), "

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fsr.cli.arguments import write_json
+from fsr.cli.arguments import say, write_json
 from fsr.cli.inputs import add_model_arguments, frames_for, loaded, opened, quiet, seconds
 from fsr.errors import InvalidInput
 from fsr.tokens import check_budget
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     vlm = opened(args)
     media = vlm.encode_media(frames, seconds(clip), single.requires)
-    encoding = vlm.encode(media, args.question, single.requires)
+    encoding, closeness = vlm.encode(media, args.question, single.requires), vlm.closeness(media)
     pruner = with_share(single, args.share, media.group)
     n = len(encoding.tokens)
     budget = max(1, round(n / 9)) if args.budget is None else args.budget
@@ -71,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
         "parameters": pruner.parameters(),
         "answers": answers,
     }
+    if closeness is not None:
+        record["familiar"] = closeness.to_json()
+        if closeness.far:
+            say(closeness.sentence(vlm.title, "picture" if clip is None else "clip"))
     if clip is not None:
         record["clip"] = clip
         if vlm.id == "shapes":

@@ -57,6 +57,8 @@ class Trace:
     `recorded` of its own. share: of `SHARES`, for all methods that can. focus: K_F / N of every question that was
     recorded with this model, FSR with the paper's parameters, this question's included. clip: None for pictures, else
     see `clip_record`; then every frame has a time in seconds from the start and an index, its number in the file.
+    familiar: how far the picture lies from those that the model learnt from, see `fsr.vlm.familiar.Closeness`; None
+    where that was not measured.
     """
 
     model: dict[str, Any]
@@ -72,6 +74,7 @@ class Trace:
     share: str = "global"
     focus: list[float] | None = None
     clip: dict[str, Any] | None = None
+    familiar: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values, `version` included."""
@@ -114,7 +117,7 @@ def build_trace(
 
     clip: what the encoded frames were sampled from, and the name of its file.
     """
-    layout = encoding.tokens.layout
+    layout, closeness = encoding.tokens.layout, vlm.closeness(encoding.media)
     first = {name: _first(pruner, encoding) for name, (pruner, _) in plans.items()}
     records = {name: _record(pruner, plan, first[name], encoding) for name, (pruner, plan) in plans.items()}
     return Trace(
@@ -136,6 +139,7 @@ def build_trace(
         answers=dict(answers or {}),
         share=share,
         clip=None if clip is None else clip_record(clip, name, share),
+        familiar=None if closeness is None else closeness.to_json(),
     )
 
 
@@ -281,7 +285,7 @@ def _check(record: dict[str, Any]) -> None:
         raise TraceError(f"the trace has version {record.get('version')!r}; this program reads version {VERSION}.")
     check = Checker("trace")
     required = {"version", "model", "question", "frames", "tokens", "scores", "methods"}
-    optional = {"answers", "recorded", "unknown_words", "max_new_tokens", "share", "focus", "clip"}
+    optional = {"answers", "recorded", "unknown_words", "max_new_tokens", "share", "focus", "clip", "familiar"}
     check.keys(record, required, optional)
     _check_model(check, record["model"])
     check.text(record["question"], 10_000, "question")
@@ -301,6 +305,8 @@ def _check(record: dict[str, Any]) -> None:
         _check_clip(check, record["clip"], frames)
     elif any({"time", "index"} & frame.keys() for frame in frames):
         raise check.fail("frames", "have no times without a clip")
+    if record.get("familiar") is not None:
+        _check_familiar(check, record["familiar"])
     n = _check_tokens(check, record["tokens"], frames)
     check.keys(record["scores"], set(), set(SCORES), "scores")
     for name, values in record["scores"].items():
@@ -320,6 +326,21 @@ def _check_model(check: Checker, model: Any) -> None:
         check.text(model[name], 500, f"model.{name}")
     check.keys(model["pathways"], set(), {"saliency", "relevance"}, "model.pathways")
     check.texts(list(model["pathways"].values()), "model.pathways")
+
+
+def _check_familiar(check: Checker, familiar: Any) -> None:
+    rates = {"false_alarms", "detected"}
+    check.keys(familiar, {"measure", "distance", "limit", "far"} | rates, set(), "familiar")
+    check.text(familiar["measure"], 40, "familiar.measure")
+    for name in ("distance", "limit"):
+        check.number(familiar[name], f"familiar.{name}", low=0)
+    if not isinstance(familiar["far"], bool):
+        raise check.fail("familiar.far", "must be true or false")
+    for name in rates:
+        check.keys(familiar[name], {"share", "low", "high", "of"}, set(), f"familiar.{name}")
+        check.whole(familiar[name]["of"], 1, MAX_COUNT, f"familiar.{name}.of")
+        for part in ("share", "low", "high"):
+            check.number(familiar[name][part], f"familiar.{name}.{part}", low=0, high=1)
 
 
 def _check_frame(check: Checker, frame: Any, at: str) -> None:

@@ -21,6 +21,7 @@ from fsr.pruners.inside import InsideSelection
 from fsr.tokens import Selection
 from fsr.vlm.cost import Cost, DecoderShape, layered_decode_flops, layered_prefill_flops, synchronize
 from fsr.vlm.decode import Around, Decoder, Progress
+from fsr.vlm.familiar import Closeness, Familiar
 from fsr.vlm.inside import InsidePruning
 from fsr.vlm.media import CAPTURES, EVERYTHING, MEDIA_CACHE_BYTES, Encoding, Media, MediaCache
 
@@ -67,7 +68,8 @@ class VLM(ABC):
     kept_positions: of kept tokens in the language model, "contiguous" or "original", those among all tokens.
     max_question_chars, max_new_tokens_limit: what is refused, with a sentence. captures: what of `CAPTURES` this family
     can read. media_cache, media_cache_bytes: how much encoded media is held. reads_clips: whether frames with times are
-    read as a clip, not as so many pictures.
+    read as a clip, not as so many pictures. familiar: how far pictures lie from those that it learnt from, where that
+    was measured.
     """
 
     id: str
@@ -83,6 +85,7 @@ class VLM(ABC):
     max_new_tokens_limit: int = 1024
     captures: frozenset[str] = frozenset()
     reads_clips: bool = False
+    familiar: Familiar | None = None
 
     def __init__(self, media_cache: int = 16, media_cache_bytes: int = MEDIA_CACHE_BYTES) -> None:
         self.lock = threading.RLock()
@@ -162,6 +165,10 @@ class VLM(ABC):
 
         What a selection sends besides tokens of the grid has the place of the first or the last image token.
         """
+
+    def closeness(self, media: Media) -> Closeness | None:
+        """How far a picture or clip lies from those that this model learnt from; None where that was not measured."""
+        return None if self.familiar is None else self.familiar.closeness(media.embeddings)
 
     def remember(self, media: Media) -> None:
         """Hold this media as if it had been encoded here; it must come from this model."""

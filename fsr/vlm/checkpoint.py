@@ -19,6 +19,7 @@ from fsr.vlm.base import VLM
 from fsr.vlm.capture import find
 from fsr.vlm.catalogue import CATALOGUE, FAMILIES, Registered
 from fsr.vlm.clip_text import clip_of, clip_parameters, clip_place, known_clip, load_clip
+from fsr.vlm.familiar import Familiar
 from fsr.vlm.family import Family
 from fsr.vlm.geometry import FRAMINGS
 from fsr.vlm.hub import Hub, in_cache
@@ -227,6 +228,7 @@ class Checkpoint:
             **self.settings,
         )
         vlm.precision = self.placement.precision
+        vlm.familiar = Familiar.read(self.source.folder) if self.source.local else None
         if self.by_embedding:
             vlm.measure_relevance_in_the_language_model()
         elif self.source.local:

@@ -146,8 +146,8 @@ def test_a_server_that_takes_no_more_questions_does_not_leave_the_page_waiting(p
 def test_an_uploaded_picture_takes_no_question_of_an_example_along(page):
     upload(page, "meadow.png", png(320, 200))
     page.wait_for_function(f"{STATE}.pictures[0].width === 320", timeout=SLOW)
-    page.wait_for_function("document.querySelector('#fx-question textarea').value === ''", timeout=SLOW)
-    assert page.evaluate(f"{STATE}.trace") is None, "nothing was asked yet"
+    page.wait_for_function(f"{STATE}.trace?.question === 'What is in the picture?'", timeout=SLOW)
+    assert page.input_value("#fx-question textarea") == "What is in the picture?", "what the tokens are selected for"
 
 
 def test_an_uploaded_picture_is_shown_and_analysed(page):

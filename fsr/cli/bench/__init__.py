@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fsr.cli.bench import accuracy, gpu, prefill, select, sweep_view, video, why
+from fsr.cli.bench import accuracy, familiar, gpu, prefill, select, sweep_view, video, why
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         ("prefill", prefill, "real-size models with random weights: what pruning saves"),
         ("video", video, "the time and memory of the selection from a clip's frames"),
         ("accuracy", accuracy, "how often every method answers right on drawn test scenes"),
+        ("familiar", familiar, "how far pictures lie from what an embedded model knows: calibrated on photographs"),
         ("select", select, "the time of the selection itself"),
         ("sweep-view", sweep_view, "how long the data-set view takes for a million generated rows"),
         ("why", why, "how long it takes to measure what an answer rests on"),
