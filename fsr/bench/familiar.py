@@ -58,8 +58,15 @@ def scenes(stream: str, count: int) -> Iterator[tuple[str, Image.Image]]:
         yield "shapes", case(stream, SEED, i).picture
     for name in ("own",) if stream == "train" else SETS:
         of = SETS[name]
-        if all(icons.here(artist) for artist in of.world.artists):
+        if all(_here(artist) for artist in of.world.artists):
             yield from ((name, one.picture) for one in world_cases(name, stream, SEED, count))
+
+
+def _here(artist: str) -> bool:
+    try:
+        return bool(icons.artist(artist).icons)
+    except FsrError:
+        return False
 
 
 Frames = tuple[list[Image.Image], list[float] | None]

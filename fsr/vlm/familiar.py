@@ -85,7 +85,8 @@ class Familiar:
         told |= {"false_alarms": asdict(self.false_alarms), "detected": asdict(self.detected)}
         text = json.dumps(told | {"record": dict(self.record)})
         path = folder / FILE
-        np.savez(path, told=np.array(text), **{name: value.half().numpy() for name, value in self.statistics.items()})
+        stored = {name: value.half().numpy() for name, value in self.statistics.items()}
+        np.savez(path, allow_pickle=False, told=np.array(text), **stored)
         return path
 
     @staticmethod
@@ -101,8 +102,8 @@ class Familiar:
                 statistics = {name: torch.from_numpy(file[name]).float() for name in file.files if name != "told"}
             if told["weights"] != fingerprint(folder) or told["measure"] not in MEASURES:
                 return None
-            rates = [Rate(**told[name]) for name in ("false_alarms", "detected")]
-            return Familiar(told["measure"], statistics, float(told["limit"]), *rates, told["record"])
+            wrong, right = (Rate(**told[name]) for name in ("false_alarms", "detected"))
+            return Familiar(told["measure"], statistics, float(told["limit"]), wrong, right, told["record"])
         except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -139,7 +140,8 @@ def _gaussian(rows: Tensor) -> dict[str, Tensor]:
 
 
 def _mahalanobis(rows: Tensor, gaussian: Mapping[str, Tensor]) -> Tensor:
-    return ((rows - gaussian["mean"]) @ gaussian["whitening"].T).norm(dim=1)
+    distances: Tensor = ((rows - gaussian["mean"]) @ gaussian["whitening"].T).norm(dim=1)
+    return distances
 
 
 def _middle(embeddings: Tensor) -> Tensor:
