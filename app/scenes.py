@@ -38,7 +38,7 @@ AT_ONCE = 2  # scenes that are drawn or asked about, of all visitors
 STARTS = (
     {"title": "Empty", "scene": "1~plain-f4f1ea", "question": ""},
     {
-        "title": "A dog, a car, three apples",
+        "title": "Dog, car, three apples",
         "scene": "1~plain-e9efe6~dog-84-236-104~car-236-240-112~apple-66-84-58~apple-168-76-58-t20~apple-270-92-58",
         "question": "what is left of the car?",
     },

@@ -185,7 +185,7 @@ export function mountCompose(root, store, config, io, stage) {
     }
     show();
     const { frame } = stage().at;
-    if (frame.getBoundingClientRect().top < 0) frame.scrollIntoView(); // the button lies further down on a phone
+    if (frame.getBoundingClientRect().top < 0) frame.scrollIntoView({ block: "center" }); // the button lies further down on a phone
   }
 
   function close() {
@@ -236,7 +236,6 @@ export function mountCompose(root, store, config, io, stage) {
     const button = (text, act) => el("button", { type: "button", onclick: act }, text);
     fill(
       at.starts,
-      el("span", {}, "Start from"),
       ...startsFor(state).map(({ title, scene: text, question }) =>
         button(title, () => start(text, question || undefined)),
       ),

@@ -3,7 +3,8 @@
 import { el, fill, setText, toggle } from "../dom.js";
 import { OFFERED, asked, offer, truthOf, verdict } from "./verdict.js";
 
-const MARKS = { right: ["✓", "right"], holds: ["✓", "names it"], wrong: ["✗", "not so"] };
+const MARKS = { right: ["✓", "right"], holds: ["✓", "names it"], wrong: ["✗", "wrong"] };
+const LONGEST = 60; // characters of an answer that are shown here
 const MOST_TOLD = 8;
 
 const NONE =
@@ -59,7 +60,8 @@ export function mountOffered(at, store, wordsOf) {
         const said = verdict(answer.text, truth);
         const [mark, words] = MARKS[said];
         const who = answer.method === "full" ? "all tokens" : `${labelOf(answer.method)} ${answer.budget}`;
-        return el("span", { "data-verdict": said }, `${mark} ${who}: ${words}`);
+        const text = answer.text.length > LONGEST ? `${answer.text.slice(0, LONGEST)}…` : answer.text;
+        return el("span", { "data-verdict": said }, `${mark} ${who}, ${words}: ${text}`);
       }),
     );
   }

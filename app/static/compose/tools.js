@@ -27,8 +27,8 @@ export function mountTools(at, config, on) {
     button("+", "Larger", () => on.change({ size: larger(larger(piece.size)) })),
     button("↺", "Turn left", () => on.change({ turn: piece.turn - TURN })),
     button("↻", "Turn right", () => on.change({ turn: piece.turn + TURN })),
-    button("To front", "Bring one step to the front", () => on.move(1)),
-    button("To back", "Send one step to the back", () => on.move(-1)),
+    button("Front", "Bring one step to the front", () => on.move(1)),
+    button("Back", "Send one step to the back", () => on.move(-1)),
     button("Duplicate", "Duplicate", () => on.double()),
     button("Delete", "Delete", () => on.remove()),
   );

@@ -5,6 +5,12 @@
 /** The types in the order in which they are offered. */
 const TYPES = ["relation", "count", "exists", "color", "where", "name", "negation", "size", "digit", "list"];
 const DULL = new Set(["no", "nothing", "0"]);
+// as nobody would ask first, by how many characters longer they count
+const ODD = /** @type {[RegExp, number][]} */ ([
+  [/^(is|are) not /, 40],
+  [/^what is an? /, 25],
+  [/^(tell|say|give|count|show) |^the .* is /, 15],
+]);
 const NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 export const OFFERED = 6;
 
@@ -29,7 +35,8 @@ export function unknownIn(text, words) {
  */
 export function offer(questions, words, round = 0) {
   const known = questions.filter(([, text, answer]) => !unknownIn(`${text} ${answer}`, words).length);
-  const rank = (/** @type {string[]} */ [, text, answer]) => (DULL.has(answer) ? 40 : 0) + text.length;
+  const odd = (text) => ODD.reduce((sum, [form, by]) => sum + (form.test(text) ? by : 0), 0);
+  const rank = (/** @type {string[]} */ [, text, answer]) => (DULL.has(answer) ? 40 : 0) + odd(text) + text.length;
   const byType = TYPES.map((type) => known.filter((q) => q[0] === type).sort((a, b) => rank(a) - rank(b)));
   const some = byType.filter((list) => list.length);
   const order = [];
