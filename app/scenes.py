@@ -34,7 +34,7 @@ from fsr.world.names import ICONS, KIND_WORDS
 from fsr.world.scene import LARGEST, LONGEST, MOST, SMALLEST, questions, random_scene, read_scene
 
 KEPT = {"Cache-Control": "public, max-age=3600"}
-AT_ONCE = 2  # scenes that are drawn or asked about, of all visitors
+DRAWN_AT_ONCE, ASKED_AT_ONCE = 2, 1  # scenes of all visitors; questions take longer, and no picture waits for them
 STARTS = (
     {"title": "Empty", "scene": "1~plain-f4f1ea", "question": ""},
     {
@@ -76,16 +76,20 @@ def _asked(text: str) -> bytes:
 
 
 def routes() -> list[BaseRoute]:
-    limiter = CapacityLimiter(AT_ONCE)
+    drawing, asking = CapacityLimiter(DRAWN_AT_ONCE), CapacityLimiter(ASKED_AT_ONCE)
 
-    def route(answer: Callable[[Request], Response]) -> Any:
+    def route(answer: Callable[[Request], Response], limiter: CapacityLimiter = drawing) -> Any:
         async def told(request: Request) -> Response:
             return await to_thread.run_sync(partial(_said, answer, request), limiter=limiter)
 
         return told
 
-    answers = {"picture": _picture, "questions": _questions, "random": _random, "icons/{artist}": _icons}
-    return [Route(f"/scene/{name}", route(answer)) for name, answer in answers.items()]
+    return [
+        Route("/scene/picture", route(_picture)),
+        Route("/scene/icons/{artist}", route(_icons)),
+        Route("/scene/questions", route(_questions, asking)),
+        Route("/scene/random", route(_random, asking)),
+    ]
 
 
 def _said(answer: Callable[[Request], Response], request: Request) -> Response:

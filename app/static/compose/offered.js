@@ -6,6 +6,7 @@ import { OFFERED, asked, offer, truthOf, verdict } from "./verdict.js";
 const MARKS = { right: ["✓", "right"], holds: ["✓", "names it"], wrong: ["✗", "wrong"] };
 const LONGEST = 60; // characters of an answer that are shown here
 const MOST_TOLD = 8;
+const QUIET_MS = 500; // while a scene is edited nobody asks yet
 
 const NONE =
   "No questions are offered: an object is covered, cut off or of the ground's colour, and people would differ about it.";
@@ -19,6 +20,8 @@ export function mountOffered(at, store, wordsOf) {
     asking = text.split("~").length > 2; // there is an object
     show();
     if (!asking) return;
+    await new Promise((rested) => setTimeout(rested, store.state.composing ? QUIET_MS : 0));
+    if (of !== text) return;
     const found = await told(`./scene/questions?scene=${encodeURIComponent(text)}`);
     if (of !== text) return; // another scene by now
     [questions, asking] = [found, false];
