@@ -27,7 +27,7 @@ from fsr.sweep.library import Library
 from fsr.sweep.paired import Beside, paired
 from fsr.sweep.store import Store
 from fsr.sweep.view import Chosen, View
-from fsr.tokens import Grid, Layout
+from fsr.tokens import Grid, Layout, Role
 from tests.looping import each
 
 SHAPES = ROOT / "assets" / "sweeps" / "shapes"
@@ -316,6 +316,28 @@ def test_a_thumbnail_shows_what_was_kept(library):
     assert [(role >= 3).sum(), (role == 4).sum()] == [64, 19]
     assert (cells[role == 4][:, 0] - cells[role == 4][:, 2]).mean() > 0
     assert (cells[role == 3][:, 2] - cells[role == 3][:, 0]).mean() > 50
+
+
+@pytest.mark.slow
+def test_a_thumbnail_of_a_clip_is_of_the_frame_with_most_tokens_kept(tmp_path):
+    clips = ROOT / "assets" / "examples"
+    grid = {"width": 336, "height": 336, "rows": 2, "cols": 2, "seen": [0, 0, 336, 336], "part": "", "picture": 0}
+    store = Store(tmp_path / "clips")
+    settings = {"data": str(clips / "clips.json"), "digest": "d", "model": "m", "metric": "exact", "budgets": [4]}
+    store.begin(settings | {"methods": {"fsr": {}, "random": {}}, "items": 1, "block": 32})
+    rows = [{"item": 0, "method": "full", "layout": json.dumps({"grids": [grid] * 8})}]
+    for method, frame in (("fsr", 0), ("random", 6)):
+        roles = bytes(int(Role.KEPT) * (i // 4 == frame) for i in range(32))
+        rows.append({"item": 0, "method": method, "budget": 4, "roles": roles})
+    store.commit(0, [Item(0, "which shape disappears?", clips / "vanish.mp4", "vanish.mp4")], rows)
+    library = Library([store.folder])
+    sets, found = DataSets(library), {}
+    for method in ("fsr", "random"):
+        data = sets.thumbnails.get(library.get("clips"), 0, 336, Chosen(method, 4))
+        ring = np.array(Image.open(io.BytesIO(data)).convert("RGB"), np.float32)[60:156, 198:294]
+        found[method] = ring.std((0, 1)).max()
+    library.close()
+    assert found["fsr"] > 3 * found["random"], "the ring is gone by then"
 
 
 def test_a_block_that_is_added_is_seen(hostile):
