@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fsr.errors import InvalidInput
+from fsr.sweep.compact import keep_part
 from fsr.sweep.data import Data
 from fsr.sweep.measure import Asked, rows_of
 from fsr.sweep.store import Store
@@ -84,6 +85,7 @@ def block_done(data: Data, asked: Asked, store: Store, number: int, start: int, 
     items = list(data.items(start, end))
     rows = [rows_of(asked, item) for item in items]
     store.commit(number, items, [row for of_one in rows for row in of_one])
+    keep_part(store.folder, number)
     return len(items), sum("answer" not in of_one[0] for of_one in rows)
 
 

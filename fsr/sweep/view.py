@@ -68,7 +68,7 @@ class View:
 
     def __init__(self, database: Any, files: Compact) -> None:
         self.database, self.files = database, files
-        self.rows, self.items = (f"read_parquet({literal(path)})" for path in (files.rows, files.items))
+        self.rows, self.items = files.rows, files.items
         self.columns = {column.name: column for column in (*MEASURED, *self._own())}
 
     def _own(self) -> list[Column]:
