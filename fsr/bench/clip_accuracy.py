@@ -92,9 +92,15 @@ def of_share(measured: Measured, share: str) -> Measured:
             if name.endswith(APART) == (share == "per_group") or name in ("full", "blind", "majority")
         }
 
-    own, k_focus = measured.own_count if share == "global" else {}, measured.k_focus if share == "global" else []
-    select, answer = kept(measured.select_ms), kept(measured.answer_ms)
-    return Measured(kept(measured.right), k_focus, own, measured.encode_ms, select, answer)
+    return Measured(
+        right=kept(measured.right),
+        k_focus=measured.k_focus if share == "global" else [],
+        own_count=measured.own_count if share == "global" else {},
+        unended=kept(measured.unended),
+        encode_ms=measured.encode_ms,
+        select_ms=kept(measured.select_ms),
+        answer_ms=kept(measured.answer_ms),
+    )
 
 
 def evaluate_clips(

@@ -261,18 +261,14 @@ def _random_ground(rng: np.random.Generator, things: list[Item]) -> Ground:
 
     def best(made: list[np.ndarray]) -> np.ndarray:
         """The first that is far enough, else the farthest."""
-        candidates = np.stack(made)
-        far = np.linalg.norm(candidates[:, None] - colors, axis=2).min(1)
+        far = np.linalg.norm(np.stack(made)[:, None] - colors, axis=2).min(1)
         enough = np.flatnonzero(far >= 80)
-        return candidates[enough[0] if len(enough) else far.argmax()]
+        return made[enough[0] if len(enough) else far.argmax()]
 
     first = best([_candidate(rng) for _ in range(40)])
     second = best([np.clip(first + rng.normal(0, 30, 3), 0, 255) for _ in range(30)])
-    kind = (
-        "plain"
-        if rng.random() < 0.4 or np.linalg.norm(colors - second, axis=1).min() < 60
-        else str(rng.choice(GROUNDS))
-    )
+    plain = rng.random() < 0.4 or np.linalg.norm(colors - second, axis=1).min() < 60
+    kind = "plain" if plain else str(rng.choice(GROUNDS))
     rgb = [tuple(int(v) for v in c) for c in (first, second)]
     return Ground(kind, rgb[0], rgb[1], int(rng.integers(2**31)))  # type: ignore[arg-type]
 
