@@ -44,10 +44,11 @@ KINDS = tuple({"unknown": 0.4, **_OFTEN}.get(t, 1.0) for t in TYPES)
 # Of the losses of the read-outs; the others 0.3
 WEIGHTS = {"name": 2.5, "kind": 0.5, "color": 0.7, "digit": 2.0}
 _WINDOWS = ((8, 24, 96), (4, 48, 64), (12, 16, 160), (6, 32, 64))  # as many question tokens as in other steps
+_MIDDLE = ((12, 20, 160), (8, 40, 80), (12, 20, 160), (6, 64, 48))
 # As many patches in each, and up to four times the objects that larger windows hold.
 _SMALL = ((4, 150, 0), (8, 40, 0), (4, 150, 0), (10, 26, 0))
 
-# Most steps see 16 x 16 windows: as many objects as a full picture in less than half of the time. The last see it all.
+# Most steps see windows of at most 16 x 16: more objects than full pictures in the same time. The last see it all.
 PLAN = {
     "seeing": (
         Mix(500, 8, 40, icons=0.4, scenes=0.1),
@@ -61,7 +62,7 @@ PLAN = {
         Mix(350, 16, 12, sizes=_WINDOWS, room=256, kinds=KINDS, looks=0.3, labels=False),
     ),
     "together": (
-        Mix(1300, 16, 12, sizes=_WINDOWS, room=256, kinds=KINDS, looks=0.3),
+        Mix(1300, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=KINDS, looks=0.3),
         Mix(750, 24, 8, sizes=_WINDOWS, room=352, kinds=KINDS),
     ),
     "pointing": (Mix(200, 24, 8, labels=False),),

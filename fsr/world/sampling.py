@@ -263,7 +263,7 @@ def _random_ground(rng: np.random.Generator, things: list[Item]) -> Ground:
         """The first that is far enough, else the farthest."""
         far = np.linalg.norm(np.stack(made)[:, None] - colors, axis=2).min(1)
         enough = np.flatnonzero(far >= 80)
-        return made[enough[0] if len(enough) else far.argmax()]
+        return made[int(enough[0] if len(enough) else far.argmax())]
 
     first = best([_candidate(rng) for _ in range(40)])
     second = best([np.clip(first + rng.normal(0, 30, 3), 0, 255) for _ in range(30)])
