@@ -141,11 +141,12 @@ export function mountCompose(root, store, config, io, stage) {
   function flush() {
     clearTimeout(timer);
     const text = textOf(scene);
-    if (!store.state.composing || layer.dragging || (text === store.state.drawn && !question)) return;
+    const { composing, drawn, editable } = store.state;
+    if (!composing || layer.dragging || (text === (drawn || editable) && !question)) return;
     if (sent && performance.now() - since < LOST_MS) return; // it follows when that one has come
     [sent, since] = [text, performance.now()];
     preview.hold(pictureAt(text)); // drawn while the page is told of it
-    const edit = Boolean(store.state.drawn) && question === undefined;
+    const edit = Boolean(store.state.editable) && question === undefined;
     io.scene({ scene: text, edit, sitting, ...(question === undefined ? {} : { question }) });
     question = undefined;
   }
@@ -208,7 +209,7 @@ export function mountCompose(root, store, config, io, stage) {
   // -- drawing
 
   function show() {
-    const { composing, drawn } = store.state;
+    const { composing, drawn, editable } = store.state;
     if (!composing) return;
     layer.render(scene, selected);
     tools(scene.pieces[selected] ?? null);
@@ -217,7 +218,8 @@ export function mountCompose(root, store, config, io, stage) {
     at.undo.disabled = !history.past.length;
     at.redo.disabled = !history.future.length;
     at.clear.disabled = !scene.pieces.length;
-    const here = textOf(scene) === drawn && isShown(drawn);
+    const now = textOf(scene);
+    const here = drawn ? now === drawn && isShown(drawn) : now === editable; // of a saved view
     toggle(layer.canvas, !here);
     if (!here) preview.draw(scene);
   }

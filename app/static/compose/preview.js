@@ -4,6 +4,7 @@ import { PLAIN, textOf } from "./scene.js";
 import { flatness, outlinesOf } from "./outlines.js";
 
 const WRITTEN_FROM = 42; // pixels of the full picture, see DIGIT_FROM in fsr/world/sampling.py
+const EDGE = 0.75; // pixels of an icon that are left out, so that none of its neighbour in the atlas is drawn
 const [DIGIT, LINE] = [0.62, 0.09]; // size of a digit, width of an outline: shares of a shape's shorter side
 
 /** Where the library draws a scene, relative to the page. @param {string} text */
@@ -61,8 +62,8 @@ export function createPreview(canvas, config) {
     const { side, columns, names } = config.atlas;
     const at = names.indexOf(name);
     if (mirrored) pen.scale(-1, 1);
-    const [left, top] = [(at % columns) * side, Math.floor(at / columns) * side];
-    pen.drawImage(atlas, left, top, side, side, -size / 2, -size / 2, size, size);
+    const [left, top] = [(at % columns) * side + EDGE, Math.floor(at / columns) * side + EDGE];
+    pen.drawImage(atlas, left, top, side - 2 * EDGE, side - 2 * EDGE, -size / 2, -size / 2, size, size);
   }
 
   return { draw, hold: (url) => image(url) };
