@@ -100,9 +100,12 @@ def test_back_reload_and_a_bad_address(visit):
     page.wait_for_function(f"{STATE}.example !== null && !{STATE}.drawn && {STATE}.trace", timeout=SLOW)
     page.go_forward()
     page.wait_for_function(f"{STATE}.drawn === '{scene}' && {STATE}.trace", timeout=SLOW)
+    page.wait_for_function(f"{STATE}.status.phase === 'idle'", timeout=SLOW)
+    page.wait_for_timeout(1000)  # Gradio tells of a stream that a reload breaks off
     page.reload()
     page.wait_for_function(f"window.fsrExplorer && {STATE}.drawn === '{scene}' && {STATE}.trace", timeout=SLOW)
     assert "picture" not in query(page)
+    page.wait_for_function(f"{STATE}.status.phase === 'idle'", timeout=SLOW)
     bad = visit("?scene=1~plain-f4f1ea~dgo-1-1-20")
     expect(bad.locator(".fx-notes, body").first).to_contain_text("Ignored in the address", timeout=SLOW)
     assert bad.evaluate(f"{STATE}.example") is not None

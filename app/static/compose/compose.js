@@ -5,7 +5,7 @@
 import { el, fill, refs, setText, toggle } from "../dom.js";
 import { begun, done, stepped } from "./history.js";
 import { createLayer } from "./layer.js";
-import { mountOffered } from "./offered.js";
+import { mountOffered, put } from "./offered.js";
 import { mountPalette } from "./palette.js";
 import { createPreview, pictureAt } from "./preview.js";
 import { added, called, changed, doubled, moved, readScene, textOf, without } from "./scene.js";
@@ -148,6 +148,7 @@ export function mountCompose(root, store, config, io, stage) {
     preview.hold(pictureAt(text)); // drawn while the page is told of it
     const edit = Boolean(store.state.editable) && question === undefined;
     io.scene({ scene: text, edit, sitting, ...(question === undefined ? {} : { question }) });
+    if (question) put(question); // as if it were typed: it goes into the address
     question = undefined;
   }
 
