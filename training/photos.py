@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -108,17 +108,22 @@ def fetched(package: Package, into: Path) -> Path:
     return found
 
 
-def files_of(package: Path) -> Iterator[tuple[str, bytes]]:
-    """Every regular file of a wheel or a Debian package, with its path."""
+def files_of(package: Path, wanted: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The regular files of a wheel or a Debian package whose names match, with their paths."""
+
+    def is_wanted(name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in wanted)
+
     if package.suffix == ".whl":
         with zipfile.ZipFile(package) as archive:
-            yield from ((name, archive.read(name)) for name in archive.namelist())
+            yield from ((name, archive.read(name)) for name in archive.namelist() if is_wanted(name))
         return
     with tempfile.TemporaryDirectory() as room:
         subprocess.run(["dpkg-deb", "-x", str(package), room], check=True, capture_output=True)
         for path in sorted(Path(room).rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                yield str(path.relative_to(room)), path.read_bytes()
+            name = str(path.relative_to(room))
+            if is_wanted(name) and path.is_file() and not path.is_symlink():
+                yield name, path.read_bytes()
 
 
 def opened(name: str, data: bytes) -> Image.Image | None:
@@ -170,8 +175,7 @@ def main(options: argparse.Namespace) -> int:
         into = options.out / kind
         into.mkdir(exist_ok=True)
         for package, names in of.items():
-            wanted = [f"*/{name}" for name in names.split()]
-            found = [(n, d) for n, d in files_of(fetched(package, packages)) if any(fnmatch(n, w) for w in wanted)]
+            found = list(files_of(fetched(package, packages), [f"*/{name}" for name in names.split()]))
             for name, data in found[:: -(-len(found) // MOST)]:
                 picture = opened(name, data)
                 if picture is not None:

@@ -104,7 +104,7 @@ class Familiar:
                 return None
             wrong, right = (Rate(**told[name]) for name in ("false_alarms", "detected"))
             return Familiar(told["measure"], statistics, float(told["limit"]), wrong, right, told["record"])
-        except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError):
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, TypeError):
             return None
 
 

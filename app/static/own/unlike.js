@@ -17,7 +17,7 @@ export function unlikeOf(state, config) {
   const what = state.trace.clip ? "clip" : "picture";
   const title = state.trace.model.title;
   return {
-    text: `This ${what} is unlike all that ${title} has learnt from: its answer will mean nothing. What FSR keeps is shown all the same.`,
+    text: `This ${what} is unlike all that ${title} has learnt from: its answer will mean nothing. What is kept is shown all the same.`,
     reason: reasonOf(found, what),
     offer: config.real,
     how: config.real ? "" : HOW + config.small,
@@ -25,10 +25,11 @@ export function unlikeOf(state, config) {
 }
 
 function reasonOf({ distance, limit, false_alarms: wrong, detected: right }, what) {
-  const drawn = what === "clip" ? "drawn clips" : "drawn scenes";
+  const [drawn, taken] =
+    what === "clip" ? ["drawn clips", "clips panned over photographs"] : ["drawn scenes", "photographs"];
   return (
     `Measured: its visual tokens lie ${number(distance)} from those of ${drawn}, and the limit is ${number(limit)}. ` +
-    `Of ${wrong.of} other ${drawn} ${share(wrong)} lie beyond it, of ${right.of} photographs ${share(right)}.`
+    `Of ${wrong.of} other ${drawn} ${share(wrong)} lie beyond it, of ${right.of} ${taken} ${share(right)}.`
   );
 }
 
