@@ -79,11 +79,16 @@ javascript:
 browser: $(READY)
 	@$(BIN)/python -m tests.browser.install
 
-test: $(READY) browser javascript
+# What every worker imports, compiled once before they all do at the same time.
+$(VENV)/.compiled: $(READY)
+	$(BIN)/python -c "import app.ui.page, playwright.sync_api; from transformers import AutoProcessor, CLIPModel, LlavaForConditionalGeneration"
+	touch $@
+
+test: $(READY) browser javascript $(VENV)/.compiled
 	$(BIN)/python $(PYTEST) -m "not slow"
 
 # Browser tests a second time with every turn in a process of its own, as on ZeroGPU.
-test-all: $(READY) browser javascript
+test-all: $(READY) browser javascript $(VENV)/.compiled
 	$(BIN)/python $(PYTEST)
 	FSR_TESTS_LEASED=1 $(BIN)/python $(PYTEST) -m "not slow" tests/browser
 	$(MAKE) --no-print-directory test-mcp test-ray test-lmms-eval

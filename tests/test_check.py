@@ -36,13 +36,16 @@ def folders(tmp_path_factory):
     return root
 
 
+SLOWLY = [pytest.param(family, marks=pytest.mark.slow) for family in ("next", "onevision")]
+
+
 @pytest.fixture(scope="module")
 def subject(folders):
     return checkpoint.Subject(fsr.vlm.load(str(folders / "llava"), media_cache=0))
 
 
 @proves("check")
-@pytest.mark.parametrize("family", ["llava", "next", "onevision", "llava-video", "qwen", *EACH])
+@pytest.mark.parametrize("family", ["llava", *SLOWLY, "llava-video", "qwen", *EACH])
 def test_a_sound_checkpoint_passes(folders, family, capsys, tmp_path):
     sent = tmp_path / "row.json"
     assert main(["check", str(folders / family), "--json", "-", "--report", str(sent), "--by", "Ada"]) == 0

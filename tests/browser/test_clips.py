@@ -55,6 +55,7 @@ def strangers(page) -> tuple[int, int]:
     )
 
 
+@pytest.mark.slow
 def test_pictures_have_no_film_and_clips_have_one(visit, clip):
     page = visit()
     assert page.locator(".fx-film").is_hidden()

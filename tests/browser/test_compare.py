@@ -142,6 +142,7 @@ def test_overlap_is_that_of_the_kept_sets_and_opens_two_apart(page):
     assert [int(k.split()[-1]) for k in keys] == [len(one - other), len(one & other), len(other - one)]
 
 
+@pytest.mark.slow
 def test_asking_answers_in_turn(page):
     names = methods_of(page, "m.stage === 'before'", 20)
     choose(page, ["random", "grid"] if "grid" in names else names[:2])

@@ -20,6 +20,19 @@ def settled(page, text: str = "") -> str:
 
 
 def test_a_scene_is_composed_by_keyboard_and_its_tokens_follow(page):
+    page.click("#fx-makescene")
+    started = settled(page)
+    page.click("[data-thing=hexagon]")
+    page.locator(".fx-object[data-name=hexagon]").focus()
+    for key in ("Shift+ArrowRight", "+", "]"):
+        page.keyboard.press(key)
+    assert settled(page, "-t5").startswith(started + "~hexagon-")
+    page.click(".fx-compose-done")
+    expect(page.locator("#fx-makescene")).to_have_text("Edit the scene")
+
+
+@pytest.mark.slow
+def test_a_step_back_brings_back_the_scene_and_a_scene_is_one_entry_of_the_history(page):
     entries = page.evaluate("history.length")
     page.click("#fx-makescene")
     started = settled(page)

@@ -164,6 +164,7 @@ def test_a_tour_that_is_not_there_is_told(visit):
     page.watch.errors.clear()  # the browser's own word about the 404
 
 
+@pytest.mark.slow
 def test_the_question_is_one_step_away_and_headings_follow_each_other(visit):
     page = visit("?example=count")
     page.locator(".fx-skip").focus()

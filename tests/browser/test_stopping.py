@@ -80,6 +80,7 @@ def test_a_running_comparison_can_be_stopped(page):
     page.wait_for_function(f"{STATE}.chosen.every((name) => {STATE}.trace.methods[name])", timeout=60_000)
 
 
+@pytest.mark.slow
 def test_a_stop_that_comes_before_the_answer_begins_is_not_lost(page):
     page.evaluate("['ask', 'stop'].forEach((name) => document.querySelector(`#fx-${name}button`).click())")
     page.wait_for_function(f"{STATE}.status.phase === 'stopped'", timeout=20_000)
