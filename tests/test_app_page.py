@@ -18,6 +18,7 @@ from app.examples import Examples
 from app.service import Service
 from app.serving import STATIC, early, head, markup, version
 from app.settings import CLIPS_ONLY, ROOT, Settings
+from app.ui.files import FileHandlers
 from app.ui.handlers import Handlers, Session
 from app.ui.page import build_app, page_config
 from app.ui.running import Pace
@@ -286,8 +287,8 @@ def test_an_event_without_data_gets_its_sentence(handlers, session):
         "pick": lambda event: handlers.pick(event, session, VISITOR),
         "replan": lambda event: list(handlers.replan(event, "what?", session, VISITOR))[-1][1]["status"]["text"],
         "fidelity": lambda event: list(handlers.fidelity(event, "what?", session, VISITOR))[-1][0]["fidelity"],
-        "figure": lambda event: list(handlers.figure(event, session)),
-        "export": lambda event: list(handlers.export_clip(event, session)),
+        "figure": lambda event: list(FileHandlers(handlers).figure(event, session)),
+        "export": lambda event: list(FileHandlers(handlers).export_clip(event, session)),
         "choose": lambda event: handlers.choose_model(event, session),
     }
     sent = (None, 3, "x", [], {}, {"id": {}, "method": [], "figure": 3, "parameters": "x", "methods": 5})

@@ -102,7 +102,7 @@ def test_a_scene_becomes_the_visitors_picture_and_a_change_keeps_what_was_typed(
     later, kept, session, _ = composed(handlers, session, "how many triangles are there?", scene=SHAPES, edit=True)
     assert kept == gr.skip()
     assert later["edit"] is True
-    assert np.array_equal(handlers._shown(session).image, drawn(SHAPES))
+    assert np.array_equal(handlers.shown(session).image, drawn(SHAPES))
     first, cleared, *_ = composed(handlers, session, "how many triangles are there?", scene=SHAPES)
     assert (cleared, first["edit"]) == ("", False)  # it was an example's own
     *_, session = handlers.choose_model(SimpleNamespace(_data={"id": "shapes"}), session)

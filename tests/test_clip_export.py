@@ -238,12 +238,13 @@ def test_the_page_gets_a_file_and_keeps_none(tiny_folder, tmp_path, monkeypatch)
     from app.examples import Examples
     from app.service import Service
     from app.settings import Settings
+    from app.ui.files import FileHandlers
     from app.ui.handlers import Handlers, Session
     from tests.test_video import written
 
     service = Service(Settings(model=str(tiny_folder)))
     clip = service.open_media(written(tmp_path / "a.mp4", 20, 10, (SIDE, SIDE)))
-    handlers = Handlers(service, Examples(tmp_path))
+    handlers = FileHandlers(Handlers(service, Examples(tmp_path)))
     event = SimpleNamespace(_data={"kind": "png", "trace": json.dumps(record()), "method": "fsr", "budget": 6})
     files = handlers.export_clip(event, replace(Session("tiny-llava"), picture=clip.id))
     path = Path(next(files))

@@ -21,7 +21,7 @@ from app.picker import rows
 from app.request import Request
 from app.service import Service
 from app.settings import UPLOADS, Settings
-from app.ui.handlers import offered
+from app.ui.files import offered
 from app.ui.sent import checked_forced, checked_parameters, errors_as_sentences, received, whole
 from app.why import studied_whole
 from app.words import words as words_of_both

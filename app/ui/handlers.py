@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from app.animation import MOVES, animated
-from app.asked_figure import pictures_of
-from app.clip_export import Sent, saved
 from app.clips import Film, is_clip_id
 from app.compare import compare, requests_of
 from app.curves import curves, smallest
 from app.examples import Examples
-from app.exporting import figure, file_name
 from app.models import NotLoaded
 from app.pictures import Picture
 from app.request import Request
@@ -152,7 +144,7 @@ class Handlers:
             return self._saved(self.service.views.get(picture), session)
         session, bar, note = self._reading(session, is_clip_id(picture))
         session = replace(session, picture=picture, example=None, opened=False, scene="")
-        return values.upload_value(self._shown(session)) | note, "", session, bar
+        return values.upload_value(self.shown(session)) | note, "", session, bar
 
     def compose(
         self, event: gr.EventData, question: str, session: Session, request: gr.Request
@@ -176,7 +168,7 @@ class Handlers:
         scene = read_scene(sent.get("scene")).text
         session, bar, note = self._reading(session, False)
         session = replace(session, picture=None, example=None, opened=False, scene=scene)
-        shown = self._shown(session)
+        shown = self.shown(session)
         assert isinstance(shown, Picture)
         session = replace(session, picture=shown.id)
         about = {"edit": sent.get("edit") is True, "sitting": whole(sent.get("sitting", 0), "number of a scene")}
@@ -212,7 +204,7 @@ class Handlers:
         session = replace(session, opened=False, scene="")
         if not example.clip or example.trace_file.is_file():
             return values.example_value(example) | note, example.question, session, bar
-        stage = values.upload_value(self._shown(session)) | note  # a clip that nothing was recorded about
+        stage = values.upload_value(self.shown(session)) | note  # a clip that nothing was recorded about
         return stage | {"example": example.id, "question": example.question}, example.question, session, bar
 
     def upload(self, path: str, session: Session, request: gr.Request) -> Iterator[tuple[Any, Any]]:
@@ -389,32 +381,6 @@ class Handlers:
                 said, bar = self.failed(error, session)
                 yield values.failed_value(said) | about, bar
 
-    def figure(self, event: gr.EventData, session: Session) -> Iterator[str]:
-        """A figure of what the page shows, as a file to download."""
-        sent = sent_with(event)
-        with errors_as_sentences():
-            name = file_name(sent.get("figure"), sent.get("format"))
-            asked = sent | {"scene": session.scene}
-            data = figure(sent["figure"], sent["format"], asked, partial(self._frames, session))
-        yield from offered(name, data)
-
-    def export_clip(self, event: gr.EventData, session: Session) -> Iterator[str]:
-        """The clip on the stage with its tokens, as a film or a contact sheet, or what is kept of a picture in
-        motion, to download."""
-        with errors_as_sentences():
-            asked = sent_with(event)
-            if asked.get("kind") in MOVES:
-                name, data = animated(asked, partial(self._frames, session))
-            else:
-                sent = Sent.checked(asked)
-                name, data = saved(sent, self._frames(session, sent.trace))
-        yield from offered(name, data)
-
-    def _frames(self, session: Session, trace: dict[str, Any]) -> list[Image.Image]:
-        """One picture for every frame of the trace; none where it is about a clip and the stage shows a picture."""
-        clip = trace["clip"]
-        return pictures_of(self._shown(session, clip["sampled"] if clip else 0), trace)
-
     def choose_model(self, event: gr.EventData, session: Session) -> tuple[Any, Session]:
         with errors_as_sentences():
             model = self.service.check_model(sent_with(event).get("id"))
@@ -460,9 +426,9 @@ class Handlers:
         """Of what is on the stage. An example's clip is not decoded for it: answering says that it does."""
         if session.example is not None and (example := self.examples.get(session.example)).clip:
             return self.service.clips.admit(example.media)
-        return self._shown(session).id
+        return self.shown(session).id
 
-    def _shown(self, session: Session, frames: int = 0) -> Picture | Film:
+    def shown(self, session: Session, frames: int = 0) -> Picture | Film:
         """What is on the stage. frames: how many of a clip; 0: what the model reads by default."""
         if session.example is not None:
             return self.service.open_media(self.examples.get(session.example).media, session.model, frames)
@@ -480,14 +446,6 @@ class Handlers:
             if any(stopped.get(name) == number for name, number in run_of(view).items()):
                 stop.set()
             yield stop
-
-
-def offered(name: str, data: bytes) -> Iterator[str]:
-    """A file to download under this name; it is deleted once Gradio has its copy."""
-    with tempfile.TemporaryDirectory(prefix="fsr-figure-") as folder:
-        path = Path(folder) / name
-        path.write_bytes(data)
-        yield str(path)
 
 
 def where(vlm: VLM | None) -> str:

@@ -17,6 +17,7 @@ from app.settings import ROOT, UPLOADS, Settings
 from app.tours import tours_in
 from app.ui import values
 from app.ui.endpoints import add_endpoints
+from app.ui.files import FileHandlers
 from app.ui.handlers import Handlers, Session
 from app.ui.panels import panel
 from app.ui.reading import Reading
@@ -128,9 +129,10 @@ def build_app(settings: Settings, service: Service | None = None) -> gr.Blocks:
             words.cross(reading.cross, [question, state], [words, topbar], **several),
         ]
         words.halt(handlers.halt, None, None, **QUICK_EVENTS, **private)
+        files = FileHandlers(handlers)
         drawing = [
-            topbar.figure(handlers.figure, [state], [download], **QUICK_EVENTS, **private),
-            topbar.export_clip(handlers.export_clip, [state], [download], **FILM_EVENTS, **private),
+            topbar.figure(files.figure, [state], [download], **QUICK_EVENTS, **private),
+            topbar.export_clip(files.export_clip, [state], [download], **FILM_EVENTS, **private),
         ]
         for event in drawing:
             event.success(None, None, None, js=DOWNLOAD_JS)
