@@ -102,3 +102,31 @@ def test_the_command_line_says_it_on_standard_error(shapes, capsys):
     for path, said in ((far, True), (ROOT / "assets/examples/star.png", False)):
         assert main(["answer", str(path), "what is in the picture?", "--only", "--repeat-s", "0"]) == 0
         assert ("is unlike all that" in capsys.readouterr().err) == said
+
+
+@pytest.mark.slow
+def test_the_api_tells_a_far_picture_from_a_near_one(shapes, tmp_path, monkeypatch):
+    import gradio_client
+
+    from app.settings import Settings
+    from app.ui.page import build_app, launch_options
+
+    photographs = sorted((ROOT / "assets/photos").glob("*.webp"))
+    far = photographs[judged(shapes, photographs).index(True)]
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    settings = Settings(model="shapes", models="", host="127.0.0.1", repeat_s=0, max_new_tokens=6)
+    demo = build_app(settings)
+    options = launch_options(settings) | {"server_port": None, "prevent_thread_lock": True, "quiet": True}
+    try:
+        client = gradio_client.Client(demo.launch(**options)[1], verbose=False)
+        for path, unlike in ((far, True), (ROOT / "assets/examples/star.png", False)):
+            file = gradio_client.handle_file(path)
+            answers = client.predict(file, "what is in the picture?", api_name="/answer")
+            assert ("unlike" in answers) == unlike
+            trace = client.predict(file, "what is in the picture?", api_name="/analyse")
+            assert trace["familiar"]["far"] == unlike
+            if unlike:
+                assert answers["unlike"] == trace["familiar"]
+                assert trace["familiar"]["distance"] > trace["familiar"]["limit"]
+    finally:
+        demo.close()
