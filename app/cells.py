@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fsr.bench.look import ROLES
+from fsr.bench.look import CROSS_INSET, ROLES
 from fsr.errors import InvalidInput
 from fsr.pruners.reading import Reading
 from fsr.tokens import Role
@@ -18,7 +18,6 @@ Box = tuple[float, float, float, float]
 
 COLORS = {Role.KEPT: ROLES["kept"], Role.SCAN: ROLES["scan"], Role.FOCUS: ROLES["focus"]}
 NAMES = {Role.FOCUS: "Focus", Role.SCAN: "Scan", Role.KEPT: "kept"}
-CROSS_INSET = 0.22  # a share of a token, as static/paint.js
 BY_NAME = {NAMES[role]: color for role, color in COLORS.items()}
 ANCHOR, MERGED, DROPPED, UNENCODED = "anchor", "merged into an anchor", "dropped", "never encoded"
 

@@ -112,6 +112,10 @@ class Examples:
         first = next(iter(self.recordings), "")
         return next((one.name for one in self.recordings.values() if one.model == model), first)
 
+    def ask(self, question: object) -> bool:
+        """Whether it is the question of one of them."""
+        return str(question).strip() in {example.question for example in self.all.values()}
+
     def get(self, name: object, recording: object = "") -> Example:
         """Raises InvalidInput for a name that is not in the gallery, or another recording than those there are."""
         if not isinstance(name, str) or name not in self.all:

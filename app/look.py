@@ -15,6 +15,7 @@ WRITTEN = "Written by `python -m app.look` from fsr/bench/look.py: change it the
 CONSTANTS = (
     "ROLES", "ROLES_ON_DARK", "HALO", "SERIES", "PAIR", "VEIL_ON_BRIGHT", "VEIL_ON_DARK", "BRIGHT", "VEILED", "HEAT",
     "HEAT_OPACITY", "SCALES", "LOG_SPAN", "LOWEST_KL", "TEXT", "MUTED", "LINE", "GROUND", "CROSSED",
+    "CROSS_INSET",
 )  # fmt: skip
 
 

@@ -19,3 +19,4 @@ export const MUTED = "#5c6067";
 export const LINE = "#dcdcd8";
 export const GROUND = "#8d9096";
 export const CROSSED = "#8d939b";
+export const CROSS_INSET = 0.22;

@@ -4,7 +4,7 @@
 import { ROLE } from "./plan.js";
 import { center } from "./geometry.js";
 import { heatColors } from "./color.js";
-import { CROSSED, HEAT_OPACITY, PAIR, VEILED } from "./look.js";
+import { CROSSED, CROSS_INSET, HEAT_OPACITY, PAIR, VEILED } from "./look.js";
 import { paintLayer, paintMarks } from "./why/marks.js";
 
 /**
@@ -82,7 +82,7 @@ function paintVeil(ctx, { index, box, seen }, { view, layers, veil }) {
 
 /** What never entered the vision tower: each dropped token with a cross from corner to corner. */
 function paintCrossed(ctx, { index, box, cell }, { view, pixel }) {
-  const inset = Math.round(Math.min(cell, 40 * pixel) * 0.22);
+  const inset = Math.round(Math.min(cell, 40 * pixel) * CROSS_INSET);
   ctx.beginPath();
   for (let slot = 0; slot < index.length; slot++) {
     if (view.roles[index[slot]] !== ROLE.DROPPED) continue;

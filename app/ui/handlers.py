@@ -160,7 +160,7 @@ class Handlers:
         asked = sent.get("question")
         if isinstance(asked, str):
             return stage, asked[: self._longest], session, bar
-        return stage, "" if self._is_of_example(question) and not stage["edit"] else gr.skip(), session, bar
+        return stage, "" if self.examples.ask(question) and not stage["edit"] else gr.skip(), session, bar
 
     def _composed(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar. sent: scene; edit: whether it follows from the one before;
@@ -173,9 +173,6 @@ class Handlers:
         session = replace(session, picture=shown.id)
         about = {"edit": sent.get("edit") is True, "sitting": whole(sent.get("sitting", 0), "number of a scene")}
         return values.scene_value(shown, scene) | about | note, "", session, bar
-
-    def _is_of_example(self, question: object) -> bool:
-        return str(question).strip() in {example.question for example in self.examples.all.values()}
 
     def _item(self, sent: dict[str, Any], session: Session) -> tuple[Any, Any, Session, Any]:
         """The same of an item of a sweep; the sweep's model answers, where it is on offer and no other is asked for."""
@@ -225,7 +222,7 @@ class Handlers:
         with errors_as_sentences():
             stage, asked, session, bar = self._own(uploaded, session)
         empty = isinstance(question, str) and not question.strip()
-        kept = asked or GENERAL if asked or empty or self._is_of_example(question) else gr.skip()
+        kept = asked or GENERAL if asked or empty or self.examples.ask(question) else gr.skip()
         return stage, kept, session, values.status_value("idle"), bar
 
     # -- questions

@@ -19,6 +19,7 @@ VEIL_ON_BRIGHT, VEIL_ON_DARK = "#181b21", "#d6d9de"  # what lies over dropped to
 BRIGHT = 0.42  # mean luminance from which a picture gets the dark veil
 VEILED = {"dropped": 0.62, "merged": 0.42, "unseen": 0.82}
 CROSSED = "#8d939b"  # over what was never encoded, and what the model never saw
+CROSS_INSET = 0.22  # from its token's edge, a share of the token
 GROUND = "#8d9096"  # what a picture is in a legend's swatch
 TEXT, MUTED, LINE = "#1b1d20", "#5c6067", "#dcdcd8"
 
