@@ -12,7 +12,8 @@ import torch
 from fsr.errors import InvalidInput
 from fsr.pruners import for_pictures, make
 from fsr.pruners.plan import unpack
-from fsr.trace.record import MAX_BYTES, Trace, TraceError, answer_record, build_trace, scores_record
+from fsr.trace.checking import MAX_BYTES
+from fsr.trace.record import Trace, TraceError, answer_record, build_trace, scores_record
 from tests.looping import each
 
 

@@ -1,7 +1,7 @@
 """The plain record of one picture or clip, one question and one model: built, checked, and read again."""
 
+from fsr.trace.checking import VERSION
 from fsr.trace.record import (
-    VERSION,
     Trace,
     answer_record,
     build_trace,

@@ -16,8 +16,9 @@ from PIL import Image
 
 from fsr.errors import InvalidInput
 from fsr.media.pictures import MAX_PIXELS, read_image
+from fsr.trace.checking import no_constant
 from fsr.trace.page import Explanation, picture_of
-from fsr.trace.record import Trace, no_constant
+from fsr.trace.record import Trace
 from fsr.trace.validation import Checker
 
 MAX_BYTES = 32_000_000  # of the file
