@@ -30,7 +30,40 @@ SETS = {
     "emojione": ("1.2.3", "CC-BY-4.0"),
     "fluent-emoji-flat": ("1.2.6", "MIT"),
     "fluent-emoji": ("1.2.7", "MIT"),
+    "fxemoji": ("1.2.2", "Apache-2.0"),
+    "streamline-emojis": ("1.2.4", "CC-BY-4.0"),
     "openmoji": ("1.2.29", "CC-BY-SA-4.0"),
+}
+# Where a set calls an object otherwise than Unicode does, hyphens and a number at the end aside.
+THEIR_NAMES = {
+    "fxemoji": {
+        "rabbit": "bunny",
+        "cat": "cat",
+        "dog": "dog",
+        "pig": "pig",
+        "panda": "pandaface",
+        "whale": "spurtingwhale",
+        "scissors": "blackscissors",
+        "key": "key",
+        "paintbrush": "lowerleftpaintbrush",
+        "sun": "whitesun",
+        "lightning": "bolt",
+        "snowman": "snowmanwithoutsnow",
+        "smiley": "grinwide",
+        "devil": "devilhorns",
+        "house": "housebuilding",
+        "castle": "europeancastle",
+        "tower": "toykotower",
+        "pizza": "sliceofpizza",
+    },
+    "streamline-emojis": {
+        "frog": "frog-face",
+        "panda": "panda-face",
+        "lion": "lion-face",
+        "robot": "robot-face-1",
+        "house": "house-with-garden",
+        "sun": "sun-with-face",
+    },
 }
 assert set(SETS) == {*icons.TRAINED, icons.HELD_OUT}
 
@@ -68,6 +101,12 @@ def svg_of(of_set: dict[str, Any], name: str) -> str | None:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" {size}>{seen["body"]}</svg>'
 
 
+def svg_like(of_set: dict[str, Any], theirs: str) -> str | None:
+    """The first icon whose name is the same but for hyphens or a number at its end."""
+    found = (svg_of(of_set, name) for name in (theirs, theirs.replace("-", ""), f"{theirs}-1"))
+    return next((text for text in found if text is not None), None)
+
+
 def squared(rgba: np.ndarray) -> np.ndarray:
     """Cropped to what is opaque, in the middle of a transparent square of SIDE pixels."""
     import cv2
@@ -90,8 +129,8 @@ def prepare(name: str, folder: Path) -> int:
     of_set = read(fetch(name, folder))
     arrays, colors = {}, {}
     for names in ICONS.values():
-        for word, theirs in names.items():
-            text = svg_of(of_set, theirs)
+        for word, unicode in names.items():
+            text = svg_like(of_set, THEIR_NAMES.get(name, {}).get(word, unicode))
             if text is None:
                 continue
             arrays[word] = squared(rasterised(text, 2 * SIDE))

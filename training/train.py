@@ -256,6 +256,7 @@ def compiled(function: Callable) -> Callable:
         torch._inductor.cpp_builder.get_cpp_compiler()
     except Exception:
         return function
+    torch._dynamo.config.recompile_limit = 64  # one compilation a size of window; past the limit it would run as it is
     return torch.compile(function, dynamic=False)
 
 

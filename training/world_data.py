@@ -21,6 +21,7 @@ from fsr.shapes import scenes as classic
 from fsr.shapes.questions import DIRECTIONS, Question, neighbour, third_of
 from fsr.shapes.questions import ask as ask_classic
 from fsr.shapes.scenes import COLORS, GRID, PATCH, UNSEEN_PAIRS, Scene, Window, generator
+from fsr.world import icons as icon_sets
 from fsr.world.asking import TYPES, UNKNOWN, ask
 from fsr.world.drawing import FILTERS, coverage, draw, scaled
 from fsr.world.names import ICONS, NAMES
@@ -61,8 +62,9 @@ class Mix:
     """What a step's batch is made of. rows: the windows' sides in patches. sizes: windows of some steps instead, in
     turn every `every` steps, as (rows, batch, room): prompts of other lengths.
 
-    icons: the share of the pictures that hold none but icons. scenes: of classic scenes. room: question tokens behind
-    a picture, 0 for none. kinds: how often each type is asked. looks: whether it is told where the answers look.
+    icons: the share of the pictures that hold none but icons. artists: whose. scenes: of classic scenes. room: question
+    tokens behind a picture, 0 for none. kinds: how often each type is asked. looks: whether it is told where the
+    answers look.
     """
 
     steps: int
@@ -71,6 +73,7 @@ class Mix:
     sizes: tuple[tuple[int, int, int], ...] = ()
     every: int = 5
     icons: float = 0.15
+    artists: tuple[str, ...] = icon_sets.TRAINED
     scenes: float = 0.2
     room: int = 0
     kinds: tuple[float, ...] = (1.0,) * len(TYPES)
@@ -94,7 +97,9 @@ class Drawn:
     scene: Scene | None = None
 
 
-def random_drawn(rng: np.random.Generator, window: Window, icons: float, scenes: float) -> Drawn:
+def random_drawn(
+    rng: np.random.Generator, window: Window, icons: float, scenes: float, artists: tuple[str, ...] = icon_sets.TRAINED
+) -> Drawn:
     cells = window.rows * window.cols
     most = 8 if cells >= 250 else 5 if cells >= 120 else 3 if cells >= 60 else 2 if cells >= 30 else 1
     count, form = int(rng.integers(1, most + 1)), rng.random()
@@ -102,7 +107,7 @@ def random_drawn(rng: np.random.Generator, window: Window, icons: float, scenes:
         scene = classic.random_scene(rng, count, window)
         picture = Picture(tuple(item_of(t) for t in scene.things), window)
         return Drawn(picture, classic.draw(scene), classic.coverage(scene), scene)
-    world = World(icons=1.0 if form > 1 - icons else None, redrawn=True)
+    world = World(artists=artists, icons=1.0 if form > 1 - icons else None, redrawn=True)
     picture = random_picture(rng, count, world, window)
     filter_ = "bicubic" if rng.random() < 0.4 else str(rng.choice(list(FILTERS)))  # the model's processor has bicubic
     image = scaled(draw(picture), window.rows * PATCH, window.cols * PATCH, filter_)
@@ -278,7 +283,7 @@ def batch(stage: str, step: int, mix: Mix) -> Batch:
     drawn = []
     for _ in range(size):
         window = Window(int(rng.integers(GRID - rows + 1)), int(rng.integers(GRID - rows + 1)), rows, rows)
-        drawn.append(random_drawn(rng, window, mix.icons, mix.scenes))
+        drawn.append(random_drawn(rng, window, mix.icons, mix.scenes, mix.artists))
     pixels = torch.from_numpy(np.stack([d.image for d in drawn])).permute(0, 3, 1, 2).contiguous()
     grid = torch.arange(rows)[:, None] * GRID + torch.arange(rows)
     corner = torch.tensor([d.picture.window.top * GRID + d.picture.window.left for d in drawn])

@@ -18,7 +18,8 @@ from PIL import Image
 
 from fsr.errors import FsrError
 
-TRAINED = ("noto", "noto-v1", "twemoji", "emojione", "fluent-emoji-flat", "fluent-emoji")
+FIRST = ("noto", "noto-v1", "twemoji", "emojione", "fluent-emoji-flat", "fluent-emoji")
+TRAINED = (*FIRST, "fxemoji", "streamline-emojis")
 HELD_OUT = "openmoji"
 SHIPPED = ("noto", "fluent-emoji-flat")
 _ROOT = Path(__file__).resolve().parents[2]
