@@ -1,6 +1,6 @@
 # ruff: noqa: E501  its prose is a page, not code
-"""`make docs`: writes docs/measurements.md, docs/paper.md and the GPU table of README.md from what was measured and
-recorded, and the table of families in docs/models.md from what the tests prove."""
+"""`make docs`: writes docs/measurements.md, docs/paper.md, the GPU table of README.md and that of unlike pictures in
+docs/world.md from what was measured and recorded, and the table of families in docs/models.md from what the tests prove."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fsr.bench.architectures import ARCHITECTURES  # noqa: E402
-from fsr.cli.bench import gpu, prefill, select, video, why  # noqa: E402
+from fsr.cli.bench import familiar, gpu, prefill, select, video, why  # noqa: E402
 from fsr.cli.bench.accuracy import summary  # noqa: E402
 from fsr.lmms.page import page as paper_page  # noqa: E402
 from fsr.vlm.cost import DecoderShape, kv_cache_bytes, prefill_flops  # noqa: E402
+from fsr.vlm.familiar import Familiar  # noqa: E402
 from fsr.vlm.matrix import COLUMNS, REAL, matrix  # noqa: E402
 
 MEASURED = {  # file in measurements/ -> what it holds, and the command that makes it
@@ -64,6 +65,7 @@ ESTIMATED = {  # title -> architecture, visual tokens in all, positions of text
 TEXT = 45  # positions of text in the estimates
 NOT_YET = "Not yet measured on a GPU."
 MADE = re.compile(r"(<!-- GPU: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in the README
+FAMILIAR = re.compile(r"(<!-- familiar: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in world.md
 FAMILIES = re.compile(r"(<!-- families: made by make docs -->\n).*?(\n<!-- end -->)", re.S)  # in models.md
 PAPER = """Not measured here: average percent of the unpruned LLaVA-1.5-7B kept over nine benchmarks, from Table 1 of the FSR
 paper (arXiv 2602.05809).
@@ -247,6 +249,13 @@ def families() -> str:
     return "\n".join([*lines, "", *meanings, "", "The tests:", "", *tests])
 
 
+def world(text: str) -> str:
+    """docs/world.md with what was measured of unlike pictures in its place."""
+    found = Familiar.read(ROOT / "assets" / "shapes")
+    told = familiar.summary(familiar.result_of(found)) if found else "Not yet measured with the shipped weights."
+    return FAMILIAR.sub(lambda place: place[1] + told + place[2], text)
+
+
 def models(text: str) -> str:
     """docs/models.md with the table of families in its place."""
     return FAMILIES.sub(lambda place: place[1] + families() + place[2], text)
@@ -317,6 +326,7 @@ if __name__ == "__main__":
 
     write()
     (ROOT / "docs" / "models.md").write_text(models((ROOT / "docs" / "models.md").read_text("utf-8")), encoding="utf-8")
+    (ROOT / "docs" / "world.md").write_text(world((ROOT / "docs" / "world.md").read_text("utf-8")), encoding="utf-8")
     (ROOT / "docs" / "measurements.md").write_text(page(), encoding="utf-8")
     (ROOT / "docs" / "paper.md").write_text(paper_page(), encoding="utf-8")
     text = (ROOT / "README.md").read_text(encoding="utf-8")

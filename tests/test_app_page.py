@@ -23,8 +23,8 @@ from app.ui.handlers import Handlers, Session
 from app.ui.page import build_app, page_config
 from app.ui.running import Pace
 from app.ui.sent import checked_parameters, sentence, whole
+from fsr.bench.recording import drawn_picture
 from fsr.errors import InvalidInput
-from fsr.shapes.gallery import picture_of
 from fsr.trace import Trace
 from tests.looping import each
 from tests.tiny import in_memory
@@ -103,7 +103,7 @@ def test_the_gallery_is_drawn_by_the_scenes_of_the_embedded_model():
     for row in rows:
         shown = ROOT / "assets" / "examples" / f"{row['id']}.png"
         if shown.is_file():
-            pair = (np.asarray(image.convert("RGB"), dtype=int) for image in (Image.open(shown), picture_of(row)))
+            pair = (np.asarray(image.convert("RGB"), dtype=int) for image in (Image.open(shown), drawn_picture(row)))
             difference = np.abs(np.subtract(*pair))  # OpenCV's digits differ by a few levels from version to version
             assert difference.max() <= 32, row["id"]
             assert difference.mean() < 0.05, row["id"]

@@ -48,6 +48,8 @@ def made():
 
 def test_the_measurements_are_those_on_disk(made):
     assert (ROOT / "docs" / "measurements.md").read_text() == made.page(), "run make docs"
+    text = (ROOT / "docs" / "world.md").read_text()
+    assert made.world(text) == text, "run make docs"
 
 
 ON_A_CPU = {  # what the picker says how long it takes of -> where that was measured

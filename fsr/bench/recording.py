@@ -114,14 +114,24 @@ def rows_of(examples: Path, name: str, needed: Set[str] = NEEDED) -> list[dict[s
 def picture_scene(row: dict[str, Any], examples: Path, draw: bool = False) -> Scene:
     """Raises InvalidInput where there is no picture."""
     path = next((p for ending in ENDINGS if (p := examples / f"{row['id']}{ending}").is_file()), None)
-    if "things" in row and (draw or path is None):
-        from fsr.shapes.gallery import picture_of
-
+    if {"things", "scene"} & row.keys() and (draw or path is None):
         path = examples / f"{row['id']}.png"
-        picture_of(row).save(path, optimize=True)
+        drawn_picture(row).save(path, optimize=True)
     if path is None:
         raise InvalidInput(f"{examples} has no picture {row['id']} ({', '.join(ENDINGS)}).")
     return Scene(row["id"], row["question"], [load_image(path, max_side=MAX_SIDE)])
+
+
+def drawn_picture(row: dict[str, Any]) -> Image.Image:
+    """Of a row that holds the objects of a drawn scene, or the text of a composed one. Raises InvalidInput."""
+    if "scene" in row:
+        from fsr.world.drawing import draw
+        from fsr.world.scene import read_scene
+
+        return Image.fromarray(draw(read_scene(row["scene"]).picture()))
+    from fsr.shapes.gallery import picture_of
+
+    return picture_of(row)
 
 
 def clip_scene(row: dict[str, Any], examples: Path, frames: int, draw: bool = False) -> Scene:

@@ -8,6 +8,7 @@ from typing import Any
 from fsr.cli.arguments import add_json, report, say
 from fsr.errors import InvalidInput
 from fsr.vlm.checkpoint import EMBEDDED, NAMES
+from fsr.vlm.familiar import Familiar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,17 +27,23 @@ def run(options: argparse.Namespace) -> int:
     found = calibrate(vlm.load(options.model), options.scenes, say)
     if options.keep:
         say(f"wrote {found.write(EMBEDDED.parent / options.model)}")
-    rates = {"false_alarms": vars(found.false_alarms), "detected": vars(found.detected)}
-    result = {"measure": found.measure, "limit": found.limit, **rates, **found.record}
+    result = result_of(found)
     return report(result, summary(result), options.json)
+
+
+def result_of(found: Familiar) -> dict[str, Any]:
+    """All that was measured, as plain values."""
+    rates = {"false_alarms": vars(found.false_alarms), "detected": vars(found.detected)}
+    return {"measure": found.measure, "limit": found.limit, **rates, **found.record}
 
 
 def summary(result: dict[str, Any]) -> str:
     """What was measured, as Markdown tables in percent, with 95 % intervals."""
-    lines = ["| measure | AUROC on the photographs that choose |", "|---|---|"]
-    lines += [f"| {row['words']} | {row['auroc']:.3f} |" for row in result["measures"].values()]
-    lines += ["", f"{result['measure']}, limit {result['limit']:.4g}, AUROC {result['auroc']:.3f} on the others", ""]
-    lines += ["| pictures | number | called unlike |", "|---|---|---|"]
+    bold = {name: "**" if name == result["measure"] else "" for name in result["measures"]}
+    lines = [f"| distance | AUROC on the {result['choosing']} photographs that choose |", "|---|---|"]
+    lines += [f"| {bold[k]}{row['words']}{bold[k]} | {row['auroc']:.3f} |" for k, row in result["measures"].items()]
+    lines += ["", f"The limit is {result['limit']:.4g}. AUROC on the other photographs: {result['auroc']:.3f}.", ""]
+    lines += ["| pictures | number | called unlike, % (95 % interval) |", "|---|---|---|"]
     rows = {"photographs": result["detected"], **result["between"], "test scenes": result["false_alarms"]}
     rows |= {f"test scenes, {name}": row for name, row in result["sets"].items()}
     for name, row in rows.items():
