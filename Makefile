@@ -141,9 +141,15 @@ evaluate: $(READY)
 	  echo "$$command --json $$file"; $(BIN)/$$command --json $$file || exit; \
 	done
 
-# It starts from the shipped weights; `make train-shapes-base` makes weights to start from anew, from drawn scenes alone.
-START ?= assets/shapes
-train-shapes: $(READY)
+# It starts from weights that know drawn scenes alone: those that were shipped before, from the history, or, anew,
+# START=train/base/weights as `make train-shapes-base` makes them.
+FORMER := aee59f17f3579b52a78a5453d560491896dcd66a
+START ?= train/former/assets/shapes
+train/former/assets/shapes:
+	mkdir -p train/former
+	git archive $(FORMER) assets/shapes | tar -x -C train/former
+
+train-shapes: $(READY) $(START)
 	$(BIN)/python -m training icons
 	$(BIN)/python -m training world --start $(START) --out train/world/weights
 
