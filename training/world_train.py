@@ -63,8 +63,8 @@ PLAN = {
         Mix(350, 16, 12, sizes=_WINDOWS, room=256, kinds=KINDS, looks=0.3, labels=False),
     ),
     "together": (
-        Mix(1300, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=KINDS, looks=0.3),
-        Mix(900, 24, 8, sizes=_WINDOWS, room=352, kinds=KINDS),
+        Mix(1000, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=KINDS, looks=0.3),
+        Mix(850, 24, 8, sizes=_WINDOWS, room=352, kinds=KINDS),
     ),
     "pointing": (Mix(200, 24, 8, labels=False),),
 }

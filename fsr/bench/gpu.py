@@ -186,7 +186,7 @@ def _about_examples(count: int) -> list[tuple[Image.Image, str]]:
     found = []
     for row in json.loads((EXAMPLES / "index.json").read_text(encoding="utf-8")):
         picture = Image.open(EXAMPLES / f"{row['id']}.png").convert("RGB")
-        for thing in row["things"]:
+        for thing in row.get("things", []):
             color, shape = thing["color"], thing["shape"]
             found += [(picture, f"what color is the {shape}?"), (picture, f"where is the {color} {shape}?")]
             found += [(picture, f"is there a {color} {shape}?"), (picture, f"what shape is the {color} object?")]
