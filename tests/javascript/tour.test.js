@@ -38,7 +38,7 @@ test("a stop shows what all before it have said, and playback and token of its o
 
 test("a stage stands for its last step; a method that has none shows no step", () => {
   const state = { trace, method: "fsr", budget: 64, needs: {} };
-  assert.equal(stepOf(state, "focus"), 4 + 33);
+  assert.equal(stepOf(state, "focus"), 4 + trace.methods.fsr.facts.k_focus);
   assert.equal(stepOf(state, 5000), 71);
   assert.equal(stepOf(state, "layer"), null);
   assert.equal(stepOf({ ...state, method: "nobody" }, "focus"), null);
