@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from transformers import LlamaConfig, SiglipImageProcessor, SiglipVisionConfig
 
 import fsr.vlm
 from fsr.errors import FsrError, InvalidInput
+from fsr.media.pictures import load_image
 from fsr.pruners import make
 from fsr.vlm import checkpoint
 from fsr.vlm.source import reason
@@ -250,11 +252,12 @@ def test_a_siglip_tower_gives_received_attention_and_no_relevance(tmp_path, pict
 
 
 @pytest.mark.skipif(not (checkpoint.EMBEDDED / "config.json").is_file(), reason="the embedded model is not in assets/")
-def test_the_embedded_model_loads_offline_with_both_scores(offline, picture):
+def test_the_embedded_model_loads_offline_with_both_scores(offline):
     vlm = fsr.vlm.load("shapes")
     assert vlm.provides == {"saliency", "relevance"}
     assert vlm.pathways["relevance"].endswith("the CLIP model stored beside it")  # the very same tower
-    encoding = vlm.encode(vlm.encode_media([picture]), "what color is the star?")
+    star = load_image(Path(__file__).parents[1] / "assets/examples/star.png")
+    encoding = vlm.encode(vlm.encode_media([star]), "what color is the star?")
     assert len(encoding.tokens) == len(encoding.visual)
     assert encoding.unknown_words == []
-    assert list(vlm.generate(encoding, make("fsr")(encoding.tokens, 64), 8))[-1].text
+    assert list(vlm.generate(encoding, make("fsr")(encoding.tokens, 64), 8))[-1].text == "yellow"

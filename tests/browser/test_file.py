@@ -36,7 +36,7 @@ def offline(browser):
 
 def test_a_view_is_saved_on_the_page_and_opens_from_disk(browser, app, offline, tmp_path):
     page = browser.new_context(accept_downloads=True).new_page()
-    page.goto(f"{app.url}/?example=count&budget=32")
+    page.goto(f"{app.url}/?example=five&budget=32")
     page.wait_for_selector(READY)
     page.click("[data-ref=save]")
     with page.expect_download(timeout=60_000) as download:
@@ -48,7 +48,7 @@ def test_a_view_is_saved_on_the_page_and_opens_from_disk(browser, app, offline, 
     assert file.stat().st_size < 3_000_000
     offline.goto(file.as_uri())
     offline.wait_for_selector("canvas[data-budget='32']")
-    assert offline.inner_text("h1") == "how many triangles are there?"
+    assert offline.inner_text("h1") == "what objects are there?"
     assert "The answers differ." in offline.inner_text("[data-ref=answers]")
     offline.fill("#budget", "128")
     offline.wait_for_selector("canvas[data-budget='128']")
