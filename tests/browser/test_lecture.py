@@ -135,7 +135,7 @@ def test_the_tour_points_at_the_thing_itself(visit):
             page.keyboard.press("ArrowRight")
     assert page.evaluate(f"[{STATE}.mode, {STATE}.chosen.length]") == ["compare", 5]
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function(f"{STATE}.mode === 'one' && {STATE}.budget === 32")
+    page.wait_for_function(f"{STATE}.mode === 'one' && {STATE}.budget === 16")
     page.keyboard.press("Escape")
     assert stop.is_hidden()
     assert page.locator(".fx-spot").is_hidden()
