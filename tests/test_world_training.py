@@ -20,6 +20,7 @@ from fsr.world.words import words
 from tests.world_icons import discs
 from training import world_data as data
 from training.batches import IGNORE, PREFIX, next_listed
+from training.icons import svg_like
 from training.muon import Muon
 from training.world_data import Mix
 
@@ -147,3 +148,14 @@ def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
     assert len((tmp_path / "work" / "log.jsonl").read_text().splitlines()) == len(logged)
     model = vlm.load(str(tmp_path / "out"))
     assert len(model.encode_media([Image.new("RGB", (336, 336))]).layout) == GRID * GRID
+
+
+def test_an_icon_is_found_as_its_set_spells_it():
+    of_set = {
+        "width": 16,
+        "icons": {name: {"body": f"<!-- {name} -->"} for name in ("redapple", "pizza-1", "dog-face")},
+    }
+    assert "redapple" in svg_like(of_set, "red-apple")
+    assert "pizza-1" in svg_like(of_set, "pizza")
+    assert "dog-face" in svg_like(of_set, "dog-face")
+    assert svg_like(of_set, "cat-face") is None
