@@ -313,7 +313,7 @@ def test_a_thumbnail_shows_what_was_kept(library):
     _, roles = library.drawn(library.get("shapes"), 12, Chosen("fsr", 64))
     cells = pixels.reshape(24, 14, 24, 14, 3).mean((1, 3)).reshape(576, 3)
     role = np.frombuffer(roles, np.uint8)
-    assert [(role >= 3).sum(), (role == 4).sum()] == [64, 19]
+    assert (role >= 3).sum() == 64 > (role == 4).sum() > 0
     assert (cells[role == 4][:, 0] - cells[role == 4][:, 2]).mean() > 0
     assert (cells[role == 3][:, 2] - cells[role == 3][:, 0]).mean() > 50
 
