@@ -161,6 +161,12 @@ def wait_until_up(url: str, alive: Callable[[], bool], log: Path) -> None:
     raise AssertionError(f"the app did not come up in {START_S} s:\n{log.read_text()}")
 
 
+def forgive_left_streams(page) -> None:
+    """Take out of a page's errors Gradio's word about a stream that was open when the page was left or loaded anew."""
+    left = ("signal is aborted", "Connection errored out")
+    page.watch.errors[:] = [one for one in page.watch.errors if not any(text in one for text in left)]
+
+
 def frames(page, count: int = 4) -> None:
     """Let the page draw so many frames: whatever it begins by itself it begins in its next ones."""
     page.evaluate(

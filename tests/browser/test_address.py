@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.settings import ROOT
-from tests.browser.conftest import READY, frames
+from tests.browser.conftest import READY, forgive_left_streams, frames
 
 STATE = "fsrExplorer.page.store.state"
 SLOW = 60_000
@@ -152,6 +152,7 @@ def test_a_visitors_own_picture_is_not_in_the_link(visit, app, contexts):
     other.set_input_files("#fx-choose input[type=file]", str(ROOT / "assets/examples/left.png"))
     other.wait_for_function(f"{STATE}.example === null && {STATE}.trace", timeout=SLOW)
     assert other.locator("[data-kind=picture]").count() == 0
+    forgive_left_streams(page)
 
 
 def test_a_drag_writes_no_address(page):

@@ -23,7 +23,7 @@ def test_words_show_what_they_looked_at_by_keyboard_and_nothing_stays_on_the_pic
     page.wait_for_function("fsrExplorer.page.store.state.example === 'list'")
     plain = page.locator(".fx-stage canvas").evaluate("c => c.toDataURL()")
     looked(page)
-    lead = page.inner_text(".fx-words-lead")
+    lead = page.inner_text("[data-ref=leadattention]")
     assert "Attention of the language model, which is not influence" in lead
     assert page.inner_text("[data-ref=fullwords]").split() == page.inner_text("[data-ref=ourswords]").split()
     requests = len(page.watch.requests)
