@@ -22,7 +22,7 @@ def test_every_shipped_file_has_its_credit():
 
 def test_every_evaluation_names_the_command_that_measures_it_again():
     files = sorted(ROOT.glob("assets/shapes*/evaluation*.json"))
-    assert len(files) in (3, 4)  # with evaluation-sets.json, where that was measured
+    assert len(files) == 4
     for file in files:
         result = json.loads(file.read_text())
         python, *words = result["command"].split()

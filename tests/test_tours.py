@@ -81,3 +81,38 @@ def test_the_shipped_tours_can_be_read_and_their_places_are_on_the_page():
         (ROOT / "app/static/lecture/steps.js").read_text().partition("export const STAGES = {")[2].partition("}")[0]
     )
     assert tuple(re.findall(r"(\w+): ", stages)) == tours.STAGES
+
+
+SAID = {  # by the tours' texts and notes, of the example that a stop shows or names
+    "count": {
+        "3": ("full", "fsr@64", "fsr@32", "cdpruner@32", "fsr@16"),
+        "2": ("random@32", "vispruner@32", "holov@32"),
+        "1": ("random@16",),
+    },
+    "digit": {"7": ("fsr@16",), "5": ("random@16",)},
+    "loss-relation": {"nothing": ("fsr@32",), "purple ring": ("full", "cdpruner@32", "holov@32", "fsr@64")},
+    "five": {
+        "apple, cherry, dog, bus, banana": ("full", "fsr@64", "vispruner@64", "holov@64"),
+        "apple, cherry, dog, banana": ("fsr@32",),
+    },
+    "absent": {"no": ("full", "fsr@16")},
+    "loss-where": {"right": ("full", "cdpruner@32", "vispruner@32", "holov@32")},
+}
+
+
+def test_what_the_tours_tell_was_recorded():
+    recorded = {name: json.loads((ASSETS / f"traces/{name}.json").read_text()) for name in SAID}
+    for name, answers in SAID.items():
+        for text, keys in answers.items():
+            for key in keys:
+                assert recorded[name]["answers"][key]["text"] == text, (name, key)
+    five = recorded["five"]["answers"]
+    for method in ("fsr", "random", "cdpruner", "vispruner", "holov"):
+        assert five[f"{method}@32"]["text"] != five["full"]["text"], method
+    for wrong in ("fsr@32", "random@32"):
+        assert recorded["loss-where"]["answers"][wrong]["text"] != "right"
+    k_focus = recorded["count"]["methods"]["fsr"]["facts"]["k_focus"]
+    texts = " ".join(stop["text"] for stop in tours.read_tour(ASSETS, "lesson", KNOWN)["stops"])
+    assert f": {k_focus} tokens." in texts
+    assert f"{64 - k_focus} more," in texts
+    assert recorded["loss-relation"]["methods"]["fsr"]["facts"]["k_focus"] >= 32, "Focus takes all of the 32"

@@ -44,7 +44,6 @@ THEIR_NAMES = {
         "panda": "pandaface",
         "whale": "spurtingwhale",
         "scissors": "blackscissors",
-        "key": "key",
         "paintbrush": "lowerleftpaintbrush",
         "sun": "whitesun",
         "lightning": "bolt",

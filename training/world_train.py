@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fsr.vlm.capture import cls_attention
 from fsr.world.asking import TYPES
-from fsr.world.icons import FIRST
+from fsr.world.icons import TRAINED
 from fsr.world.words import build_world_tokenizer
 from training import world_data as data
 from training.answering import LOOKS, looks_loss, packed_blocks, question_mask, told_loss
@@ -49,11 +49,13 @@ _MIDDLE = ((12, 20, 160), (8, 40, 80), (12, 20, 160), (6, 64, 48))
 # As many patches in each, and up to four times the objects that larger windows hold.
 _SMALL = ((4, 150, 0), (8, 40, 0), (4, 150, 0), (10, 26, 0))
 
+_FIRST = TRAINED[:6]  # artists of the first steps; the others joined them later
+
 # Most steps see windows of at most 16 x 16: more objects than full pictures in the same time. The last see it all.
 PLAN = {
     "seeing": (
-        Mix(500, 8, 40, icons=0.4, artists=FIRST, scenes=0.1),
-        Mix(900, 16, 12, icons=0.4, artists=FIRST, scenes=0.1),
+        Mix(500, 8, 40, icons=0.4, artists=_FIRST, scenes=0.1),
+        Mix(900, 16, 12, icons=0.4, artists=_FIRST, scenes=0.1),
         Mix(2200, 6, 80, sizes=_SMALL, every=2, icons=0.5, scenes=0.06),
         Mix(400, 16, 12, icons=0.4, scenes=0.1),
         Mix(250, 24, 8, icons=0.3, scenes=0.15),

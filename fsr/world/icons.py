@@ -18,8 +18,16 @@ from PIL import Image
 
 from fsr.errors import FsrError
 
-FIRST = ("noto", "noto-v1", "twemoji", "emojione", "fluent-emoji-flat", "fluent-emoji")
-TRAINED = (*FIRST, "fxemoji", "streamline-emojis")
+TRAINED = (
+    "noto",
+    "noto-v1",
+    "twemoji",
+    "emojione",
+    "fluent-emoji-flat",
+    "fluent-emoji",
+    "fxemoji",
+    "streamline-emojis",
+)
 HELD_OUT = "openmoji"
 SHIPPED = ("noto", "fluent-emoji-flat")
 _ROOT = Path(__file__).resolve().parents[2]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 
+from app.settings import ROOT
 from tests.browser.conftest import frames
 
-ROOT = Path(__file__).resolve().parents[2]
 STATE = "fsrExplorer.page.store.state"
 STEP = ".fx-lecture [data-ref=stepcount]"
 
