@@ -10,7 +10,7 @@ The peers are the methods that the page compares with first. Of each kind the fi
 with a type of question of its own. Nobody looks at the pictures in between.
 
 `python -m fsr.bench.telling` prints the rows for assets/examples/index.json, and how many there were to take from. With
-64 tokens and three of four peers the first 400 questions hold no win and two losses: hence 32 tokens and two peers.
+64 tokens and three of four peers the first 400 questions hold two wins and one loss: hence 32 tokens and two peers.
 """
 
 from __future__ import annotations
