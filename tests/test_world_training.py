@@ -134,18 +134,24 @@ def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
         "seeing": (Mix(3, 4, 4),),
         "reading": (Mix(3, 4, 4, room=64, looks=0.3, labels=False),),
         "together": (Mix(3, 4, 4, sizes=((6, 2, 64),), every=2, room=64),),
+        "again": (Mix(3, 4, 4),),
+        "longer": (Mix(3, 4, 4, room=64, looks=0.3),),
         "pointing": (Mix(3, 6, 4, labels=False),),
     }
+    assert list(plan) == list(world_train.PLAN) == list(world_train.RATES)
     monkeypatch.setattr(world_train, "PLAN", plan)
-    options = argparse.Namespace(
-        start=ASSETS, work=tmp_path / "work", out=tmp_path / "out", scale=1.0, seed=0, workers=0, compile=False
-    )
+    paths = {"start": ASSETS, "work": tmp_path / "work", "out": tmp_path / "out"}
+    options = argparse.Namespace(**paths, first="seeing", scale=1.0, seed=0, workers=0, compile=False)
     assert world_train.main(options) == 0
     logged = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in logged] == list(plan)
     assert all(line["step"] == 3 for line in logged)
     assert world_train.main(options) == 0, "again: nothing is left to do"
     assert len((tmp_path / "work" / "log.jsonl").read_text().splitlines()) == len(logged)
+    rest = argparse.Namespace(**vars(options) | {"first": "again", "work": tmp_path / "rest"})
+    assert world_train.main(rest) == 0
+    logged = [json.loads(line) for line in (tmp_path / "rest" / "log.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in logged] == ["again", "longer", "pointing"]
     model = vlm.load(str(tmp_path / "out"))
     assert len(model.encode_media([Image.new("RGB", (336, 336))]).layout) == GRID * GRID
 

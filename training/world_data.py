@@ -51,7 +51,8 @@ HEADS |= {f"{d}_{what}": n for d in DIRECTIONS for what, n in (("color", 13), ("
 RELATED = {"same_color": 9, "same_name": 9, "same_kind": 9, "rank": 8, "total": 9, "middle": 2}
 GAZES = ((*DIRECTIONS, "same_color", "earlier"), (*DIRECTIONS, "same_name", "same_kind"))
 QUERIES = 64
-STAGES = ("seeing", "reading", "together", "pointing")  # the place is part of the data's seed: append, never reorder
+# The place is part of the data's seed: append, never reorder.
+STAGES = ("seeing", "reading", "together", "pointing", "again", "longer")
 _STREAM = 10  # apart from every seed of the classic training
 # the classic questions' types under the names of the world's
 _CLASSIC = {"shape": "name"}

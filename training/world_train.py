@@ -1,12 +1,14 @@
 """Train the embedded model on pictures that others drew: `make train-shapes`.
 
-It starts from the former weights, which know the drawn scenes: their tower sees shapes, their Llama answers. Four
+It starts from the former weights, which know the drawn scenes: their tower sees shapes, their Llama answers. Six
 stages, each resumable from its last checkpoint, each step's data a function of (stage, step) alone:
 1. seeing: the tower learns, for every patch, what it shows, by name, kind and colour, and how it relates to the others.
 2. reading: tower frozen; projector and Llama learn the new words and wordings.
 3. together: tower, projector and Llama at once; some steps see small windows, so that prompts differ in length and
    position; for the first half it is told where the answers look.
-4. pointing: the CLIP text tower learns to point at the patches a question is about.
+4. again: as `seeing`, with new read-outs.
+5. longer: as `together`, and asked more often what was answered worst.
+6. pointing: the CLIP text tower learns to point at the patches a question is about.
 No token of a shown picture is ever dropped: a window is a small picture of its own.
 """
 
@@ -42,6 +44,8 @@ FACTS = {"title": "Shapes (embedded)", "relevance_sign": 1, "positions": "origin
 SEEN = 0.5  # weight of the labels' loss beside that of the answers, in `together`
 _OFTEN = {"exists": 1.5, "negation": 3.0, "count": 3.0, "relation": 2.5, "list": 2.0, "size": 1.5, "digit": 2.0}
 KINDS = tuple({"unknown": 0.4, **_OFTEN}.get(t, 1.0) for t in TYPES)
+_WEAKEST = {"negation": 3.0, "count": 4.0, "relation": 2.5, "list": 3.0, "size": 3.0, "digit": 4.0}
+HARDEST = tuple({"unknown": 0.3, "exists": 1.5, **_WEAKEST}.get(t, 1.0) for t in TYPES)
 # Of the losses of the read-outs; the others 0.3
 WEIGHTS = {"name": 2.5, "kind": 0.5, "color": 0.7, "digit": 2.0}
 _WINDOWS = ((8, 24, 96), (4, 48, 64), (12, 16, 160), (6, 32, 64))  # as many question tokens as in other steps
@@ -68,9 +72,24 @@ PLAN = {
         Mix(1000, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=KINDS, looks=0.3),
         Mix(850, 24, 8, sizes=_WINDOWS, room=352, kinds=KINDS),
     ),
+    "again": (
+        Mix(1800, 6, 80, sizes=_SMALL, every=2, icons=0.4, scenes=0.1),
+        Mix(300, 16, 12, icons=0.3, scenes=0.15),
+    ),
+    "longer": (
+        Mix(1400, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=HARDEST, looks=0.3),
+        Mix(900, 24, 8, sizes=_WINDOWS, room=352, kinds=HARDEST),
+    ),
     "pointing": (Mix(200, 24, 8, labels=False),),
 }
-RATES = {"seeing": (1.5e-3, 0.4), "reading": (2e-3, 0.3), "together": (1.2e-3, 0.85), "pointing": (1.5e-3, 0.4)}
+RATES = {  # the highest, and the share of the steps over which it falls
+    "seeing": (1.5e-3, 0.4),
+    "reading": (2e-3, 0.3),
+    "together": (1.2e-3, 0.85),
+    "again": (1.2e-3, 0.15),
+    "longer": (1.2e-3, 0.75),
+    "pointing": (1.5e-3, 0.4),
+}
 
 
 def plan(stage: str, scale: float) -> list[Mix]:
@@ -186,6 +205,8 @@ class Learning:
         seen, facts = seen_loss(self.tower, self.heads, states, of.labels)
         return answers + SEEN * seen, told | facts
 
+    again, longer = seeing, together
+
     def pointing(self, of: Batch, mix: Mix) -> tuple[Tensor, dict]:
         seen = self.tower.post_layernorm(self.features(of))
         text = embed_questions(self.clip, [ids for ids, _, _ in of.pointed])
@@ -204,11 +225,12 @@ class Learning:
             clip.vision_model.requires_grad_(False)
             kept = {"text": clip.text_model, "text_projection": clip.text_projection}
             return {"pointer": nn.ModuleDict({**kept, "visual_projection": clip.visual_projection})}
-        return {"seeing": tower, "reading": {"reader": reader}, "together": {**tower, "reader": reader}}[stage]
+        both = {**tower, "reader": reader}
+        return {"seeing": tower, "again": tower, "reading": {"reader": reader}}.get(stage, both)
 
     def stage(self, stage: str) -> None:
         mixes, (lr, fall) = plan(stage, self.options.scale), RATES[stage]
-        self.tower.requires_grad_(stage in ("seeing", "together"))
+        self.tower.requires_grad_(stage not in ("reading", "pointing"))
         run = Run(stage, self.options.work, 1.0, self.modules(stage), lr, fall, plan=mixes, save_every=100)
         ahead = self._drawn(stage, mixes, run.step)
         loss_of = getattr(self, stage)
@@ -230,6 +252,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=Path, default=Path("assets/shapes"), help="the weights to start from")
     parser.add_argument("--work", type=Path, default=Path("train/world"), help="checkpoints and log")
     parser.add_argument("--out", type=Path, default=Path("train/world/weights"), help="where the weights go")
+    parser.add_argument("--first", choices=tuple(PLAN), default="seeing", help="the stage to begin with")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on every stage's steps")
     parser.add_argument("--seed", type=int, default=0, help="of what is not in the weights to start from")
     workers = 1 if (os.cpu_count() or 1) < 4 else min(12, (os.cpu_count() or 1) - 2)
@@ -250,7 +273,8 @@ def main(options: argparse.Namespace) -> int:
         f"{count(learning.llava)} + {count(learning.clip)} weights on {learning.device}, {options.workers} draw",
         flush=True,
     )
-    for stage in PLAN:
+    stages = list(PLAN)
+    for stage in stages[stages.index(options.first) :]:
         learning.stage(stage)
     save(options.out, learning.llava.cpu(), learning.clip.cpu(), FACTS, build_world_tokenizer())
     print(f"saved {weights_bytes(options.out) / 1e6:.1f} MB of weights to {options.out}")
