@@ -14,6 +14,7 @@ from torch import Tensor
 from fsr.errors import InvalidInput, within_memory
 from fsr.host import fetch, hand
 from fsr.pruners.clips import check_frames
+from fsr.pruners.forced import Forced
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.tokens import Role, Selection, VisualTokens, check_budget
 
@@ -144,12 +145,26 @@ class Pruner(ABC):
 
 
 @dataclass(frozen=True)
-class RankPruner(Pruner):
-    """A method that keeps the first K of one order of all tokens."""
+class OrderedPruner(Pruner):
+    """A method that keeps the first K of one order of all tokens, whatever K is."""
 
     @abstractmethod
     def order(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
         """(N,) int64, token indices from first to last kept, and the scores that led there."""
+
+    def order_around(self, tokens: VisualTokens, count: int, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
+        """At least the first `count` of the order around what is forced, and its scores: I first, O never.
+
+        Here the order itself without I and O; a method whose picks depend on what is kept already has its own.
+        """
+        order, scores = self.order(tokens)
+        first, closed = forced.tensors(order.device)
+        return torch.cat([first, order[~torch.isin(order, torch.cat([first, closed]))]]), scores
+
+
+@dataclass(frozen=True)
+class RankPruner(OrderedPruner):
+    """A method whose order is a sort."""
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         order, scores = self.order(tokens)
@@ -164,19 +179,22 @@ Picks = tuple[Tensor, dict[str, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class GreedyPruner(Pruner):
-    """A method that keeps the first K of one order, built pick by pick: a budget pays for its own picks alone."""
+class GreedyPruner(OrderedPruner):
+    """A method whose order is built pick by pick: a budget pays for its own picks alone."""
 
     @abstractmethod
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
         """The first `count` tokens of the order."""
+
+    def order(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.picks(tokens, len(tokens))[:2]
 
     def _select(self, tokens: VisualTokens, budget: int) -> Selection:
         order, scores, facts = self.picks(tokens, budget)
         return dataclasses.replace(keep(self.name, tokens, order, scores), facts=facts)
 
     def _plan(self, tokens: VisualTokens) -> Plan:
-        return RankPlan(rank_of(fetch(self.picks(tokens, len(tokens))[0])[0]))
+        return RankPlan(rank_of(fetch(self.order(tokens)[0])[0]))
 
 
 def numbers(values: Tensor, digits: int = 3) -> list[float]:

@@ -11,6 +11,7 @@ from fsr.focus import min_max
 from fsr.host import fetch
 from fsr.kernels import NONE, panel
 from fsr.pruners.base import GreedyPruner, Picks, choice, highest_first, numbers
+from fsr.pruners.forced import Forced
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.similarity import STEPS, AllSimilarities, Similarities, exact_products
 from fsr.tokens import VisualTokens
@@ -46,6 +47,20 @@ class CDPruner(GreedyPruner):
         facts: dict[str, float] = {"relevance_used": int(bool(scores)), "n_filled": int(n_filled)}
         facts["rows_computed"] = similarities.computed  # of the N rows of the Gram matrix
         return filled(order, r), scores, facts
+
+    def order_around(self, tokens: VisualTokens, count: int, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
+        """Greedy MAP of L given I; then the most relevant of the rest."""
+        (r, scores), gram = self.quality_of(tokens), tokens.gram("projected")
+        first, closed = forced.tensors(r.device)
+        weight = r.square().index_fill_(0, torch.cat([first, closed]), 0.0)
+        u, residual = torch.full_like(r, float(STEPS)), gram.matrix().clone()
+        for token in forced.inside:
+            left = torch.where(u[token] > NOISE, u[token], math.inf)  # a token that the others span adds nothing
+            row = residual[gram.first[token]] / left.sqrt()
+            u, residual = (u - row * row)[gram.first], (residual - row[:, None] * row)[:, gram.first]
+        picks, r, first, closed = fetch(picked(residual, gram.first, weight, u, len(tokens)), r, first, closed)
+        picks, others = picks[picks != NONE], highest_first(r)
+        return torch.cat([first, picks, others[~torch.isin(others, torch.cat([first, closed, picks]))]]), scores
 
     def quality_of(self, tokens: VisualTokens) -> tuple[Tensor, dict[str, Tensor]]:
         """(N,) float32, r of L, and the relevance it is made of, where there is one."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsr.host import fetch
 from fsr.pruners.base import GreedyPruner, Picks
+from fsr.pruners.forced import Forced
 from fsr.scan import chord, scan_order
 from fsr.similarity import Similarities
 from fsr.tokens import VisualTokens
@@ -33,13 +34,27 @@ class DivPrune(GreedyPruner):
         order, farthest = scan_order(gram, first, count - 1)
         return torch.cat([first, order]), {}, {"covering_radius": chord(float(fetch(farthest)[0]))}
 
+    def order_around(self, tokens: VisualTokens, count: int, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
+        gram = tokens.gram("projected")
+        first, closed = forced.tensors(tokens.embeddings.device)
+        if not len(first):
+            first = most_isolated(gram, closed)
+        order, _ = scan_order(gram, first, max(0, count - len(first)), closed)
+        return torch.cat([first, order]), {}
 
-def most_isolated(gram: Similarities) -> Tensor:
-    """(1,) int64: the token whose nearest other token is farthest away; ties to the lower index."""
+
+def most_isolated(gram: Similarities, closed: Tensor | None = None) -> Tensor:
+    """(1,) int64: the token whose nearest other token is farthest away; ties to the lower index.
+
+    closed: (c,) int64, tokens that neither are it nor count as near.
+    """
     n = len(gram)
     nearest = []
     for start in range(0, n, BLOCK):
         rows = gram.rows(range(start, min(start + BLOCK, n)))
         rows.diagonal(start).fill_(-torch.inf)
-        nearest.append(rows.amax(dim=1))
-    return torch.cat(nearest).argmin(dim=0, keepdim=True)
+        nearest.append((rows if closed is None else rows.index_fill(1, closed, -torch.inf)).amax(dim=1))
+    isolated = torch.cat(nearest)
+    if closed is not None:
+        isolated.index_fill_(0, closed, torch.inf)
+    return isolated.argmin(dim=0, keepdim=True)

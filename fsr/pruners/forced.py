@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fsr.errors import InvalidInput
+from fsr.host import hand
 
 MOST = 64  # tokens each way
 
@@ -64,6 +65,11 @@ class Forced:
         inside[list(self.inside)] = True
         outside[list(self.outside)] = True
         return inside, outside
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(I,) and (O,) int64 on a device: what is forced in, and out."""
+        inside, outside = (torch.tensor(tokens, dtype=torch.int64) for tokens in (self.inside, self.outside))
+        return hand(inside, device), hand(outside, device)
 
     def to_json(self) -> dict[str, list[int]]:
         return {"in": list(self.inside), "out": list(self.outside)}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsr.host import fetch, hand
 from fsr.pruners.base import GreedyPruner, Picks, number, numbers
+from fsr.pruners.forced import NOTHING, Forced
 from fsr.pruners.plan import Plan, RankPlan
 from fsr.similarity import STEPS, exact_products, firsts
 from fsr.tokens import VisualTokens, unit_rows
@@ -47,16 +48,14 @@ class MMTok(GreedyPruner):
     tau_picture: float = number(0.2, 0, 10, "temperature of how the picture's tokens are alike", above=True)
 
     def picks(self, tokens: VisualTokens, count: int) -> Picks:
-        none = torch.zeros(0, dtype=torch.int64, device=tokens.embeddings.device)
-        return self.picks_around(tokens, count, none, none)
+        return self._picks(tokens, count, NOTHING)
 
-    def picks_around(self, tokens: VisualTokens, count: int, first: Tensor, closed: Tensor) -> Picks:
-        """`picks` beside tokens that are kept already, which are the first of the order. closed: never picked.
+    def order_around(self, tokens: VisualTokens, count: int, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._picks(tokens, max(count, len(forced.inside)), forced)[:2]
 
-        first, closed: (f,), (c,) int64 on the tokens' device.
-        """
+    def _picks(self, tokens: VisualTokens, count: int, forced: Forced) -> Picks:
         weights, asked = self.weights(tokens)
-        order, best = most_covering(weights, first, closed, count)
+        order, best = most_covering(weights, *forced.tensors(weights.device), count)
         most = weights.amax(dim=1)
         sums = fetch(torch.stack([x.double().sum() for part in (best, most) for x in (part[:asked], part[asked:])]))[0]
         reached, picture, all_asked, all_picture = sums.tolist()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsr.focus import min_max
 from fsr.pruners.base import GreedyPruner, Picks
+from fsr.pruners.forced import Forced
 from fsr.similarity import Similarities
 from fsr.tokens import Layout, VisualTokens
 
@@ -45,13 +46,22 @@ class ToDRE(GreedyPruner):
         order = least_alike(tokens.gram("projected"), first, count)
         return order, {"saliency": min_max(tokens.saliency)}, {}
 
+    def order_around(self, tokens: VisualTokens, count: int, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
+        assert tokens.saliency is not None
+        first, closed = forced.tensors(tokens.embeddings.device)
+        if not len(first):
+            first = pivot(tokens.saliency, tokens.layout, closed)
+        return least_alike(tokens.gram("projected"), first, max(count, len(first)), closed), {}
+
 
 def pivot(saliency: Tensor, layout: Layout, closed: Tensor | None = None) -> Tensor:
     """(1,) int64: the most salient token of the pictures made small, or of all tokens; ties to the lower index.
 
-    closed: (N,) bool, tokens that are not taken; a part that is closed as a whole does not count.
+    closed: (c,) int64, tokens that are not taken; a part that is closed as a whole does not count.
     """
-    open_ = torch.ones_like(saliency, dtype=torch.bool) if closed is None else ~closed
+    open_ = torch.ones_like(saliency, dtype=torch.bool)
+    if closed is not None:
+        open_.index_fill_(0, closed, False)
     whole = torch.tensor([grid.part == WHOLE for grid in layout.grids])[layout.frame.cpu()].to(saliency.device)
     whole = whole & open_
     among = torch.where(whole.any(), whole, open_)

@@ -2,6 +2,8 @@
 
 I: forced in, O: forced out, K: the budget, |I| <= K <= N - |O|. With nothing forced the method itself is returned.
 
+The first five are each method's own (`OrderedPruner.order_around`).
+
 - One order of all tokens (random, saliency, relevance, AgilePruner, EVS): I, then the order without I and O.
 - DivPrune: I are the first centres; each next token is the one farthest from all that are kept, O left out. Without I
   it starts at the token most isolated among those that are not in O.
@@ -28,18 +30,11 @@ from torch import Tensor
 
 from fsr.errors import InvalidInput
 from fsr.host import fetch, hand
-from fsr.kernels import NONE
-from fsr.pruners.base import GreedyPruner, Pruner, RankPruner, highest_first, keep
-from fsr.pruners.cdpruner import NOISE, CDPruner, picked
-from fsr.pruners.divprune import DivPrune
+from fsr.pruners.base import OrderedPruner, Pruner, keep
 from fsr.pruners.forced import Forced
 from fsr.pruners.frames import PRUNER, PerGroup, split
 from fsr.pruners.fsr import FocusScanRefine
-from fsr.pruners.mmtok import MMTok
 from fsr.pruners.plan import EVERY_BUDGET_UP_TO, SLOW_UP_TO, TABLE_BUDGETS, Plan, TablePlan, table_budgets
-from fsr.pruners.todre import ToDRE, least_alike, pivot
-from fsr.scan import scan_order
-from fsr.similarity import STEPS
 from fsr.tokens import Role, Selection, VisualTokens
 
 
@@ -93,8 +88,8 @@ class WithForced(Pruner):
             self.forced.check_budget(budget, len(tokens))
         if isinstance(self.pruner, FocusScanRefine):
             selection = self.pruner.select_around(tokens, budget, self.forced)
-        elif self._has_order:
-            order, scores = self._order(tokens, budget)
+        elif isinstance(self.pruner, OrderedPruner):
+            order, scores = self.pruner.order_around(tokens, budget, self.forced)
             selection = keep(self.name, tokens, order[:budget], scores)
         else:
             selection = self._among_the_rest(tokens, budget)
@@ -113,8 +108,9 @@ class WithForced(Pruner):
         if isinstance(self.pruner, FocusScanRefine):
             at, anchors, phi = self.pruner.plan_around(tokens, self.forced)
             return TablePlan(n, self._budgets(n, TABLE_BUDGETS, usual_up_to(n)), at, anchors, phi)
-        if self._has_order:
-            rank = rank_of_some(fetch(self._order(tokens, n - len(self.forced.outside))[0])[0], n)
+        if isinstance(self.pruner, OrderedPruner):
+            order, _ = self.pruner.order_around(tokens, n - len(self.forced.outside), self.forced)
+            rank = rank_of_some(fetch(order)[0], n)
             return TablePlan(
                 n, self._budgets(n, EVERY_BUDGET_UP_TO), lambda budget: (rank < budget).byte() * int(Role.KEPT)
             )
@@ -126,36 +122,6 @@ class WithForced(Pruner):
         most = n - len(self.forced.outside)
         budgets = {*table_budgets(n, every_up_to), *range(1, dense), self.least, most}
         return tuple(sorted(k for k in budgets if self.least <= k <= most))
-
-    # -- methods that are one order
-
-    @property
-    def _has_order(self) -> bool:
-        return isinstance(self.pruner, RankPruner | GreedyPruner)
-
-    def _order(self, tokens: VisualTokens, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """At least `count` tokens in the order in which they are kept, I first; O never. And the method's scores."""
-        inside, outside = self.forced.masks(len(tokens))
-        if isinstance(self.pruner, CDPruner):
-            return conditioned(self.pruner, tokens, self.forced)
-        if isinstance(self.pruner, DivPrune):
-            return farthest_first(tokens, self.forced, count), {}
-        if isinstance(self.pruner, ToDRE):
-            return least_alike_first(tokens, self.forced, count), {}
-        if isinstance(self.pruner, MMTok):
-            to = tokens.embeddings.device
-            first, closed = (
-                hand(torch.tensor(x, dtype=torch.int64), to) for x in (self.forced.inside, self.forced.outside)
-            )
-            return self.pruner.picks_around(tokens, max(count, len(first)), first, closed)[:2]
-        if isinstance(self.pruner, GreedyPruner):
-            order, scores, _ = self.pruner.picks(tokens, len(tokens))
-        else:
-            assert isinstance(self.pruner, RankPruner)
-            order, scores = self.pruner.order(tokens)
-        order = fetch(order)[0]
-        free = order[~(inside | outside)[order]]
-        return torch.cat([torch.tensor(self.forced.inside, dtype=torch.int64), free]), scores
 
     # -- every other method
 
@@ -220,46 +186,3 @@ def joined(tokens: VisualTokens, forced: Selection, rest: Tensor, chosen: Select
         weight=forced.weight.index_copy(0, rest, chosen.weight),
         scores=scores,
     )
-
-
-def farthest_first(tokens: VisualTokens, forced: Forced, count: int) -> Tensor:
-    """(count,) int64: DivPrune's order around the forced tokens."""
-    gram, (_, outside) = tokens.gram("projected"), forced.masks(len(tokens))
-    to = tokens.embeddings.device
-    first = hand(torch.tensor(forced.inside, dtype=torch.int64), to)
-    if not len(first):
-        out = hand(outside, to)
-        nearest = gram.matrix().clone().fill_diagonal_(-math.inf).masked_fill(out, -math.inf).amax(dim=1)
-        first = nearest.masked_fill(out, math.inf).argmin(dim=0, keepdim=True)
-    closed = hand(torch.tensor(forced.outside, dtype=torch.int64), to)
-    order, _ = scan_order(gram, first, max(0, count - len(first)), closed)
-    return torch.cat([first, order])
-
-
-def least_alike_first(tokens: VisualTokens, forced: Forced, count: int) -> Tensor:
-    """(count,) int64: ToDRE's order around the forced tokens."""
-    assert tokens.saliency is not None
-    to, (_, outside) = tokens.embeddings.device, forced.masks(len(tokens))
-    first = hand(torch.tensor(forced.inside, dtype=torch.int64), to)
-    if not len(first):
-        first = pivot(tokens.saliency, tokens.layout, hand(outside, to))
-    closed = hand(torch.tensor(forced.outside, dtype=torch.int64), to)
-    return least_alike(tokens.gram("projected"), first, max(count, len(first)), closed)
-
-
-def conditioned(pruner: CDPruner, tokens: VisualTokens, forced: Forced) -> tuple[Tensor, dict[str, Tensor]]:
-    """CDPruner's order of all tokens but O, I first: greedy MAP of L given I; then the most relevant of the rest."""
-    (r, scores), gram = pruner.quality_of(tokens), tokens.gram("projected")
-    inside, outside = (hand(mask, r.device) for mask in forced.masks(len(tokens)))
-    weight = r.square().masked_fill(inside | outside, 0.0)
-    u, residual = torch.full_like(r, float(STEPS)), gram.matrix().clone()
-    for token in forced.inside:
-        left = torch.where(u[token] > NOISE, u[token], math.inf)  # a token that the others span adds nothing
-        row = residual[gram.first[token]] / left.sqrt()
-        u, residual = (u - row * row)[gram.first], (residual - row[:, None] * row)[:, gram.first]
-    order = picked(residual, gram.first, weight, u, len(tokens))
-    picks, r, inside, outside = fetch(order, r, inside, outside)
-    picks = picks[picks != NONE]
-    others = highest_first(r)
-    done = (inside | outside).index_fill(0, picks, True)
-    return torch.cat([torch.tensor(forced.inside, dtype=torch.int64), picks, others[~done[others]]]), scores
