@@ -77,8 +77,8 @@ PLAN = {
         Mix(300, 16, 12, icons=0.3, scenes=0.15),
     ),
     "longer": (
-        Mix(1400, 16, 12, sizes=_MIDDLE, every=2, room=256, kinds=HARDEST, looks=0.3),
-        Mix(900, 24, 8, sizes=_WINDOWS, room=352, kinds=HARDEST),
+        Mix(1300, 16, 12, sizes=_MIDDLE, every=2, icons=0.25, room=256, kinds=HARDEST, looks=0.3),
+        Mix(800, 24, 8, sizes=_WINDOWS, room=352, kinds=HARDEST),
     ),
     "pointing": (Mix(200, 24, 8, labels=False),),
 }

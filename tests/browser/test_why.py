@@ -79,7 +79,7 @@ def test_influence_is_measured_shown_pinned_and_kept_for_its_selection(counting)
 def test_what_was_lost_is_found_put_back_and_answered(visit, app):
     if not app.embedded:
         pytest.skip("random weights lose what they never knew")
-    page = visit("?example=loss-where")
+    page = visit("?example=loss-count")
     set_budget(page, 32)
     ask(page)
     page.click("#fx-tab-why")
