@@ -9,8 +9,7 @@ questions that the unpruned model answers rightly, at one budget (an eighteenth 
 The peers are the methods that the page compares with first. Of each kind the first `each` scenes are taken, every one
 with a type of question of its own. Nobody looks at the pictures in between.
 
-`python -m fsr.bench.telling` prints the rows for assets/examples/index.json, and how many there were to take from. With
-64 tokens and three of four peers the first 400 questions hold two wins and one loss: hence 32 tokens and two peers.
+`python -m fsr.bench.telling` prints the rows for assets/examples/index.json, and how many there were to take from.
 """
 
 from __future__ import annotations

@@ -47,19 +47,22 @@ def counted(page, before: str) -> None:
     expect(page.locator(COUNT)).not_to_have_text(re.compile(f"^(…|{before})$"))
 
 
-def test_the_first_screen_holds_the_ten_worst_flips_of_fsr_at_64_and_what_they_share(data):
+def test_the_first_screen_holds_up_to_ten_of_the_worst_flips_of_fsr_at_64_and_what_they_share(data):
     page = data()
     assert (asked(page)["method"], asked(page)["budget"]) == ("fsr", "64")
     assert conditions(page) == ["flip = lost"]
     rows = page.locator(ROW)
-    tenth = rows.nth(9).bounding_box()
+    expect(rows.first).to_be_visible()
+    assert rows.count() >= 5
+    tenth = rows.nth(min(rows.count(), 10) - 1).bounding_box()
     assert tenth["y"] + tenth["height"] <= 900
     assert numbers(page, "kl") == sorted(numbers(page, "kl"), reverse=True)
     assert set(page.locator(f"{ROW} .fx-flip").all_text_contents()) == {"−Lost"}
     picture = page.locator(f"{ROW} img[src]").first
     assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") >= 52
-    bar = page.locator(".fx-bar").filter(has_not_text="0 of").first
     before = page.locator(COUNT).inner_text()
+    none_or_all = re.compile(rf"(?<!\d)(0|{before.partition(' of')[0]}) of")
+    bar = page.locator(".fx-bar").filter(has_not_text=none_or_all).first
     bar.click()
     counted(page, before)
     assert len(conditions(page)) >= 2
