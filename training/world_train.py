@@ -231,6 +231,8 @@ class Learning:
     def stage(self, stage: str) -> None:
         mixes, (lr, fall) = plan(stage, self.options.scale), RATES[stage]
         self.tower.requires_grad_(stage not in ("reading", "pointing"))
+        if stage == "again":
+            self.heads = ReadOuts().to(self.device)
         run = Run(stage, self.options.work, 1.0, self.modules(stage), lr, fall, plan=mixes, save_every=100)
         ahead = self._drawn(stage, mixes, run.step)
         loss_of = getattr(self, stage)
