@@ -122,6 +122,29 @@ def test_medians_and_quartiles():
         quartiles([])
 
 
+def test_rounds_of_a_slow_machine_are_left_out_for_every_side_alike(tiny_vlm, encoding, monkeypatch):
+    measured = Measurement(tiny_vlm, encoding, 2)
+    measured.select("fsr@6", make("fsr"), 6)
+    for key in measured.sides:
+        list(measured.answer(key))
+    clock, speeds = [0.0], iter([1.5, 1.5, 1.0, 1.0, 1.05, 1.05, 1.6, 1.6, 1.02, 1.02])
+
+    def again(side):
+        speed = next(speeds)
+        clock[0] += 5 * speed
+        return a_cost(10 * speed if side.pruner is None else 4.0, None)
+
+    monkeypatch.setattr(measured, "_again", again)
+    monkeypatch.setattr("fsr.bench.measure.time.perf_counter", lambda: clock[0])
+    every = measured.repeat(Allowance(seconds=600, least=3, most=5))
+    assert every[FULL].repeats == 5
+    assert every[FULL].spread["prefill_ms"] == pytest.approx((10.2, 15))
+    steady = measured.costs(3, slower=1.15)
+    assert (steady[FULL].repeats, steady["fsr@6"].repeats) == (3, 3), "also of the side that was fast all the time"
+    assert steady[FULL].prefill_ms == pytest.approx(10.2)
+    assert steady[FULL].spread["prefill_ms"][1] < 10.5
+
+
 def test_times_differ_where_their_ranges_do_not_overlap():
     others = {(20, (19, 21)): True, (10.6, (10.4, 12)): False, (20, None): False}
     for (prefill, spread), different in others.items():
@@ -147,7 +170,7 @@ def test_a_machine_that_stays_busy_ends_with_a_sentence(tiny_vlm, encoding, monk
     list(measured.answer())
     tries = []
 
-    def busy(allowance, anew):
+    def busy(allowance, anew, slower):
         assert anew is (not tries)
         tries.append(allowance.least)
         return {FULL: replace(a_cost(), spread={"prefill_ms": (1.0, 99.0), "first_token_ms": (10.0, 10.0)})}

@@ -7,6 +7,8 @@ of its repeats, its spread the middle half of them (the quartiles).
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 import threading
 import time
@@ -88,6 +90,7 @@ class Measurement:
         self.stop, self.encode = stop or threading.Event(), encode
         self.sides: dict[str, Side] = {FULL: Side(None, len(encoding.tokens))}
         self._encodes: list[float] = []
+        self._rounds: list[float] = []  # seconds of every round in which all sides were run
 
     def select(self, key: str, pruner: Pruner, budget: int) -> Chosen:
         """What this side will read; its time is that of a warmed selection. Asked before anything answers, it says
@@ -119,12 +122,16 @@ class Measurement:
             yield step
 
     def repeat(
-        self, allowance: Allowance, waiting: Callable[[], bool] = lambda: False, anew: bool = True
+        self,
+        allowance: Allowance,
+        waiting: Callable[[], bool] = lambda: False,
+        anew: bool = True,
+        slower: float = math.inf,
     ) -> dict[str, Cost]:
         """Repeat every side that was answered, as far as the allowance goes; the costs by key, with their spread.
         Called again, it begins anew, or adds to the repeats that are there.
 
-        waiting: whether someone waits for the model: then no further repeat begins.
+        waiting: whether someone waits for the model: then no further repeat begins. slower: as in `costs`.
         """
         sides = [side for side in self.sides.values() if side.last is not None and side.last.cost is not None]
         gpu = self.vlm.device.type == "cuda"
@@ -133,6 +140,7 @@ class Measurement:
         start, rounds = time.perf_counter(), 0
         if anew:
             self._encodes.clear()
+            self._rounds.clear()
             for side in sides:
                 side.samples.clear()
 
@@ -150,9 +158,11 @@ class Measurement:
                 if over():
                     break
                 side.add(self._again(side))
+            else:
+                self._rounds.append(time.perf_counter() - began)
             rounds += 1
             expected = time.perf_counter() - began
-        return self.costs(allowance.least)
+        return self.costs(allowance.least, slower)
 
     def _again(self, side: Side) -> Cost:
         assert side.last is not None
@@ -160,15 +170,22 @@ class Measurement:
         tokens = min(side.last.cost.new_tokens, DECODED)
         return turn(self.vlm, self.encoding, side.pruner, side.budget, tokens)[1]
 
-    def costs(self, least: int = LEAST) -> dict[str, Cost]:
+    def costs(self, least: int = LEAST, slower: float = math.inf) -> dict[str, Cost]:
         """The cost of every answered side: medians and spread where there are `least` repeats of it, else as measured
-        once."""
-        found = {}
+        once.
+
+        slower: rounds that took this many times as long as the fastest, all sides together, are left out for every
+        side: a machine that is shared computes at two speeds, for seconds each.
+        """
+        found, most = {}, slower * min(self._rounds, default=math.inf)
+        steady = [seconds <= most for seconds in self._rounds]
         for key, side in self.sides.items():
             if side.last is None or side.last.cost is None:
                 continue
-            repeats = len(side.samples.get("prefill_ms", ()))
             samples = ({"encode_ms": self._encodes} if self._encodes else {}) | side.samples
+            if slower < math.inf:
+                samples = {name: list(itertools.compress(values, steady)) for name, values in samples.items()}
+            repeats = len(samples.get("prefill_ms", ()))
             cost = side.last.cost
             found[key] = with_spread(cost, samples, repeats) if repeats >= max(2, least) else cost
         return found

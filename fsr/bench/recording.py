@@ -36,6 +36,7 @@ NEEDED = frozenset({"id", "question"})
 MAX_SIDE = 1280  # pixels; as the page scales a visitor's pictures down
 REPEATS = Allowance(seconds=600, least=7, most=9)
 TRIES = 4
+SLOWER = 1.15  # a round that takes so many times the fastest is left out, for every answer alike
 MOST_SPREAD = 0.3  # of the median, between the quartiles
 MOST_SPREAD_OF_DECODING = 0.6  # an answer of a word has one or two steps of a few milliseconds
 WATCHED = {
@@ -220,7 +221,8 @@ def _run(measured: Measurement, key: str) -> None:
 def settled(measured: Measurement, name: str) -> dict[str, Cost]:
     """Costs that do not contradict each other; measured anew, at most `TRIES` times, where they do."""
     for at in range(TRIES):
-        costs = measured.repeat(REPEATS, anew=at == 0)  # what is busy for a while only is outweighed by more repeats
+        # what is busy for a while only is outweighed by more repeats
+        costs = measured.repeat(REPEATS, anew=at == 0, slower=SLOWER)
         doubts = contradictions(costs, {key: side.pruner for key, side in measured.sides.items()})
         if not doubts:
             return costs
