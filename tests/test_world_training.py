@@ -13,13 +13,15 @@ from PIL import Image
 from torch import nn
 from transformers import LlavaForConditionalGeneration
 
+from fsr.errors import FsrError
 from fsr.shapes.questions import Question
 from fsr.shapes.scenes import GRID, UNSEEN_PAIRS
 from fsr.world import icons
 from fsr.world.words import words
 from tests.world_icons import discs
 from training import world_data as data
-from training.batches import IGNORE, PREFIX, next_listed
+from training import world_train
+from training.batches import IGNORE, PREFIX, looked_at, next_listed
 from training.icons import svg_like
 from training.muon import Muon
 from training.world_data import Mix
@@ -89,12 +91,32 @@ def test_a_list_looks_at_the_next_object_at_a_comma():
     assert looked == [(4,), (1,), (1,), (1,), (2,), (2,), ()]
 
 
+def test_of_two_sizes_the_one_in_the_answer_is_looked_at_or_for_yes_and_no_one_after_the_other():
+    bigger = Question("size", "which is bigger , the dog or the cat", "cat", (2, 0), 0)
+    than = Question("size", "is the dog bigger than the cat", "no", (2, 0), 2)
+    assert looked_at(bigger, 0) == ((0,), (0,))
+    assert looked_at(than, 0) == ((2,), (0,))
+
+
 def test_no_training_question_names_an_unseen_pair(drawn_icons):
     rng = data.generator("train", 10, 98)
     for _ in range(25):
         drawn = data.random_drawn(rng, data.Window(), 0.0, 0.5)
         for question, _ in zip(data.questions(drawn, rng, (1.0,) * 11), range(10), strict=False):
             assert not any(f"{c} {s}" in question.text + question.answer for c, s in UNSEEN_PAIRS)
+
+
+def test_a_mean_of_weights_is_halfway():
+    now, before = torch.tensor([1.0, 4.0]), torch.tensor([3.0, 0.0])
+    world_train.average([now], [before])
+    assert now.tolist() == [2.0, 2.0]
+
+
+def test_stages_in_the_wrong_order_are_one_sentence(tmp_path):
+    options = argparse.Namespace(first="rereading", last="pointing", work=tmp_path / "work")
+    with pytest.raises(FsrError, match="--first rereading comes after --last pointing; the order is seeing, reading,"):
+        world_train.main(options)
+    assert not options.work.exists()
 
 
 def test_weights_grow_by_the_new_words_and_keep_the_old():
@@ -128,7 +150,6 @@ def test_muon_steps_as_torchs_does():
 @pytest.mark.slow
 def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
     from fsr import vlm
-    from training import world_train
 
     plan = {
         "seeing": (Mix(3, 4, 4),),
@@ -137,18 +158,19 @@ def test_all_stages_learn_save_and_resume(drawn_icons, tmp_path, monkeypatch):
         "again": (Mix(3, 4, 4),),
         "longer": (Mix(3, 4, 4, room=64, looks=0.3),),
         "pointing": (Mix(3, 6, 4, labels=False),),
+        "rereading": (Mix(3, 4, 4, room=64, looks=0.3, labels=False),),
     }
     assert list(plan) == list(world_train.PLAN) == list(world_train.RATES)
     monkeypatch.setattr(world_train, "PLAN", plan)
     paths = {"start": ASSETS, "work": tmp_path / "work", "out": tmp_path / "out"}
-    options = argparse.Namespace(**paths, first="seeing", scale=1.0, seed=0, workers=0, compile=False)
+    options = argparse.Namespace(**paths, first="seeing", last="rereading", scale=1.0, seed=0, workers=0, compile=False)
     assert world_train.main(options) == 0
     logged = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in logged] == list(plan)
     assert all(line["step"] == 3 for line in logged)
     assert world_train.main(options) == 0, "again: nothing is left to do"
     assert len((tmp_path / "work" / "log.jsonl").read_text().splitlines()) == len(logged)
-    rest = argparse.Namespace(**vars(options) | {"first": "again", "work": tmp_path / "rest"})
+    rest = argparse.Namespace(**vars(options) | {"first": "again", "last": "pointing", "work": tmp_path / "rest"})
     assert world_train.main(rest) == 0
     logged = [json.loads(line) for line in (tmp_path / "rest" / "log.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in logged] == ["again", "longer", "pointing"]

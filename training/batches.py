@@ -353,10 +353,13 @@ def look_rows(
 def looked_at(question: Question, token: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The objects behind an answer's token, in the first layer and in the next."""
     about = question.about
-    if question.type == "relation":
+    yes_or_no = question.answer in ("yes", "no")
+    if question.type == "relation" or (question.type == "size" and yes_or_no):
         return about[:1], about[1:]
     if question.type == "list":
         about = next_listed(question, token)
+    if question.type == "size" and question.subject is not None:
+        about = (question.subject,)  # looking at both would mix their names
     return about, about
 
 

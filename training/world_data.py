@@ -52,7 +52,7 @@ RELATED = {"same_color": 9, "same_name": 9, "same_kind": 9, "rank": 8, "total": 
 GAZES = ((*DIRECTIONS, "same_color", "earlier"), (*DIRECTIONS, "same_name", "same_kind"))
 QUERIES = 64
 # The place is part of the data's seed: append, never reorder.
-STAGES = ("seeing", "reading", "together", "pointing", "again", "longer")
+STAGES = ("seeing", "reading", "together", "pointing", "again", "longer", "rereading")
 _STREAM = 10  # apart from every seed of the classic training
 # the classic questions' types under the names of the world's
 _CLASSIC = {"shape": "name"}
