@@ -6,7 +6,7 @@ import { addNote, dropNote } from "./notes.js";
 import { switchTo } from "./share.js";
 import { LAYERS as MEASURED, measuredOf } from "./why/layer.js";
 
-const QUIET_MS = 250; // an address is written when nothing has changed for so long: never during a drag
+const QUIET_MS = 250; // an address is written when nothing has changed for so long, never during a drag; a new place at once
 const AGAIN_MS = 200;
 const PICTURE = new Set(["example", "recording", "sweep", "item", "picture", "scene"]); // rows that the server is asked for
 const SPACES = "huggingface.co"; // the page around a Space takes its address from the frame
@@ -129,7 +129,7 @@ export function createAddress(store, config) {
 
   function later() {
     clearTimeout(timer);
-    timer = window.setTimeout(write, QUIET_MS);
+    timer = window.setTimeout(write, placeOf() === last.place ? QUIET_MS : 0);
   }
 
   function placeOf() {

@@ -19,7 +19,7 @@ def query(page) -> dict[str, str]:
 
 
 def until(page, **wanted: str) -> dict[str, str]:
-    """Until the address holds this; it is written when the page has been quiet for a moment."""
+    """Until the address holds this; but for a new place, it is written when the page has been quiet for a moment."""
     page.wait_for_function(
         """(wanted) => { const query = new URLSearchParams(location.search);
         return Object.entries(wanted).every(([name, text]) => (query.get(name) ?? "") === text); }""",
@@ -131,9 +131,9 @@ def test_a_clips_frame_and_region_come_back(visit, app):
 def test_a_visitors_own_picture_is_not_in_the_link(visit, app, contexts):
     page = visit()
     page.set_input_files("#fx-choose input[type=file]", str(ROOT / "assets/examples/left.png"))
-    page.wait_for_function(f"{STATE}.example === null")
+    page.wait_for_function(f"{STATE}.example === null && {STATE}.trace", timeout=SLOW)
     page.fill("#fx-question textarea", "what is the black thing?")
-    until(page, picture="own", example="")
+    until(page, picture="own", example="", question="what is the black thing?")
     page.keyboard.press("Tab")
     page.evaluate("fsrExplorer.page.setBudget(40)")
     page.once("dialog", lambda dialog: dialog.dismiss())
