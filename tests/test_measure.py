@@ -139,6 +139,7 @@ def test_rounds_of_a_slow_machine_are_left_out_for_every_side_alike(tiny_vlm, en
     every = measured.repeat(Allowance(seconds=600, least=3, most=5))
     assert every[FULL].repeats == 5
     assert every[FULL].spread["prefill_ms"] == pytest.approx((10.2, 15))
+    assert measured.steady(1.15) == [False, True, True, False, True]
     steady = measured.costs(3, slower=1.15)
     assert (steady[FULL].repeats, steady["fsr@6"].repeats) == (3, 3), "also of the side that was fast all the time"
     assert steady[FULL].prefill_ms == pytest.approx(10.2)

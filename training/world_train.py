@@ -246,11 +246,12 @@ class Learning:
 
     def stage(self, stage: str) -> None:
         mixes, (lr, fall) = plan(stage, self.options.scale), RATES[stage]
-        self.tower.requires_grad_(stage not in ("reading", "pointing", "rereading"))
         if stage == "again":
             self.heads = ReadOuts().to(self.device)
         modules = self.modules(stage)
-        before = [p.detach().clone() for m in modules.values() for p in m.parameters()]
+        self.tower.requires_grad_("tower" in modules)
+        trained = [p for m in modules.values() for p in m.parameters()]
+        before = [p.detach().clone() for p in trained] if stage in AVERAGED else []
         run = Run(stage, self.options.work, 1.0, modules, lr, fall, plan=mixes, save_every=100)
         ahead = self._drawn(stage, mixes, run.step)
         loss_of = getattr(self, stage)
@@ -263,8 +264,8 @@ class Learning:
             return found, facts | {"waited_s": waited}
 
         run.train(loss)
-        if stage in AVERAGED:
-            average((p for m in modules.values() for p in m.parameters()), before)
+        if before:
+            average(trained, before)
 
     def _drawn(self, stage: str, mixes: list[Mix], first: int) -> Iterator[Batch]:
         return drawn_ahead(stage, mixes, first, self.options.workers)

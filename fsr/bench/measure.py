@@ -170,6 +170,11 @@ class Measurement:
         tokens = min(side.last.cost.new_tokens, DECODED)
         return turn(self.vlm, self.encoding, side.pruner, side.budget, tokens)[1]
 
+    def steady(self, slower: float) -> list[bool]:
+        """Which rounds took less than this many times as long as the fastest."""
+        most = slower * min(self._rounds, default=math.inf)
+        return [seconds <= most for seconds in self._rounds]
+
     def costs(self, least: int = LEAST, slower: float = math.inf) -> dict[str, Cost]:
         """The cost of every answered side: medians and spread where there are `least` repeats of it, else as measured
         once.
@@ -177,8 +182,7 @@ class Measurement:
         slower: rounds that took this many times as long as the fastest, all sides together, are left out for every
         side: a machine that is shared computes at two speeds, for seconds each.
         """
-        found, most = {}, slower * min(self._rounds, default=math.inf)
-        steady = [seconds <= most for seconds in self._rounds]
+        found, steady = {}, self.steady(slower)
         for key, side in self.sides.items():
             if side.last is None or side.last.cost is None:
                 continue
