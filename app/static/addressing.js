@@ -36,18 +36,21 @@ export function createAddress(store, config) {
   /** A record has been put on the stage: show of it what the address asks for. */
   function arrived(value) {
     const settling = Boolean(pending) || !opened;
+    let overtaken = false; // by another picture than the one that the address asks for
     if (value.fresh) own = value.example ? "" : (value.picture ?? "");
     if (value.fresh && pending && !isWanted(pending, value)) {
-      if (!pending.own || opened) pending = null;
+      if (!pending.own || opened) [pending, overtaken] = [null, opened];
       else addNote(store, { kind: "picture", text: NO_PICTURE });
     }
     opened = true;
     if (pending && (value.fresh || pending.shown) && isWanted(pending, value)) {
       dropNote(store, "picture");
       show(pending, value);
+      last.place = placeOf();
       if (value.trace) pending = null;
     }
-    if (!pending && settling) settled();
+    if (overtaken) later();
+    else if (!pending && settling) settled();
   }
 
   function show({ query, whole, kept, source, scene, shown }, { fresh, trace }) {

@@ -126,6 +126,7 @@ class Handlers:
             stage, question, chosen, _ = self._composed(sent, chosen)
         elif isinstance(own := sent.get("picture"), str) and own:
             stage, question, chosen, _ = self._own(own, chosen)
+            question = question or GENERAL
         else:
             recording = sent.get("recording", chosen.recording)
             stage, question, chosen, _ = self._example(sent.get("id"), chosen, recording)

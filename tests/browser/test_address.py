@@ -155,6 +155,27 @@ def test_a_visitors_own_picture_is_not_in_the_link(visit, app, contexts):
     forgive_left_streams(page)
 
 
+@pytest.mark.slow
+def test_ones_own_picture_comes_back_with_its_tokens_and_what_is_chosen_next_is_a_new_entry(visit, app):
+    asked = f"{STATE}.example === null && {STATE}.trace?.question === 'What is in the picture?'"
+    page = visit()
+    page.set_input_files("#fx-choose input[type=file]", str(ROOT / "assets/examples/left.png"))
+    until(page, picture="own")
+    page.reload()
+    page.wait_for_function(f"window.fsrExplorer && {asked}", timeout=SLOW)
+    expect(page.locator("#fx-question textarea")).to_have_value("What is in the picture?")
+    page.click(".fx-tile[data-example=star]")
+    until(page, example="star", picture="")
+    page.set_input_files("#fx-choose input[type=file]", str(ROOT / "assets/examples/absent.png"))
+    until(page, example="", picture="own")
+    page.wait_for_function(asked, timeout=SLOW)
+    page.go_back()
+    page.wait_for_function(f"{STATE}.example === 'star'", timeout=SLOW)
+    page.go_back()
+    page.wait_for_function(asked, timeout=SLOW)
+    forgive_left_streams(page)
+
+
 def test_a_drag_writes_no_address(page):
     page.evaluate(
         """() => { window.writes = 0; const real = history.replaceState.bind(history);
