@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 PINNED = ".fx-said button[aria-pressed=true]"
 
@@ -57,6 +58,23 @@ def test_words_show_what_they_looked_at_by_keyboard_and_nothing_stays_on_the_pic
     page.evaluate("fsrExplorer.page.setBudget(32)")
     page.click("text=Look again with FSR at 32 tokens")
     page.wait_for_function("document.querySelector('[data-ref=ourstitle]').textContent === 'FSR, 32 tokens'")
+
+
+def test_the_map_on_the_picture_is_saved_with_its_scale(page):
+    """Of a word, and of a step of the playback: neither is one of the layers to choose."""
+    looked(page)
+    page.click("[data-ref=save]")
+    assert "SVG and PDF with every token’s role" in page.inner_text("[data-row=picture]")
+    with page.expect_download() as word:
+        page.click("[data-save='picture.png']")
+    assert "Attention of “" in Image.open(word.value.path()).text["Layer"]
+    page.keyboard.press("Escape")
+    page.click("#fx-tab-lecture")
+    page.evaluate("fsrExplorer.page.store.set({ playback: 2 })")
+    page.click("[data-ref=save]")
+    with page.expect_download() as step:
+        page.click("[data-save='picture.png']")
+    assert Image.open(step.value.path()).width == 1344
 
 
 @pytest.mark.slow

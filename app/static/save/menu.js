@@ -9,7 +9,10 @@ import { el, fill, setText, toggle } from "../dom.js";
  * @typedef {{ name: string, title: string, hint: (state: any) => string, shown: (state: any) => boolean, formats: Format[] }} Row
  */
 
-const WATCHED = ["trace", "view", "mode", "layer", "drawing", "chosen", "arrange", "rowMethod", "budget", "fidelity"];
+const WATCHED = [
+  ...["trace", "view", "mode", "layer", "drawing", "chosen", "arrange", "rowMethod", "budget", "fidelity"],
+  ...["playback", "word", "tab", "part", "looked", "study"],
+];
 
 /**
  * at: button, box and text of the menu.

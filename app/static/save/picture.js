@@ -7,6 +7,7 @@ import { linkTo, nameOf, save } from "../export.js";
 import { clock } from "../film_time.js";
 import { isNumber, sig3 } from "../format.js";
 import { makeGeometry } from "../geometry.js";
+import { stepsOf } from "../lecture/steps.js";
 import { GROUND, HALO, ROLES, VEILED } from "../look.js";
 import { paint } from "../paint.js";
 import { ROLE } from "../plan.js";
@@ -14,6 +15,7 @@ import { sceneOf } from "../stage.js";
 import { viewsOf, windowOf } from "../views.js";
 import { diverging } from "../why/diverging.js";
 import { LAYERS } from "../why/layer.js";
+import { wordScale } from "../words/scale.js";
 import { withWords } from "./png.js";
 
 const WIDTH = 1344; // pixels of the exported picture
@@ -41,7 +43,7 @@ export function wordsOf(state) {
     Method: labelOf(state),
     Parameters: parametersOf(trace.methods[method]?.parameters),
     Budget: view ? `${view.budget} of ${trace.tokens.n} visual tokens` : "",
-    Layer: layer === "roles" ? "" : ((SCORES[layer] ?? LAYERS[layer])?.label ?? ""),
+    Layer: wordScale(state)?.text ?? (layer === "roles" ? "" : ((SCORES[layer] ?? LAYERS[layer])?.label ?? "")),
     "Answer with all tokens": full?.text ?? "",
     Answer: ours ? `${ours.text} (${ours.budget} tokens)` : "",
     Source: linkTo(state),
@@ -86,7 +88,7 @@ export function drawPicture(state, stage) {
   ctx.drawImage(overlay, 0, 0);
   ctx.font = FONT;
   let y = geometry.height + 50;
-  if (scene.heat || measured) (drawScale(ctx, state.layer, scene.heat, measured, y), (y += below[0]));
+  if (scene.heat || measured) (drawScale(ctx, scaleOf(state, scene), y), (y += below[0]));
   if (state.view) (drawLegend(ctx, state, scene, y), (y += below[1]));
   for (const [text, color] of lines) {
     ctx.fillStyle = color;
@@ -96,15 +98,26 @@ export function drawPicture(state, stage) {
   return canvas;
 }
 
-/** The layer's name, and its colours between the values at their ends. */
-function drawScale(ctx, layer, heat, measured, y) {
-  const [low, high] = heat ? endsOf(heat) : [`−${sig3(measured.reach)}`, `+${sig3(measured.reach)} nats`];
-  const name = heat ? `${SCORES[layer].label} ${SCORES[layer].letter}` : LAYERS[layer].label;
-  const kind = heat ? (heat.kind === "log" ? "logarithmic" : "linear") : LAYERS[layer].help;
-  let x = write(ctx, `${name}, ${kind}:`, PAD, y, INK) + 24;
+/** What lies on the picture: a word's map, a step's or the layer's score, or what was measured; its colours and ends. */
+function scaleOf(state, { heat, marks }) {
+  const word = wordScale(state);
+  if (word) return { ...word, text: `${word.text}:` };
+  if (heat) {
+    const layer = state.playback === null ? state.layer : stepsOf(state)[state.playback].stage;
+    const [low, high] = endsOf(heat);
+    const kind = heat.kind === "log" ? "logarithmic" : "linear";
+    return { text: `${SCORES[layer].label} ${SCORES[layer].letter}, ${kind}:`, low, high, signed: false };
+  }
+  const { label, help } = LAYERS[state.layer];
+  const most = sig3(marks.layer.reach);
+  return { text: `${label}, ${help}:`, low: `−${most}`, high: `+${most} nats`, signed: true };
+}
+
+function drawScale(ctx, { text, low, high, signed }, y) {
+  let x = write(ctx, text, PAD, y, INK) + 24;
   x = Math.round(write(ctx, low, x, y, FAINT)) + 12;
   for (let i = 0; i < 320; i++) {
-    ctx.fillStyle = heat ? viridis(i / 319) : diverging((2 * i) / 319 - 1);
+    ctx.fillStyle = signed ? diverging((2 * i) / 319 - 1) : viridis(i / 319);
     ctx.fillRect(x + i, y - 20, 1, 22);
   }
   write(ctx, high, x + 332, y, FAINT);

@@ -6,6 +6,8 @@ import { curvesOf } from "../fidelity.js";
 import { savedOf } from "../film.js";
 import { saveView } from "./opened.js";
 import { savePng } from "./picture.js";
+import { LAYERS, measuredOf } from "../why/layer.js";
+import { wordScale } from "../words/scale.js";
 
 /**
  * store, config; stage: gives the stage; figure, clip: Python draws a figure, or a film of a clip, and it downloads.
@@ -24,8 +26,7 @@ function picture({ store, stage, figure }) {
   return {
     name: "picture",
     title: "Picture",
-    hint: (state) =>
-      state.layer === "roles" ? "as on screen, with the question and both answers" : "as on screen, with its scale",
+    hint: hintOf,
     shown: (state) => Boolean(state.trace) && state.mode !== "compare",
     formats: [
       { label: "PNG", title: "a picture of what is on screen", run: () => savePng(store.state, stage()) },
@@ -33,6 +34,14 @@ function picture({ store, stage, figure }) {
       { label: "PDF", title: DRAWN.pdf, run: send("pdf"), server: true },
     ],
   };
+}
+
+/** Python draws roles and scores; a word's map, a step of the playback and what was measured are drawn here alone. */
+function hintOf(state) {
+  const measured = LAYERS[state.layer] && measuredOf(state);
+  if (wordScale(state) || state.playback !== null || measured)
+    return "PNG as on screen; SVG and PDF with every token’s role";
+  return state.layer === "roles" ? "as on screen, with the question and both answers" : "as on screen, with its scale";
 }
 
 /** @param {Doors} doors @returns {Row} */
