@@ -32,6 +32,46 @@ def test_a_scene_is_composed_by_keyboard_and_its_tokens_follow(page):
 
 
 @pytest.mark.slow
+def test_focus_stays_where_the_visitor_works_and_a_scene_put_aside_keeps_its_steps(page):
+    focus = (
+        "document.activeElement.dataset.thing ?? document.activeElement.dataset.name ?? document.activeElement.tagName"
+    )
+    page.click("#fx-makescene")
+    settled(page)
+    page.focus("[data-thing=hexagon]")
+    for name in ("1 of", "2 of"):
+        page.keyboard.press("Enter")
+        page.wait_for_function(f"{STATE}.drawn.split('hexagon').length === {int(name[0]) + 1}", timeout=SLOW)
+        page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.trace", timeout=SLOW)
+        assert page.evaluate(focus) == "hexagon"
+        assert page.evaluate("document.activeElement.matches('[data-thing]')"), "the palette keeps it, for another one"
+    page.click("[data-thing=ring]")
+    assert page.evaluate("document.activeElement.matches('.fx-object[data-name=ring]')")
+    place = page.locator(".fx-object[data-name=ring]").get_attribute("aria-label")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".fx-object[data-name=ring]")).not_to_have_attribute("aria-label", place)
+    expect(page.locator("[data-ref=said].fx-compose-said")).to_be_empty()
+    page.click(".fx-compose-done")
+    page.click("#fx-makescene")
+    page.keyboard.press("Control+z")
+    expect(page.locator(".fx-object[data-name=ring]")).to_have_attribute("aria-label", place)
+    expect(page.locator("[data-ref=said].fx-compose-said")).to_have_text("Undone.")
+
+
+@pytest.mark.slow
+def test_on_a_phone_what_is_composed_stays_in_sight(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    page.tap("#fx-makescene")
+    settled(page)
+    kinds = page.locator("[data-kind]").evaluate_all("(all) => all.map((n) => n.getBoundingClientRect().right)")
+    assert max(kinds) <= 390, "no kind is out of sight"
+    page.tap("[data-kind=animal]")
+    page.locator("[data-thing=crab]").tap()
+    box = page.locator(".fx-object[data-name=crab]").bounding_box()
+    assert 0 <= box["y"] < box["y"] + box["height"] <= 844
+
+
+@pytest.mark.slow
 def test_a_step_back_brings_back_the_scene_and_a_scene_is_one_entry_of_the_history(page):
     entries = page.evaluate("history.length")
     page.click("#fx-makescene")

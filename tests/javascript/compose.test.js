@@ -5,7 +5,7 @@ import test from "node:test";
 import { CONFIG } from "./browser.js";
 import { queryOf } from "../../app/static/address.js";
 import { begun, done, stepped } from "../../app/static/compose/history.js";
-import { dragged } from "../../app/static/compose/layer.js";
+import { dragged, turnsAbove } from "../../app/static/compose/layer.js";
 import { added, changed, doubled, moved, readScene, textOf, without } from "../../app/static/compose/scene.js";
 import { asked, offer, truthOf, verdict } from "../../app/static/compose/verdict.js";
 import { createStore } from "../../app/static/store.js";
@@ -62,6 +62,15 @@ test("a drag moves, scales from the middle, and turns towards upright", () => {
   assert.deepEqual(dragged({ way: "size", piece, x: 120, y: 100 }, [140, 100]), { size: 80 });
   assert.deepEqual(dragged({ way: "turn", piece, x: 100, y: 60 }, [140, 100]), { turn: 90 });
   assert.deepEqual(dragged({ way: "turn", piece, x: 100, y: 60 }, [102, 60]), { turn: 0 });
+  assert.deepEqual(dragged({ way: "turn-below", piece, x: 100, y: 140 }, [60, 100]), { turn: 90 });
+});
+
+test("the handle that turns hangs at the foot where above there is no picture", () => {
+  const piece = { name: "dog", x: 168, y: 168, size: 60, turn: 0 };
+  assert.equal(turnsAbove(piece, 336, 0.5), true);
+  assert.equal(turnsAbove({ ...piece, y: 34 }, 336, 0.5), false);
+  assert.equal(turnsAbove({ ...piece, y: 34, turn: 180 }, 336, 0.5), true);
+  assert.equal(turnsAbove({ ...piece, x: 310, turn: 90 }, 336, 0.5), false);
 });
 
 test("undo goes back, redo forward, and a change forgets what was undone", () => {

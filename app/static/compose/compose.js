@@ -38,10 +38,10 @@ export function mountCompose(root, store, config, io, stage) {
     remove,
     double,
     move,
-    add: (name, place) => add(name, place),
+    add: (name, place) => add(name, place, true),
   });
   const preview = createPreview(layer.canvas, compose);
-  const palette = mountPalette(at, compose, (name) => add(name));
+  const palette = mountPalette(at, compose, (name, pointed) => add(name, null, pointed));
   const tools = mountTools(at, compose, {
     change: (/** @type {any} */ patch) => {
       if (patch.color) palette.colored((color = patch.color));
@@ -60,17 +60,21 @@ export function mountCompose(root, store, config, io, stage) {
   /** over: it is one step of undo. wait: ms until it is sent, -1: it is not yet. */
   function change(now, over = true, wait = 0) {
     scene = now;
+    if (over) say("");
     if (over) history = done(history, textOf(scene));
     show();
     if (wait >= 0) later(wait);
   }
 
-  function add(name, place = null) {
+  /** pointed: by mouse or touch, and the new object has focus; by keyboard the palette keeps it, for another one. */
+  function add(name, place, pointed) {
     const now = added(scene, name, compose, { place, color });
     if (!now) return say(`${compose.bounds.most} objects are the most.`);
     selected = now.pieces.length - 1;
     change(now);
-    say(`${called(now.pieces[selected])} added. Drag it, or use the arrow keys.`);
+    if (pointed) layer.focus(selected);
+    const how = pointed ? "Drag it, or use the arrow keys." : "On the picture the arrow keys move it.";
+    say(`${called(now.pieces[selected])} added. ${how}`);
   }
 
   function remove(i) {
@@ -78,7 +82,8 @@ export function mountCompose(root, store, config, io, stage) {
     const name = called(scene.pieces[i]);
     selected = Math.min(i, scene.pieces.length - 2);
     change(without(scene, i));
-    layer.focus(selected);
+    if (selected >= 0) layer.focus(selected);
+    else at.things.querySelector("button")?.focus({ preventScroll: true });
     say(`${name} deleted.`);
   }
 
@@ -88,6 +93,7 @@ export function mountCompose(root, store, config, io, stage) {
     selected = now.pieces.length - 1;
     change(now);
     layer.focus(selected);
+    say(`Another ${called(now.pieces[selected])}.`);
   }
 
   function move(i, way) {
@@ -103,6 +109,7 @@ export function mountCompose(root, store, config, io, stage) {
     history = to;
     selected = -1;
     change(readScene(to.now, compose) ?? scene, false);
+    say(way < 0 ? "Undone." : "Done again.");
   }
 
   /** A scene to go on from; with another one it is a new entry of the browser's history. */
@@ -167,7 +174,7 @@ export function mountCompose(root, store, config, io, stage) {
 
   function take(text) {
     scene = readScene(text, compose) ?? scene;
-    history = begun(textOf(scene));
+    if (history.now !== textOf(scene)) history = begun(textOf(scene)); // else it was only put aside
     selected = -1;
   }
 
@@ -178,7 +185,9 @@ export function mountCompose(root, store, config, io, stage) {
     const { editable } = store.state;
     store.set({ composing: true, mode: "one", playback: null, cursor: -1, pinned: -1 });
     stage()?.at.picture.append(layer.root);
-    if (readScene(editable, compose)) take(editable);
+    if (sent && sent === textOf(scene))
+      selected = -1; // put aside before its picture came
+    else if (readScene(editable, compose)) take(editable);
     else {
       const known = startsFor(store.state);
       const first = known.find(({ question }) => question) ?? known[0];
@@ -235,7 +244,12 @@ export function mountCompose(root, store, config, io, stage) {
     setText(at.said, text);
   }
 
+  let offering = ""; // the model that the starts are for
+
   function showStarts(state) {
+    const model = modelOf(state)?.id ?? "";
+    if (model === offering) return; // whatever has focus keeps it
+    offering = model;
     const button = (text, act) => el("button", { type: "button", onclick: act }, text);
     fill(
       at.starts,
@@ -255,7 +269,11 @@ export function mountCompose(root, store, config, io, stage) {
 
   at.undo.addEventListener("click", () => step(-1));
   at.redo.addEventListener("click", () => step(1));
-  at.clear.addEventListener("click", () => ((selected = -1), change({ ...scene, pieces: [] })));
+  at.clear.addEventListener("click", () => {
+    selected = -1;
+    change({ ...scene, pieces: [] });
+    say("All objects are gone; Undo brings them back.");
+  });
   at.done.addEventListener("click", close);
   document.addEventListener("keydown", (event) => {
     const typing = /** @type {HTMLElement} */ (event.target).closest("input:not([type=range]), textarea, select");

@@ -6,6 +6,7 @@ import { flatness } from "./outlines.js";
 
 const [STEP, FAR] = [2, 14]; // pixels of the full picture that an arrow moves, alone and with Shift: 14 is a token
 const [GROW, TURN, SNAP] = [1.08, 5, 4];
+const HANDLE = 26; // pixels of the screen from its edge to the middle of the handle that turns it
 const DRAG_FROM = 3; // pixels of the screen: less is a tap
 const HELP =
   "Arrow keys move it, with Shift by a token. Plus and minus scale it, square brackets turn it. " +
@@ -49,6 +50,8 @@ export function createLayer(config, on) {
       each.dataset.name = piece.name;
       each.setAttribute("aria-label", labelOf(piece, i, scene.pieces.length));
       each.setAttribute("aria-pressed", String(i === selected));
+      const handle = /** @type {HTMLElement} */ (each.firstElementChild);
+      handle.dataset.way = turnsAbove(piece, side, side / (root.clientWidth || side)) ? "turn" : "turn-below";
     });
   }
 
@@ -175,6 +178,15 @@ export function smaller(size) {
   return Math.min(size - 1, size / GROW);
 }
 
+/** Whether the handle that turns a piece lies on the picture at its head; else it hangs at its foot. pixel: of the scene,
+ *  for one of the screen. @param {any} piece @param {number} side @param {number} pixel */
+export function turnsAbove({ name, x, y, size, turn }, side, pixel) {
+  const away = (size * flatness(name)) / 2 + HANDLE * pixel;
+  const angle = (turn * Math.PI) / 180;
+  const inside = (v) => v >= 8 * pixel && v <= side - 8 * pixel;
+  return inside(x + away * Math.sin(angle)) && inside(y - away * Math.cos(angle));
+}
+
 /** What a drag that began at drag.x, drag.y makes of its piece. Pure. @param {any} drag @param {number[]} to */
 export function dragged({ way, piece, x, y }, [toX, toY]) {
   if (way === "move") return { x: piece.x + toX - x, y: piece.y + toY - y };
@@ -183,7 +195,8 @@ export function dragged({ way, piece, x, y }, [toX, toY]) {
     const before = Math.max(1, Math.hypot(x - piece.x, y - piece.y));
     return { size: (piece.size * Math.hypot(wide, high)) / before };
   }
-  const turn = (Math.round((Math.atan2(high, wide) * 180) / Math.PI) + 450) % 360;
+  const from = way === "turn" ? 450 : 630; // from its head, or from its foot
+  const turn = (Math.round((Math.atan2(high, wide) * 180) / Math.PI) + from) % 360;
   const upright = Math.round(turn / 90) * 90;
   return { turn: Math.abs(turn - upright) <= SNAP ? upright : turn };
 }

@@ -38,7 +38,7 @@ export function mountOffered(at, store, wordsOf) {
     fill(
       at.offers,
       ...some.map(([, text]) => chip(asked(text))),
-      more && el("button", { type: "button", class: "fx-plain", onclick: () => (round++, show()) }, "Others"),
+      more && el("button", { type: "button", class: "fx-plain", onclick: others }, "Others"),
     );
     const none = of.split("~").length > 2 && !questions.length;
     setText(at.none, none ? NONE : "");
@@ -46,20 +46,30 @@ export function mountOffered(at, store, wordsOf) {
     toggle(at.offered, some.length > 0 || none);
   }
 
+  function others() {
+    round++;
+    show();
+    at.offers.lastElementChild?.focus();
+  }
+
   /** The question of a chip is put into the box, and asked. */
   function chip(text) {
     return el("button", { type: "button", class: "fx-offer", onclick: () => put(text, true) }, text);
   }
 
-  function judge({ question, answers }) {
+  function judge({ question, answers, chosen }) {
     const truth = questions.length ? truthOf(questions, question ?? "") : null;
-    const ended = Object.entries(answers).filter(([, answer]) => answer.end && typeof answer.text === "string");
+    const place = ({ method }) =>
+      method === "full" ? -1 : chosen.includes(method) ? chosen.indexOf(method) : MOST_TOLD;
+    const ended = Object.values(answers)
+      .filter((answer) => answer.end && typeof answer.text === "string")
+      .sort((a, b) => place(a) - place(b) || b.budget - a.budget);
     toggle(at.truth, Boolean(truth) && ended.length > 0);
     if (!truth || !ended.length) return;
     fill(
       at.truth,
       el("span", {}, "In this scene: ", el("b", {}, truth[2])),
-      ...ended.slice(0, MOST_TOLD).map(([, answer]) => {
+      ...ended.slice(0, MOST_TOLD).map((answer) => {
         const said = verdict(answer.text, truth);
         const [mark, words] = MARKS[said];
         const who = answer.method === "full" ? "all tokens" : `${labelOf(answer.method)} ${answer.budget}`;
@@ -74,7 +84,7 @@ export function mountOffered(at, store, wordsOf) {
 
   store.on(["drawn"], ({ drawn }) => drawn !== of && void fetchFor(drawn));
   store.on(["model"], show);
-  store.on(["answers", "question", "drawn"], judge);
+  store.on(["answers", "question", "drawn", "chosen"], judge);
   return { labels };
 }
 

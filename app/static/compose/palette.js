@@ -11,7 +11,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @param {any} at refs: kinds, things, unknown
- * @param {(name: string) => void} add
+ * @param {(name: string, pointed: boolean) => void} add pointed: not by keyboard
  */
 export function mountPalette(at, config, add) {
   let [kind, words, model, color, full] = [SHAPE, /** @type {Set<string> | null} */ (null), "", "red", false];
@@ -56,7 +56,7 @@ export function mountPalette(at, config, add) {
         "aria-label": `Add ${name}`,
         disabled: full,
         draggable: "true",
-        onclick: () => add(name),
+        onclick: (event) => add(name, event.detail > 0),
         ondragstart: (event) => event.dataTransfer.setData("text/fsr-object", name),
       },
       kind === SHAPE ? outline(name, config.colors[color]) : icon(config, name),
@@ -66,6 +66,7 @@ export function mountPalette(at, config, add) {
   return {
     /** words: of the model, null where it reads any; model: its title. */
     known(now, title) {
+      if (now === words && title === model) return; // whatever has focus keeps it
       [words, model] = [now, title];
       show();
     },

@@ -83,6 +83,7 @@ export function mountLecture(root, store, config) {
   store.on(["tab", "mode"], ({ tab, mode, playback }, keys) => {
     if (playback !== null && ((keys.has("tab") && tab !== "lecture") || mode === "compare")) leave();
   });
+  store.on(["composing"], ({ composing }) => composing && leave());
   store.on(["tab", "playback", "view", "answers", "trace"], show);
 }
 
