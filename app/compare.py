@@ -29,11 +29,9 @@ def requests_of(asked: Request, methods: Any, budgets: Any, least: int = 2) -> l
     Raises InvalidInput unless they are distinct and known and one of the two is single.
     """
     for values in (methods, budgets):
-        if (
-            not isinstance(values, list)
-            or not 1 <= len(values) <= MAX_RUNS
-            or len({str(v) for v in values}) < len(values)
-        ):
+        if not isinstance(values, list):
+            raise InvalidInput(f'a comparison takes lists, such as ["fsr"] and [64], not {str(values)[:40]!r}; {HOW}')
+        if not 1 <= len(values) <= MAX_RUNS or len({str(v) for v in values}) < len(values):
             raise InvalidInput(f"a comparison takes different methods and budgets: {HOW}")
     if min(len(methods), len(budgets)) > 1 or len(methods) * len(budgets) < least:
         raise InvalidInput(f"this comparison has {len(methods)} methods and {len(budgets)} budgets; {HOW}")
@@ -44,7 +42,7 @@ def requests_of(asked: Request, methods: Any, budgets: Any, least: int = 2) -> l
     for budget in budgets:
         whole = isinstance(budget, (int, float)) and not isinstance(budget, bool) and budget % 1 == 0
         if not whole or not 1 <= budget <= 1e6:
-            raise InvalidInput(f"a budget must be a whole number of visual tokens, not {str(budget)[:40]!r}.")
+            raise InvalidInput(f"a budget must be a whole number of visual tokens from 1, not {str(budget)[:40]!r}.")
     return [replace(asked, method=name, budget=int(k)) for name in methods for k in budgets]
 
 

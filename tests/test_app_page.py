@@ -22,7 +22,7 @@ from app.ui.files import FileHandlers
 from app.ui.handlers import Handlers, Session
 from app.ui.page import build_app, page_config
 from app.ui.running import Pace
-from app.ui.sent import checked_parameters, sentence, whole
+from app.ui.sent import checked_forced, checked_parameters, sentence, whole
 from fsr.bench.recording import drawn_picture
 from fsr.errors import InvalidInput
 from fsr.trace import Trace
@@ -354,8 +354,16 @@ def test_the_unforeseen_is_told_without_the_visitors_data(caplog):
 
 def test_parameters_are_taken_apart_with_care():
     assert checked_parameters(None) == {}
-    assert checked_parameters({"fsr": 3, "grid": {"a": 1}}) == {"grid": {"a": 1}}
-    assert len(checked_parameters({str(i): {} for i in range(100)})) == 32
+    assert checked_parameters({"fsr": None, "grid": {"a": 1}}) == {"grid": {"a": 1}}
+    for sent, said in (
+        ("rho=1", 'by method must be sent as {"fsr": {"rho": 0.8}}, not'),
+        ({"rho": 0.5}, "no method 'rho' to give parameters to"),
+        ({"fsr": 5}, 'parameters of fsr must be sent as {"rho": 0.8}, not'),
+    ):
+        with pytest.raises(InvalidInput, match=re.escape(said)):
+            checked_parameters(sent)
+    with pytest.raises(InvalidInput, match="forced tokens are sent as"):
+        checked_forced({"inn": [3]})
 
 
 def test_whole_numbers_only():

@@ -17,6 +17,7 @@ from app.request import Parameters
 from app.saved_views import SavedView
 from app.service import Service
 from fsr.errors import FsrError, InvalidInput
+from fsr.pruners import REGISTRY
 from fsr.pruners.forced import MOST, NOTHING, Forced
 from fsr.trace.saved import is_saved
 
@@ -73,23 +74,34 @@ def whole(value: Any, name: str) -> int:
     """A whole number sent as JSON, from 0 to a million."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 <= value <= 1e6 or value % 1:
-        raise InvalidInput(f"the {name} must be a whole number, not {str(value)[:40]!r}.")
+        raise InvalidInput(f"the {name} must be a whole number from 0 to 1000000, not {str(value)[:40]!r}.")
     return int(value)
 
 
 def checked_parameters(value: Any) -> Parameters:
-    """Method -> parameters with plain values; `fsr.pruners.make` checks names and ranges."""
-    if not isinstance(value, dict):
-        return {}
-    methods = [(str(k)[:40], v) for k, v in list(value.items())[:32] if isinstance(v, dict)]
-    return {method: {str(name)[:40]: v for name, v in chosen.items()} for method, chosen in methods}
+    """Method -> parameters with plain values; `fsr.pruners.make` checks their names and ranges. Nothing where none are
+    sent. Raises InvalidInput for anything else."""
+    sent = {} if value is None else value
+    if not isinstance(sent, dict):
+        raise InvalidInput(f'parameters by method must be sent as {{"fsr": {{"rho": 0.8}}}}, not {str(value)[:40]!r}.')
+    found = {}
+    for method, chosen in sent.items():
+        if chosen is None:
+            continue
+        if method not in REGISTRY:
+            raise InvalidInput(f"there is no method {str(method)[:40]!r} to give parameters to.")
+        if not isinstance(chosen, dict):
+            raise InvalidInput(f'the parameters of {method} must be sent as {{"rho": 0.8}}, not {str(chosen)[:40]!r}.')
+        found[method] = {str(name)[:40]: v for name, v in chosen.items()}
+    return found
 
 
 def checked_forced(value: Any) -> Forced:
     """{"in": [token, ...], "out": [...]} as the page sends it; nothing where it sends none."""
     if value is None:
         return NOTHING
-    ways = [value.get("in", []), value.get("out", [])] if isinstance(value, dict) else []
+    known = isinstance(value, dict) and set(value) <= {"in", "out"}
+    ways = [value.get("in", []), value.get("out", [])] if known else []
     if not ways or not all(isinstance(tokens, list) and len(tokens) <= 10 * MOST for tokens in ways):
         raise InvalidInput('forced tokens are sent as {"in": [tokens], "out": [tokens]}.')
     inside, outside = ([whole(token, "token to force") for token in tokens] for tokens in ways)
