@@ -1,6 +1,16 @@
 // The two answers side by side, where they first differ, and what each one cost.
 
-import { bytes, comparedTimes, firstDifference, flops, isNumber, milliseconds, ratio, spread } from "./format.js";
+import {
+  bytes,
+  comparedTimes,
+  firstDifference,
+  flops,
+  isNumber,
+  milliseconds,
+  ratio,
+  reordered,
+  spread,
+} from "./format.js";
 import { isForeign } from "./store.js";
 import { keepsAll, nearestAnswer, tunedText } from "./made.js";
 import { showWith } from "./tabs.js";
@@ -20,6 +30,7 @@ export function mountAnswers(root, store, config, setBudget) {
   );
 }
 
+const LEFT = new Set(["refused", "failed"]); // what was answered before stays on screen
 const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method", "measuring"]);
 
 export function isRunning(status) {
@@ -54,7 +65,8 @@ function draw(at, state, config) {
   drawStatus(at.status, state.status);
   setText(at.said, state.note);
   toggle(at.said, Boolean(state.note));
-  setText(at.asked, !state.status.text && (full || ours) ? state.question : "");
+  const said = state.status.text && !LEFT.has(state.status.phase); // of an answer that is being made
+  setText(at.asked, !said && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
   const shown = label(ours?.method ?? state.method);
   const budget = ours?.budget ?? state.view?.budget; // before the model has looked, nobody knows how many tokens there are
@@ -131,10 +143,14 @@ function drawVerdict(node, full, ours, difference, stale, whole) {
     !known
       ? ""
       : difference
-        ? "The answers differ from the marked word on."
+        ? reordered(full.text, ours.text)
+          ? "The same things, in another order from the marked word on."
+          : "The answers differ from the marked word on."
         : whole
           ? `All ${ours.budget} tokens are kept: this is the full answer.`
-          : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
+          : !full.text
+            ? "Neither says a word: the model ends at once."
+            : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
   );
 }
 

@@ -191,8 +191,10 @@ export function madeOf(state, entries) {
   return Object.entries(pathways).filter(([name]) => needed.has(name));
 }
 
-/** The methods to begin with: those that the page is about, as far as they are in the trace, else others of it. */
+/** The methods to begin with: those that the page is about; of a recorded trace as far as they are in it, else others. */
 export function firstChoice(trace, config, most = config.compareFirst.length) {
-  const known = config.compare.map((m) => m.name).filter((name) => !trace || Object.hasOwn(trace.methods, name));
+  const known = config.compare
+    .map((m) => m.name)
+    .filter((name) => !trace?.recorded || Object.hasOwn(trace.methods, name));
   return [...new Set([...config.compareFirst.filter((name) => known.includes(name)), ...known])].slice(0, most);
 }

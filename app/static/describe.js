@@ -81,7 +81,11 @@ export function facts(state, token) {
   if (rank >= 0)
     rows.push(["Rank", `${rank + 1} of ${trace.tokens.n}`, "place in the order of the score that decides"]);
   const entry = entryOf(plan, trace.tokens.n)[token];
-  rows.push(["Enters at", entry > 0 ? `${entry} tokens` : "never", "smallest budget at which this token is kept"]);
+  rows.push([
+    "Enters at",
+    entry > 0 ? `${entry} token${entry === 1 ? "" : "s"}` : "never",
+    "smallest budget at which this token is kept",
+  ]);
   return rows.concat(ties(view, trace, token));
 }
 

@@ -79,6 +79,17 @@ export function comparedTimes(full, ours, key, less = "faster", more = "slower")
   return a[0] <= b[1] && b[0] <= a[1] ? "no difference measured" : text;
 }
 
+/** Whether two lists with commas name the same things in another order. */
+export function reordered(a, b) {
+  const parts = (text) =>
+    text
+      .trim()
+      .replace(/\.$/, "")
+      .split(/\s*,\s*/);
+  const [left, right] = [parts(a), parts(b)];
+  return left.length > 1 && left.join() !== right.join() && left.sort().join() === right.sort().join();
+}
+
 /** Where two answers first differ, word by word: the character ranges in each, or null where one is a prefix of a running other. */
 export function firstDifference(a, b) {
   const words = (text) => [...text.matchAll(/\S+/g)].map((m) => [m[0], m.index, m.index + m[0].length]);

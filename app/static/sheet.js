@@ -5,7 +5,7 @@ import { paint, paintPair } from "./paint.js";
 import { drawText, isRunning, sameText } from "./answers.js";
 import { tunedText } from "./made.js";
 import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf } from "./comparing.js";
-import { bytes, firstDifference, isNumber, milliseconds, spread } from "./format.js";
+import { bytes, firstDifference, reordered, isNumber, milliseconds, spread } from "./format.js";
 import { HALO, ROLES, VEIL_ON_BRIGHT } from "./look.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { neverEncoded, place } from "./describe.js";
@@ -180,8 +180,9 @@ function makeCell(store, sheet, kind) {
     cell.mini,
     cell.time?.node,
     cell.more,
-    ...(kind === "run" ? [cell.tuned, cell.badge, cell.caution] : []),
+    ...(kind === "run" ? [cell.tuned, cell.badge] : []),
     ...(answered ? [cell.text, cell.agree, cell.costs] : []),
+    kind === "run" ? cell.caution : null,
   );
   mountPointer(cell.canvas, sheet, store);
   mountDrag({ canvas: cell.canvas, picture: cell.mini }, sheet, store);
@@ -292,7 +293,8 @@ function drawAnswer(cell, state, { method, budget, answer, stale }, problem) {
   const where = difference?.left
     ? ` from “${quoted(full.text.slice(...difference.left))}”`
     : " from the unpruned answer";
-  setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " there" : ""}` : `Differs${where}`);
+  const differs = known && reordered(full.text, answer.text) ? "The same things in another order" : `Differs${where}`;
+  setText(cell.agree, !known ? "" : same ? `Same answer${stale ? " there" : ""}` : differs);
 }
 
 /** A word as it is quoted; without blanks between words, as in Chinese, one can be a whole answer. */

@@ -54,8 +54,8 @@ function show() {
   state.view = plan ? viewAt(plan, n, state.budget) : null;
   const { view } = state;
   setText(at.count, String(view?.budget ?? n));
-  const [focus, scan] = view ? [view.counts[ROLE.FOCUS], view.counts[ROLE.SCAN]] : [0, 0];
-  setText(at.split, focus + scan ? `· ${focus} focus + ${scan} scan` : "");
+  const [hand, focus, scan] = [ROLE.KEPT, ROLE.FOCUS, ROLE.SCAN].map((role) => view?.counts[role] ?? 0);
+  setText(at.split, focus + scan ? `· ${hand ? `${hand} by hand + ` : ""}${focus} focus + ${scan} scan` : "");
   fill(
     at.legend,
     ...SHOWN.filter(([name]) => view?.counts[ROLE[name.toUpperCase()]]).map(([name, label, help]) =>

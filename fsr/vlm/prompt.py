@@ -58,14 +58,14 @@ def plain_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """The words that the tokenizer does not know, in order, each once; signs are left out."""
+    """The words and emoji that the tokenizer does not know, in order, each once; other signs are left out."""
     unk = tokenizer.unk_token_id
     if unk is None or not getattr(tokenizer, "is_fast", False):
         return []
     coded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     spans = [span for i, span in zip(coded["input_ids"], coded["offset_mapping"], strict=True) if i == unk]
     words = [text[a:b] for a, b in spans]
-    return list(dict.fromkeys(word for word in words if any(c.isalnum() for c in word)))
+    return list(dict.fromkeys(w for w in words if any(c.isalnum() or unicodedata.category(c) == "So" for c in w)))
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { aTrace, CONFIG, nextFrame } from "./browser.js";
-import { entriesOf, keptBy, pairOf, shared, wantedOf } from "../../app/static/comparing.js";
+import { entriesOf, firstChoice, keptBy, pairOf, shared, wantedOf } from "../../app/static/comparing.js";
 import { mountSheet } from "../../app/static/sheet.js";
 import { createStore } from "../../app/static/store.js";
 
@@ -54,4 +54,14 @@ test("the sheet shows every answer with its cost, and whether it agrees", () => 
   assert.equal(fsr.querySelector(".fx-text").textContent, "three");
   assert.match(fsr.querySelector(".fx-agree").textContent, /^Differs/);
   assert.match(fsr.querySelector(".fx-cell-costs").textContent, /prefill8\.00\u202fms7\.50–8\.50/);
+});
+
+test("the sheet begins with the same methods, whether or not they were planned; of a recorded one with what it has", () => {
+  const config = {
+    compare: ["fsr", "random", "grid", "holov"].map((name) => ({ name })),
+    compareFirst: ["fsr", "holov"],
+  };
+  const trace = { methods: { fsr: {}, grid: {} }, recorded: null };
+  assert.deepEqual(firstChoice(trace, config), ["fsr", "holov"]);
+  assert.deepEqual(firstChoice({ ...trace, recorded: { on: "2026-01-01" } }, config), ["fsr", "grid"]);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { comparedTimes, spread } from "../../app/static/format.js";
+import { comparedTimes, reordered, spread } from "../../app/static/format.js";
 
 const cost = (ms, ends) => ({ prefill_ms: ms, ...(ends ? { spread: { prefill_ms: ends } } : {}) });
 
@@ -20,4 +20,11 @@ test("of a single run only a large difference is told", () => {
 test("a spread is written in the unit of its median", () => {
   assert.equal(spread([5.81, 6.6], 6.1), "5.81–6.60");
   assert.equal(spread([11_900, 12_300], 12_000), "11.9–12.3");
+});
+
+test("a list in another order names the same things, another list or a sentence does not", () => {
+  assert.equal(reordered("apple, dog, car", "apple, car, dog"), true);
+  assert.equal(reordered("apple, dog, car", "apple, dog, car"), false);
+  assert.equal(reordered("apple, dog, dog", "apple, dog"), false);
+  assert.equal(reordered("yes", "no"), false);
 });

@@ -7,7 +7,7 @@ import { viewAt } from "../../app/static/plan.js";
 import { changed, forcedKey, isApplied, MOST, NOTHING, withForced } from "../../app/static/why/forced.js";
 import { diverging } from "../../app/static/why/diverging.js";
 import { layerOf } from "../../app/static/why/layer.js";
-import { differs, ranked, repairText, selectionKey } from "../../app/static/why/studies.js";
+import { differs, lastStudy, ranked, repairText, selectionKey } from "../../app/static/why/studies.js";
 import { tokensWithin } from "../../app/static/why/whatif.js";
 
 const kept = (view) => [...view.roles.keys()].filter((i) => view.roles[i] >= 2);
@@ -88,6 +88,19 @@ test("a study belongs to one selection: method, budget, parameters, forced token
   ];
   assert.equal(new Set(keys).size, keys.length);
   assert.equal(key({ edited: { grid: { a: 1 } } }), key({}));
+});
+
+test("what was measured last is told at another budget, but not of another picture or question", () => {
+  const { state } = opened().store;
+  const key = `influence|${selectionKey(state, { method: "fsr", budget: 2 })}`;
+  const measured = {
+    ...state,
+    study: { known: { [key]: { what: "influence" } }, now: null, last: { influence: key } },
+  };
+  assert.equal(lastStudy({ ...measured, budget: 3 }, "influence").what, "influence");
+  assert.equal(lastStudy({ ...measured, about: state.about + 1 }, "influence"), null);
+  assert.equal(lastStudy({ ...measured, trace: { ...state.trace, question: "another?" } }, "influence"), null);
+  assert.equal(lastStudy({ ...measured, trace: null }, "influence"), null);
 });
 
 test("a group counts once in the list and on all that it absorbed on the picture", () => {

@@ -5,6 +5,7 @@ import { flipProjector } from "../page.js";
 import { besides, patchOf, PLACES, stepOf, viewOfStop } from "./tour.js";
 
 const SEEN = "fsr-explorer-hello";
+const ROOM = 12; // pixels above and below what a stop is about
 
 export function mountGuide(root, store) {
   const at = refs(root);
@@ -145,6 +146,15 @@ function targetOf(stop) {
   return nodes.find((node) => node && node.getClientRects().length > 0) ?? null;
 }
 
+/** As little scrolling as shows it between the bar on top and the card below; its beginning where it is too tall. */
+function bringIn(target, card) {
+  const { top, bottom } = target.getBoundingClientRect();
+  const bar = document.querySelector(".fx-topbar")?.getBoundingClientRect();
+  const [from, to] = [Math.max(0, bar?.bottom ?? 0) + ROOM, card.getBoundingClientRect().top - ROOM];
+  const by = bottom > to ? Math.min(bottom - to, top - from) : Math.min(0, top - from);
+  if (by) window.scrollBy({ top: by });
+}
+
 function placeStop(at, { stops, at: now, lecturing }) {
   const target = targetOf(stops[now]);
   const docked = lecturing || window.innerWidth <= 760;
@@ -152,7 +162,8 @@ function placeStop(at, { stops, at: now, lecturing }) {
   at.stop.classList.toggle("fx-stop-docked", docked);
   if (target && at.spot.dataset.stop !== String(now)) {
     at.spot.dataset.stop = String(now);
-    target.scrollIntoView({ block: docked ? "start" : "nearest", inline: "nearest" });
+    if (docked) bringIn(target, at.stop);
+    else target.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   const box = target?.getBoundingClientRect();
   if (box) {

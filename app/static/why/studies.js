@@ -66,6 +66,16 @@ export function studyOf(state, about, what) {
   return about ? (state.study.known[`${what}|${selectionKey(state, about)}`] ?? null) : null;
 }
 
+/** What was measured last, of whatever selection of this picture and question; null where it was of others.
+ *  @param {any} state @param {"influence" | "repair"} what */
+export function lastStudy(state, what) {
+  const key = state.study.last[what];
+  if (!key || !state.trace) return null;
+  const [about, question] = JSON.parse(key.slice(what.length + 1));
+  const here = about === state.about && question === state.trace.question;
+  return here ? (state.study.known[key] ?? null) : null;
+}
+
 /** Whether pruning changed the answer; null where one of them is not known. */
 export function differs(about, study) {
   const [full, ours] = [

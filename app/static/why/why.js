@@ -6,7 +6,7 @@ import { el, fill, mountRadios, refs, setChecked, setText, toggle } from "../dom
 import { showWith } from "../tabs.js";
 import { isApplied, isForced } from "./forced.js";
 import { drawInfluence, drawRepair } from "./found.js";
-import { aboutOf, isStudying, selectionKey, studyOf } from "./studies.js";
+import { aboutOf, isStudying, lastStudy, selectionKey, studyOf } from "./studies.js";
 import { whyNodes } from "./token.js";
 
 const FAILED = "The server could not take this. Try again in a moment.";
@@ -110,7 +110,7 @@ function draw(at, state, config, store) {
   const problem = problemOf(state, about);
   for (const what of /** @type {const} */ (["influence", "repair"])) {
     const study = studyOf(state, about, what);
-    const last = study ?? state.study.known[state.study.last[what]] ?? null;
+    const last = study ?? lastStudy(state, what);
     const running = isStudying(study);
     const elsewhere = !study && Boolean(last) && !isStudying(last);
     at[what].disabled = Boolean(problem) || Boolean(state.study.now);
@@ -129,7 +129,7 @@ function draw(at, state, config, store) {
 
 /** Why nothing can be measured now, in a sentence; empty where it can. */
 function problemOf(state, about) {
-  if (!about) return "Choose a picture first.";
+  if (!about) return state.pictures.length ? "Ask first: no tokens are selected yet." : "Choose a picture first.";
   if (isForeign(state))
     return `This was answered with ${state.trace.model.title}. Ask first, and the model in use answers.`;
   if (isRunning(state.status)) return "An answer is being made.";
