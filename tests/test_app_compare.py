@@ -123,7 +123,7 @@ def test_overlap_is_intersection_over_union():
         (["fsr", "random"], [6, 9], "choose 2 to 6"),
         (["fsr", "fsr"], [6], "different methods"),
         ([], [6], "different methods"),
-        ("fsr", [6], "different methods"),
+        ("fsr", [6], "takes lists"),
         (["fsr", "random"], [], "different methods"),
         (["fsr", "full"], [6], "no method 'full'"),
         (["fsr", "nonsense"], [6], "no method 'nonsense'"),
@@ -207,7 +207,7 @@ def test_the_endpoint_compares(client, tmp_path):
     ("methods", "budgets", "parameters", "words"),
     [
         (["fsr"], [6], None, "choose 2 to 6"),
-        (None, None, None, "different methods"),
+        (None, None, None, "takes lists"),
         (["fsr", "random"], [99], None, "from 1 to 25"),
         (["fsr", "random"], [6], {"fsr": {"rho": 9}}, "rho must be"),
     ],

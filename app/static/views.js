@@ -69,7 +69,8 @@ export function placeless(trace) {
   for (let i = 0; i < tokens.n; i++) {
     const rect = tokens.rect[i];
     const { width, height } = frames[tokens.frame ? tokens.frame[i] : 0];
-    if (!rect || rect[2] <= 0.5 || rect[3] <= 0.5 || rect[0] >= width - 0.5 || rect[1] >= height - 0.5) found.push(i);
+    const [x, y] = [width, height].map((side) => Math.min(0.5, side / 64)); // a picture may have fewer pixels than tokens
+    if (!rect || rect[2] <= x || rect[3] <= y || rect[0] >= width - x || rect[1] >= height - y) found.push(i);
   }
   return found;
 }

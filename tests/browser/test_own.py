@@ -29,7 +29,9 @@ def test_a_picture_is_pasted_drawn_on_and_comes_back(page):
     page.keyboard.press("Control+Z")
     assert page.is_disabled(".fx-pen-use"), "nothing is drawn"
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.click(".fx-pen-use")
+    page.keyboard.press("Escape")
+    page.click(".fx-own [data-ref=draw]")
+    page.click(".fx-pen-use")  # what was drawn has waited
     page.wait_for_function(f"{STATE}.about !== {pasted} && {STATE}.trace !== null", timeout=SLOW)
     page.wait_for_function("document.querySelector('.fx-picture img').naturalWidth === 672", timeout=SLOW)
     middle = """() => { const image = document.querySelector('.fx-picture img');

@@ -1,6 +1,6 @@
 // A visitor's own file: dropped, pasted or drawn, it goes the way of the upload button, with its limits.
 
-import { addNote } from "../notes.js";
+import { addNote, dropNote } from "../notes.js";
 
 const ENDINGS = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp" };
 const NONE = "There is no picture on the clipboard: copy one first (JPEG, PNG or WebP).";
@@ -55,6 +55,7 @@ export function mountDrop(at) {
 
 /** A picture pasted anywhere on the page, or with the button where the browser lets a page read the clipboard. */
 export function mountPaste(button, store) {
+  store.on(["about"], () => dropNote(store, "paste")); // another picture has come
   document.addEventListener("paste", (event) => {
     const target = /** @type {Element} */ (event.target);
     const field = Boolean(target?.closest?.("input, textarea, [contenteditable]"));

@@ -3,13 +3,14 @@
 import { el, fill, setText } from "../dom.js";
 import { COLORS, WIDTHS, begun, drawnTo, paintAll, paintStroke, pointOn, sheetOf } from "./strokes.js";
 
-const HINT = "Draw with mouse, finger or pen. Ctrl+Z takes the last stroke back, Escape leaves.";
+const HINT = "Draw with mouse, finger or pen. Ctrl+Z takes the last stroke back, Escape leaves, and the drawing waits.";
 
 /** Returns what opens it: with a picture of the page, or null for an empty sheet. @param {(file: File) => void} use */
 export function mountPen(use) {
   const tool = { color: "red", width: "medium", erases: false };
   let sheet = sheetOf(null);
   let strokes = [];
+  let [on, waits] = ["", false]; // the picture that they are on; whether they are kept for it
   const base = /** @type {HTMLImageElement} */ (el("img", { alt: "", draggable: "false" }));
   const layer = /** @type {HTMLCanvasElement} */ (el("canvas", { "aria-label": "Drawing" }));
   const paper = el("div", { class: "fx-pen-paper" }, base, layer);
@@ -29,7 +30,7 @@ export function mountPen(use) {
       el(
         "div",
         { class: "fx-pen-ends" },
-        button("Cancel", () => dialog.close()),
+        button("Cancel", () => ((waits = false), dialog.close())),
         done,
       ),
     )
@@ -67,6 +68,7 @@ export function mountPen(use) {
   const finish = async () => {
     const blob = await flattened(base, layer, sheet);
     if (!blob) return setText(said, "The browser could not make a picture of this drawing.");
+    waits = false;
     dialog.close();
     use(new File([blob], "drawing.png", { type: "image/png" }));
   };
@@ -93,6 +95,8 @@ export function mountPen(use) {
   });
 
   return (picture) => {
+    const kept = waits && on === (picture?.file.url ?? "") ? strokes : [];
+    [on, waits] = [picture?.file.url ?? "", true];
     sheet = sheetOf(picture);
     Object.assign(layer, sheet);
     base.hidden = !picture;
@@ -101,7 +105,7 @@ export function mountPen(use) {
     paper.style.setProperty("--fx-ratio", String(sheet.width / sheet.height));
     setText(said, HINT);
     drawTools();
-    change([]);
+    change(kept);
     dialog.showModal();
   };
 }
