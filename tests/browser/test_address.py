@@ -68,6 +68,7 @@ def test_reload_restores_the_whole_view(visit, app):
     page.wait_for_selector("[data-kind=question] >> text=Ask answers it")
     page.click("[data-kind=question] [aria-label=Dismiss]")
     assert page.locator("[data-kind=question]").count() == 0
+    forgive_left_streams(page)
 
 
 @pytest.mark.slow
