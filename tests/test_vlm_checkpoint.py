@@ -71,7 +71,7 @@ def test_wrong_facts_are_named(copy, facts):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "nothing", "./nothing", "/no/such/place", "a/b/c", "../x", "owner/na me", "~/none"]
+    "name", ["", "nothing", "./nothing", "/no/such/place", "a/b/c", "../no-such-folder", "owner/na me", "~/none"]
 )
 def test_names_that_are_nothing(name):
     with pytest.raises(FsrError, match="there is no model"):
