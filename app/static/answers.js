@@ -11,6 +11,7 @@ import {
   reordered,
   spread,
 } from "./format.js";
+import { PASSING } from "./notices.js";
 import { isForeign } from "./store.js";
 import { keepsAll, nearestAnswer, tunedText } from "./made.js";
 import { showWith } from "./tabs.js";
@@ -30,7 +31,6 @@ export function mountAnswers(root, store, config, setBudget) {
   );
 }
 
-const LEFT = new Set(["refused", "failed"]); // what was answered before stays on screen
 const RUNNING = new Set(["waiting", "loading", "encoding", "full", "method", "measuring"]);
 
 export function isRunning(status) {
@@ -65,8 +65,8 @@ function draw(at, state, config) {
   drawStatus(at.status, state.status);
   setText(at.said, state.note);
   toggle(at.said, Boolean(state.note));
-  const said = state.status.text && !LEFT.has(state.status.phase); // of an answer that is being made
-  setText(at.asked, !said && (full || ours) ? state.question : "");
+  const making = state.status.text && !PASSING.has(state.status.phase); // what was answered before a refusal stays
+  setText(at.asked, !making && (full || ours) ? state.question : "");
   setText(at.fulltitle, n ? `All ${n} tokens` : "All tokens");
   const shown = label(ours?.method ?? state.method);
   const budget = ours?.budget ?? state.view?.budget; // before the model has looked, nobody knows how many tokens there are
@@ -138,20 +138,16 @@ export function drawText(node, answer, range, status, side) {
 function drawVerdict(node, full, ours, difference, stale, whole) {
   const known = full?.done && ours?.done;
   node.dataset.same = known ? String(!difference) : "";
-  setText(
-    node,
-    !known
-      ? ""
-      : difference
-        ? reordered(full.text, ours.text)
-          ? "The same things, in another order from the marked word on."
-          : "The answers differ from the marked word on."
-        : whole
-          ? `All ${ours.budget} tokens are kept: this is the full answer.`
-          : !full.text
-            ? "Neither says a word: the model ends at once."
-            : `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`,
-  );
+  setText(node, known ? verdictText(full, ours, difference, stale, whole) : "");
+}
+
+function verdictText(full, ours, difference, stale, whole) {
+  if (difference && reordered(full.text, ours.text))
+    return "The same things, in another order from the marked word on.";
+  if (difference) return "The answers differ from the marked word on.";
+  if (whole) return `All ${ours.budget} tokens are kept: this is the full answer.`;
+  if (!full.text) return "Neither says a word: the model ends at once.";
+  return `The same answer${stale ? ` at ${ours.budget} tokens` : ""}.`;
 }
 
 /** Every known answer of this method: its budget, its text, and whether it equals the full one. */

@@ -2,6 +2,7 @@
 
 import { budgetNote, nextBudget, paperBudgets, ROLE, snapBudget } from "./plan.js";
 import { percent } from "./format.js";
+import { splitOf } from "./describe.js";
 import { planOf } from "./store.js";
 import { sameText } from "./answers.js";
 import { el, fill, setText, toggle } from "./dom.js";
@@ -83,9 +84,8 @@ function drawCount(at, state, budget) {
 function splitText(state) {
   if (!state.view) return "";
   const { counts, anchors } = state.view;
-  const byHand = counts[ROLE.KEPT];
-  if (byHand && !(counts[ROLE.FOCUS] + counts[ROLE.SCAN])) return "";
-  return `${byHand ? `${byHand} by hand + ` : ""}${counts[ROLE.FOCUS]} focus + ${counts[ROLE.SCAN]} scan${anchors ? `, ${counts[ROLE.MERGED]} merged into ${anchors}` : ""}`;
+  const split = splitOf(state.view);
+  return split && anchors ? `${split}, ${counts[ROLE.MERGED]} merged into ${anchors}` : split;
 }
 
 export function isFocusOnly(state) {

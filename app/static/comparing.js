@@ -29,8 +29,9 @@ export function wantedOf(state) {
   const runs = runsOf(state);
   const methods = [...new Set(runs.map(([method]) => method))];
   const budgets = [...new Set(runs.map(([, budget]) => budget))];
-  const known = state.setting ? Object.entries(state.trace?.methods ?? {}) : [];
-  const held = Object.fromEntries(known.map(([name, record]) => [name, record.parameters]));
+  const known = state.setting ? (state.trace?.methods ?? {}) : {};
+  const planned = methods.filter((name) => Object.hasOwn(known, name)); // a saved trace may have others than we do
+  const held = Object.fromEntries(planned.map((name) => [name, known[name].parameters]));
   return { of: state.trace?.tokens.n ?? PARTS, compare: { methods, budgets, shown: state.setting, held } };
 }
 

@@ -89,6 +89,12 @@ export function facts(state, token) {
   return rows.concat(ties(view, trace, token));
 }
 
+/** "1 by hand + 27 focus + 36 scan" of a view; nothing of methods without those stages. */
+export function splitOf({ counts }) {
+  const [hand, focus, scan] = [ROLE.KEPT, ROLE.FOCUS, ROLE.SCAN].map((role) => counts[role]);
+  return focus + scan ? `${hand ? `${hand} by hand + ` : ""}${focus} focus + ${scan} scan` : "";
+}
+
 /** "holds 14 tokens, 9 of them of other frames (2, 3, 5)" of an anchor that merged through time, else nothing. */
 export function holds({ view, trace }, token) {
   return trace?.clip && view && token >= 0 ? holdsText(view, trace, token) : "";

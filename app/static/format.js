@@ -79,15 +79,21 @@ export function comparedTimes(full, ours, key, less = "faster", more = "slower")
   return a[0] <= b[1] && b[0] <= a[1] ? "no difference measured" : text;
 }
 
-/** Whether two lists with commas name the same things in another order. */
+/** What a list names, without articles, sorted: "a dog, and a cat" and "cat, dog" are one text. */
+export function things(text) {
+  const parts = text
+    .trim()
+    .replace(/\.$/, "")
+    .split(/, (?:and )?| and /);
+  return parts
+    .map((part) => part.replace(/^(a|an|the) /, ""))
+    .sort()
+    .join(",");
+}
+
+/** Whether two answers with commas list the same things in another order. */
 export function reordered(a, b) {
-  const parts = (text) =>
-    text
-      .trim()
-      .replace(/\.$/, "")
-      .split(/\s*,\s*/);
-  const [left, right] = [parts(a), parts(b)];
-  return left.length > 1 && left.join() !== right.join() && left.sort().join() === right.sort().join();
+  return a.includes(",") && a.trim() !== b.trim() && things(a) === things(b);
 }
 
 /** Where two answers first differ, word by word: the character ranges in each, or null where one is a prefix of a running other. */

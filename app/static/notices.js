@@ -1,6 +1,6 @@
 // What was said of one action goes with the next one: refusals and failures.
 
-const PASSING = new Set(["refused", "failed"]);
+export const PASSING = new Set(["refused", "failed"]);
 const CONTROLS = "button, a, input, select, textarea, canvas, summary, [role=slider], [role=tab]";
 
 /** @param {import("./store.js").Store} store */

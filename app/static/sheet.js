@@ -5,7 +5,7 @@ import { paint, paintPair } from "./paint.js";
 import { drawText, isRunning, sameText } from "./answers.js";
 import { tunedText } from "./made.js";
 import { entersAt, entriesOf, keptBy, keptCount, pairOf, roleOf } from "./comparing.js";
-import { bytes, firstDifference, reordered, isNumber, milliseconds, spread } from "./format.js";
+import { bytes, firstDifference, isNumber, milliseconds, reordered, spread } from "./format.js";
 import { HALO, ROLES, VEIL_ON_BRIGHT } from "./look.js";
 import { pictureOf, placeImage, windowOf } from "./views.js";
 import { neverEncoded, place } from "./describe.js";

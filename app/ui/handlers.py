@@ -125,8 +125,7 @@ class Handlers:
         elif sent.get("scene"):
             stage, question, chosen, _ = self._composed(sent, chosen)
         elif isinstance(own := sent.get("picture"), str) and own:
-            stage, question, chosen, _ = self._own(own, chosen)
-            question = question or GENERAL
+            stage, question, chosen, _ = self._own(own, chosen, GENERAL)
         else:
             recording = sent.get("recording", chosen.recording)
             stage, question, chosen, _ = self._example(sent.get("id"), chosen, recording)
@@ -139,13 +138,13 @@ class Handlers:
     def _longest(self) -> int:
         return self.service.settings.max_question_chars
 
-    def _own(self, picture: str, session: Session) -> tuple[Any, Any, Session, Any]:
+    def _own(self, picture: str, session: Session, question: str = "") -> tuple[Any, Any, Session, Any]:
         """Values for stage, question, session and topbar: a visitor's own picture or clip, or a saved view."""
         if is_view_id(picture):
             return self._saved(self.service.views.get(picture), session)
         session, bar, note = self._reading(session, is_clip_id(picture))
         session = replace(session, picture=picture, example=None, opened=False, scene="")
-        return values.upload_value(self.shown(session)) | note, "", session, bar
+        return values.upload_value(self.shown(session)) | note, question, session, bar
 
     def compose(
         self, event: gr.EventData, question: str, session: Session, request: gr.Request

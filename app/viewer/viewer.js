@@ -1,7 +1,7 @@
 // A saved view as one file: the same canvas, slider, cards and playback as the page's, from the data in the file alone.
 
 import { VIRIDIS_GRADIENT } from "../static/color.js";
-import { SCORES, describe, endsOf, facts, heatOf, neverEncoded, place, roleName } from "../static/describe.js";
+import { SCORES, describe, endsOf, facts, heatOf, neverEncoded, place, roleName, splitOf } from "../static/describe.js";
 import { el, fill, refs, setText, toggle } from "../static/dom.js";
 import { makeGeometry, step as stepTo, tokenAt } from "../static/geometry.js";
 import { paintStep } from "../static/lecture/paint_step.js";
@@ -54,8 +54,8 @@ function show() {
   state.view = plan ? viewAt(plan, n, state.budget) : null;
   const { view } = state;
   setText(at.count, String(view?.budget ?? n));
-  const [hand, focus, scan] = [ROLE.KEPT, ROLE.FOCUS, ROLE.SCAN].map((role) => view?.counts[role] ?? 0);
-  setText(at.split, focus + scan ? `· ${hand ? `${hand} by hand + ` : ""}${focus} focus + ${scan} scan` : "");
+  const split = view ? splitOf(view) : "";
+  setText(at.split, split && `· ${split}`);
   fill(
     at.legend,
     ...SHOWN.filter(([name]) => view?.counts[ROLE[name.toUpperCase()]]).map(([name, label, help]) =>

@@ -171,8 +171,9 @@ def record_scene(vlm: VLM, scene: Scene, max_new_tokens: int = 128, timed: bool 
         except FsrError as error:
             problems.append(f"{name}: {error}")
     costs = settled(measured, scene.id) if timed else measured.costs()
-    if slow := measured.steady(SLOWER).count(False):
-        problems.append(f"{slow} of {len(measured.steady(SLOWER))} rounds are left out: the whole machine was slow.")
+    steady = measured.steady(SLOWER) if timed else []
+    if slow := steady.count(False):
+        problems.append(f"{slow} of {len(steady)} rounds are left out: the whole machine was slow.")
     answers = {}
     for key, read in reads.items():
         last = measured.sides[key].last

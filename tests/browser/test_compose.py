@@ -39,9 +39,9 @@ def test_focus_stays_where_the_visitor_works_and_a_scene_put_aside_keeps_its_ste
     page.click("#fx-makescene")
     settled(page)
     page.focus("[data-thing=hexagon]")
-    for name in ("1 of", "2 of"):
+    for count in (1, 2):
         page.keyboard.press("Enter")
-        page.wait_for_function(f"{STATE}.drawn.split('hexagon').length === {int(name[0]) + 1}", timeout=SLOW)
+        page.wait_for_function(f"{STATE}.drawn.split('hexagon').length === {count + 1}", timeout=SLOW)
         page.wait_for_function(f"{STATE}.status.phase === 'idle' && {STATE}.trace", timeout=SLOW)
         assert page.evaluate(focus) == "hexagon"
         assert page.evaluate("document.activeElement.matches('[data-thing]')"), "the palette keeps it, for another one"

@@ -160,6 +160,26 @@ def test_a_remote_leads_through_the_lesson_in_lecture_mode(visit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [(1920, 1080), (1440, 900)])
+def test_on_a_wall_picture_question_and_answers_are_in_sight_at_a_stop_about_answers(visit, size):
+    page = visit("?tour=lesson&lecture=1", viewport=dict(zip(("width", "height"), size, strict=True)))
+    for stop in range(1, 9):
+        page.wait_for_selector(f".fx-stop [data-ref=stopcount] >> text=/^{stop} of/")
+        page.wait_for_function(f"{STATE}.trace && {STATE}.status.phase === 'idle'")
+        frames(page, 30)  # as a lecturer, who lets each be seen
+        if stop < 8:
+            page.keyboard.press("PageDown")
+    page.wait_for_function(f"{STATE}.example === 'loss-relation' && {STATE}.view?.budget === 32", timeout=15_000)
+    frames(page, 30)
+    edges = """(all) => all.map((selector) => document.querySelector(selector).getBoundingClientRect())
+        .map(({ top, bottom }) => [top, bottom])"""
+    at = page.evaluate(edges, [".fx-picture", "#fx-question", ".fx-answers .fx-text", ".fx-stop"])
+    (picture, question, answer, card) = at
+    assert min(picture[0], question[0], answer[0]) >= 0
+    assert max(question[1], answer[1]) <= card[0]
+
+
+@pytest.mark.slow
 def test_a_tour_that_is_not_there_is_told(visit):
     page = visit("?tour=nobody")
     page.wait_for_selector(".fx-tour-problem:not([hidden])")

@@ -74,7 +74,7 @@ def test_the_map_on_the_picture_is_saved_with_its_scale(page):
     page.click("[data-ref=save]")
     with page.expect_download() as step:
         page.click("[data-save='picture.png']")
-    assert Image.open(step.value.path()).width == 1344
+    assert Image.open(step.value.path()).text["Layer"] == "Saliency"
 
 
 @pytest.mark.slow

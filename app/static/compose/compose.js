@@ -244,12 +244,7 @@ export function mountCompose(root, store, config, io, stage) {
     setText(at.said, text);
   }
 
-  let offering = ""; // the model that the starts are for
-
   function showStarts(state) {
-    const model = modelOf(state)?.id ?? "";
-    if (model === offering) return; // whatever has focus keeps it
-    offering = model;
     const button = (text, act) => el("button", { type: "button", onclick: act }, text);
     fill(
       at.starts,
@@ -288,7 +283,10 @@ export function mountCompose(root, store, config, io, stage) {
     toggle(at.composer, composing);
   });
   store.on(["composing", "editable"], showButton);
+  let offering = null; // the model that palette and starts are for
   store.on(["model"], (state) => {
+    if (modelOf(state) === offering) return; // told again after every look: whatever has focus keeps it
+    offering = modelOf(state);
     palette.known(wordsOf(state), modelOf(state)?.title ?? "");
     showStarts(state);
   });

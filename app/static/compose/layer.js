@@ -35,6 +35,7 @@ export function createLayer(config, on) {
 
   function render(now, at) {
     [scene, selected] = [now, at];
+    const pixel = side / (root.clientWidth || side); // read before anything is written: a drag renders often
     while (objects.children.length > scene.pieces.length) objects.lastElementChild?.remove();
     while (objects.children.length < scene.pieces.length) objects.append(node());
     scene.pieces.forEach((piece, i) => {
@@ -51,7 +52,7 @@ export function createLayer(config, on) {
       each.setAttribute("aria-label", labelOf(piece, i, scene.pieces.length));
       each.setAttribute("aria-pressed", String(i === selected));
       const handle = /** @type {HTMLElement} */ (each.firstElementChild);
-      handle.dataset.way = turnsAbove(piece, side, side / (root.clientWidth || side)) ? "turn" : "turn-below";
+      handle.dataset.way = turnsAbove(piece, side, pixel) ? "turn" : "turn-below";
     });
   }
 

@@ -60,7 +60,7 @@ export function mountOffered(at, store, wordsOf) {
   function judge({ question, answers, chosen }) {
     const truth = questions.length ? truthOf(questions, question ?? "") : null;
     const place = ({ method }) =>
-      method === "full" ? -1 : chosen.includes(method) ? chosen.indexOf(method) : MOST_TOLD;
+      method === "full" ? -1 : chosen.includes(method) ? chosen.indexOf(method) : chosen.length;
     const ended = Object.values(answers)
       .filter((answer) => answer.end && typeof answer.text === "string")
       .sort((a, b) => place(a) - place(b) || b.budget - a.budget);

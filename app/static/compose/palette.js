@@ -66,7 +66,6 @@ export function mountPalette(at, config, add) {
   return {
     /** words: of the model, null where it reads any; model: its title. */
     known(now, title) {
-      if (now === words && title === model) return; // whatever has focus keeps it
       [words, model] = [now, title];
       show();
     },

@@ -2,6 +2,8 @@
 //
 // Questions come from the library with their true answers: [[type, text, answer], ...].
 
+import { things } from "../format.js";
+
 /** The types in the order in which they are offered. */
 const TYPES = ["relation", "count", "exists", "color", "where", "name", "negation", "size", "digit", "list"];
 const DULL = new Set(["no", "nothing", "0"]);
@@ -64,13 +66,7 @@ export function truthOf(questions, question) {
  */
 export function verdict(answer, [type, , truth]) {
   const said = inFigures(plain(answer).replace(/^(a|an|the) /, ""));
-  const parts = (text) =>
-    text
-      .split(/, (?:and )?| and /)
-      .map((part) => part.replace(/^(a|an|the) /, ""))
-      .sort()
-      .join(",");
-  if (said === truth || (type === "list" && parts(said) === parts(truth))) return "right";
+  if (said === truth || (type === "list" && things(said) === things(truth))) return "right";
   if (truth === "yes" || truth === "no") return new RegExp(`^${truth}\\b`).test(said) ? "right" : "wrong";
   return type !== "list" && new RegExp(`(^|[^a-z0-9])${truth}(s|es)?($|[^a-z0-9])`).test(said) ? "holds" : "wrong";
 }

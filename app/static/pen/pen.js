@@ -10,7 +10,7 @@ export function mountPen(use) {
   const tool = { color: "red", width: "medium", erases: false };
   let sheet = sheetOf(null);
   let strokes = [];
-  let [on, waits] = ["", false]; // the picture that they are on; whether they are kept for it
+  let on = /** @type {string | null} */ (null); // the picture that they wait for
   const base = /** @type {HTMLImageElement} */ (el("img", { alt: "", draggable: "false" }));
   const layer = /** @type {HTMLCanvasElement} */ (el("canvas", { "aria-label": "Drawing" }));
   const paper = el("div", { class: "fx-pen-paper" }, base, layer);
@@ -30,7 +30,7 @@ export function mountPen(use) {
       el(
         "div",
         { class: "fx-pen-ends" },
-        button("Cancel", () => ((waits = false), dialog.close())),
+        button("Cancel", () => ((on = null), dialog.close())),
         done,
       ),
     )
@@ -68,7 +68,7 @@ export function mountPen(use) {
   const finish = async () => {
     const blob = await flattened(base, layer, sheet);
     if (!blob) return setText(said, "The browser could not make a picture of this drawing.");
-    waits = false;
+    on = null;
     dialog.close();
     use(new File([blob], "drawing.png", { type: "image/png" }));
   };
@@ -95,8 +95,8 @@ export function mountPen(use) {
   });
 
   return (picture) => {
-    const kept = waits && on === (picture?.file.url ?? "") ? strokes : [];
-    [on, waits] = [picture?.file.url ?? "", true];
+    const kept = on === (picture?.file.url ?? "") ? strokes : [];
+    on = picture?.file.url ?? "";
     sheet = sheetOf(picture);
     Object.assign(layer, sheet);
     base.hidden = !picture;

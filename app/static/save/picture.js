@@ -34,7 +34,8 @@ export function savePng(state, stage) {
 
 /** What the file says of itself, by name. */
 export function wordsOf(state) {
-  const { trace, view, method, layer } = state;
+  const { trace, view, method } = state;
+  const layer = drawnLayer(state);
   const { full, ours } = sides(state);
   return {
     Software: "FSR Explorer",
@@ -43,7 +44,7 @@ export function wordsOf(state) {
     Method: labelOf(state),
     Parameters: parametersOf(trace.methods[method]?.parameters),
     Budget: view ? `${view.budget} of ${trace.tokens.n} visual tokens` : "",
-    Layer: wordScale(state)?.text ?? (layer === "roles" ? "" : ((SCORES[layer] ?? LAYERS[layer])?.label ?? "")),
+    Layer: wordScale(state)?.text ?? (SCORES[layer] ?? LAYERS[layer])?.label ?? "",
     "Answer with all tokens": full?.text ?? "",
     Answer: ours ? `${ours.text} (${ours.budget} tokens)` : "",
     Source: linkTo(state),
@@ -98,12 +99,15 @@ export function drawPicture(state, stage) {
   return canvas;
 }
 
+/** The layer on the picture; during a playback what its step shows, which may be none. */
+const drawnLayer = (state) => (state.playback === null ? state.layer : stepsOf(state)[state.playback].stage);
+
 /** What lies on the picture: a word's map, a step's or the layer's score, or what was measured; its colours and ends. */
 function scaleOf(state, { heat, marks }) {
   const word = wordScale(state);
   if (word) return { ...word, text: `${word.text}:` };
   if (heat) {
-    const layer = state.playback === null ? state.layer : stepsOf(state)[state.playback].stage;
+    const layer = drawnLayer(state);
     const [low, high] = endsOf(heat);
     const kind = heat.kind === "log" ? "logarithmic" : "linear";
     return { text: `${SCORES[layer].label} ${SCORES[layer].letter}, ${kind}:`, low, high, signed: false };
